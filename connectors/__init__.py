@@ -1,0 +1,1 @@
+"""Outside systems: stores and ESPs. Nothing here knows a table, a rule or a configuration file."""

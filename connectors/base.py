@@ -1,0 +1,224 @@
+"""The contract between outside systems and the rest: what a store yields, what an ESP takes.
+
+A connector is a plain class that fits `Store` or `Esp` and inherits nothing. Its folder's `__init__.py`
+names the class `Connector` (or `connector`), the class holds a pydantic model `Settings`: what the owner
+writes beside `type:`. `tests/connectors/` holds every connector to what a type cannot say.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from connectors.errors import BadRecord
+from connectors.facts import Fact
+
+
+class Resource(enum.StrEnum):
+    """What a store can be asked for. A connector lists its own in the order in which to read them."""
+
+    PRODUCTS = "products"
+    CUSTOMERS = "customers"
+    ORDERS = "orders"
+    REFUNDS = "refunds"
+    CHECKOUTS = "checkouts"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a store, read. Its rows and its cursor are stored in one transaction.
+
+    `cursor` is where to go on if we stop after this page: opaque to everybody but the connector.
+    `total` is how many rows the store says the window holds, None where it does not say.
+    `gone` are ids of orders that the store no longer has.
+    """
+
+    facts: Sequence[Fact]
+    cursor: str
+    bad: Sequence[BadRecord] = ()
+    gone: Sequence[str] = ()
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a resource's history that can be read alone: created in [start, end), or all of it."""
+
+    resource: Resource
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class Store(Protocol):
+    resources: Sequence[Resource]
+    tally: Counter[str]  # requests made so far, by HTTP method; "retry" beside them
+
+    async def check(self) -> Sequence[str]:
+        """Try the connection and every right that a sync needs; a sentence for each that is missing.
+
+        Raises a ConnectorError when there is no talking to the store at all.
+        """
+
+    async def plan_backfill(self, resource: Resource, since: datetime | None) -> Sequence[Window]:
+        """Cut the history since `since` (all of it when None) into windows that can be read at once.
+
+        No window for an empty store.
+        """
+
+    def backfill(self, window: Window, cursor: str | None, *, careful: bool) -> AsyncIterator[Page]:
+        """Read a window from its beginning, or from where the page with `cursor` ended.
+
+        The iterator's end means that the window is read. `careful` is set when a first reading did not
+        find what the store says there is: read in the way that no moving row escapes, however slow.
+        """
+
+    def changes(self, resource: Resource, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
+        """Read what changed, oldest first: since `since` the first time, later from the last `cursor`.
+
+        A cursor counts the moment when the reading began, not the newest row read, and overlaps.
+        Rows seen before may come again; none may be left out.
+        """
+
+    async def aclose(self) -> None:
+        """Close connections; harmless when repeated."""
+
+
+class FieldType(enum.StrEnum):
+    TEXT = "text"
+    NUMBER = "number"
+    DATE = "date"
+    BOOLEAN = "boolean"
+
+
+Value = str | int | Decimal | date | bool | None
+"""What a field can hold. None clears it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A contact's custom field: `name` as the ESP is to know it, `title` for people."""
+
+    name: str
+    type: FieldType
+    title: str
+
+
+class Subscribe(enum.StrEnum):
+    """What our stored proofs allow for marketing mail."""
+
+    NO = "no"  # no proof: a new contact is not subscribed
+    YES = "yes"  # proof: a new contact may be subscribed
+    ASK = "ask"  # proof, and the owner wants it confirmed by mail (double opt-in)
+    STOP = "stop"  # the proof we subscribed them by was taken back: unsubscribe
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What to write for one profile: only what changed since the ESP last accepted it.
+
+    `known` says that this ESP has accepted the profile before. `was` is the address under which it knows
+    the profile, when that changed: rename, or move where the vendor cannot.
+    """
+
+    profile: int
+    email: str
+    fields: Mapping[str, Value]
+    subscribe: Subscribe = Subscribe.NO
+    known: bool = False
+    was: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    profile: int
+    email: str
+
+
+class Blame(enum.StrEnum):
+    """What a refusal is about."""
+
+    CONTACT = "contact"  # nothing of this contact landed
+    FIELD = "field"  # `name` was left out, the rest landed
+    MEMBERSHIP = "membership"  # this profile's change of this list did not land
+    BLOCKED = "blocked"  # the address may never come back here: believe it, do not try again
+    OPTED_OUT = "opted out"  # the contact landed, but the ESP says that they opted out: remember it
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What of a batch was not taken. `reason` is the vendor's, without addresses or values."""
+
+    profile: int
+    blame: Blame
+    reason: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """Somebody who may not be mailed, as the ESP knows it."""
+
+    email: str
+    reason: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What an ESP can express, as data: checked when the configuration is read.
+
+    Sizes: contacts per `push`, members per `change_list`, `pushes` that may run at once. Lengths in
+    characters, `text_bytes` in UTF-8 bytes. None means no limit that we know of. `name_pattern` is what
+    a field's name must match (a regular expression), `name_rule` says it in words.
+    """
+
+    batch_size: int
+    list_batch_size: int
+    pushes: int = 1
+    field_types: frozenset[FieldType] = frozenset(FieldType)
+    max_fields: int | None = None
+    name_pattern: str = r".+"
+    name_rule: str = "any text"
+    builtin_fields: frozenset[str] = frozenset()  # always there: never created, not counted in max_fields
+    list_name_length: int | None = None
+    text_bytes: int | None = None
+    can_clear: bool = True
+    can_rename: bool = True
+    can_ask: bool = True  # double opt-in by a confirmation mail
+
+
+class Esp(Protocol):
+    traits: Traits
+    tally: Counter[str]
+
+    async def check(self) -> Sequence[str]:
+        """As `Store.check`."""
+
+    async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
+        """Make sure that fields and lists exist; return name -> reason for those that cannot.
+
+        What is refused here is left out of the push and said once, not once a contact. A field that
+        exists with another type is named too. Called before the first `push` of a run with work.
+        """
+
+    async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        """Create or update up to `traits.batch_size` contacts; harmless when repeated.
+
+        Never raises a status: a new contact is subscribed only with `Subscribe.YES` (confirmed first
+        with `ASK`), an existing one keeps its status, or loses it with `STOP`. Whatever stands in no
+        refusal has landed. Raises a ConnectorError only for what concerns the whole batch.
+        """
+
+    async def change_list(
+        self, name: str, join: Sequence[Member], leave: Sequence[Member]
+    ) -> Sequence[Refusal]:
+        """Put up to `traits.list_batch_size` members into a list and as many out of it. As `push`."""
+
+    def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
+        """Everybody who may not be mailed (opted out, bounced, archived), changed since `since`."""
+
+    async def aclose(self) -> None:
+        """As `Store.aclose`."""

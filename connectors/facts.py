@@ -1,0 +1,219 @@
+"""What stores yield: facts, read from a vendor's payload and checked, ready to be stored.
+
+Every moment is an aware UTC datetime, every id the vendor's own as text, every address normalised by
+`normal_email`. `None` means that the store does not say.
+"""
+
+import enum
+import functools
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+import idna
+from iso4217 import Currency
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units of `currency` (ISO 4217, upper case)."""
+
+    minor: int
+    currency: str
+
+
+class Standing(enum.StrEnum):
+    """What an order counts as. Part refunds leave `PAID`; how much came back stands in the refunds."""
+
+    PAID = "paid"
+    UNPAID = "unpaid"  # pending, on hold, failed, draft: never counted
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"  # in full, says the store
+    TEST = "test"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who, as one record of the store tells it; `phone` as typed, `country` ISO 3166-1 alpha-2."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    company: str | None = None
+    phone: str | None = None
+    postal_code: str | None = None
+    city: str | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A person's word on marketing e-mail, as a record of the store keeps it.
+
+    `at` is when it was given or taken back, as near as the store tells. `level` is the vendor's
+    opt-in level where it has one ("single_opt_in", "confirmed_opt_in").
+    """
+
+    given: bool
+    at: datetime
+    level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How an order came about.
+
+    `name` is short ("newsletter", "google", "direct"); `evidence` is what the store recorded, as
+    "key=value" parts joined with "; ".
+    """
+
+    name: str
+    medium: str | None = None
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`total` is what was paid for the line, tax included, discounts taken off."""
+
+    product_id: str | None
+    title: str
+    quantity: int
+    total: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """`amount` is positive. `order_id` names the order it belongs to."""
+
+    id: str
+    order_id: str
+    amount: Money
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`total` is what was charged, tax and shipping included, before refunds.
+
+    `refunds` is the full list when the order's payload carries it, None when refunds come as facts of
+    their own. `customer_id` is the account, None for a guest.
+    """
+
+    id: str
+    number: str
+    email: str | None
+    customer_id: str | None
+    standing: Standing
+    status: str  # the vendor's word, for `explain`
+    total: Money
+    created_at: datetime
+    updated_at: datetime
+    paid_at: datetime | None = None
+    discount: Money | None = None
+    lines: Sequence[Line] = ()
+    refunds: Sequence[Refund] | None = None
+    person: Person = Person()
+    source: Source | None = None
+    consent: Consent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """An account of the store. A guest has none, unless the vendor makes one for them (`guest`)."""
+
+    id: str
+    email: str | None
+    created_at: datetime
+    updated_at: datetime
+    person: Person = Person()
+    birthday: date | None = None
+    consent: Consent | None = None
+    source: Source | None = None
+    tags: Sequence[str] = ()
+    guest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout or cart that somebody began; `completed_at` once it became an order or was emptied."""
+
+    id: str
+    email: str | None
+    customer_id: str | None
+    url: str | None
+    total: Money | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """`categories` by weight, the most telling first; names in the shop's language, entities decoded."""
+
+    id: str
+    title: str
+    categories: Sequence[str]
+    updated_at: datetime
+
+
+Fact = Order | Refund | Customer | Checkout | Product
+
+
+@functools.lru_cache(maxsize=256)
+def exponent(currency: str) -> int:
+    """Decimal digits of a currency's minor unit: 2 for EUR, 0 for JPY, 3 for KWD.
+
+    Raises ValueError for a code that ISO 4217 does not have.
+    """
+    return Currency(currency).exponent or 0
+
+
+def money(amount: str | int | Decimal, currency: str) -> Money:
+    """Read an amount in major units ("29.35") exactly; half a minor unit rounds away from zero.
+
+    Raises ValueError for what is no finite number or no currency.
+    """
+    code = currency.strip().upper()
+    try:
+        value = Decimal(str(amount).strip() or "0")
+        minor = value.scaleb(exponent(code)).quantize(Decimal(1), ROUND_HALF_UP)
+    except InvalidOperation as error:
+        raise ValueError("not an amount") from error
+    return Money(int(minor), code)
+
+
+def normal_email(text: str | None) -> str | None:
+    """Lower-case, trim, and write the domain in its ASCII form; None when nothing stands there.
+
+    An address that cannot be right is kept as typed: the ESP judges it, and the dead letter says so.
+    """
+    address = (text or "").strip().lower()
+    if not address:
+        return None
+    local, at, domain = address.rpartition("@")
+    if not at or domain.isascii():
+        return address
+    try:
+        return f"{local}@{idna.encode(domain, uts46=True).decode('ascii')}"
+    except idna.IDNAError:
+        return address
+
+
+def text_or_none(value: object) -> str | None:
+    """Trimmed text with HTML entities decoded, or None when there is none."""
+    return html.unescape(str(value)).strip() or None if value is not None else None
+
+
+def utc(text: str | None) -> datetime | None:
+    """Read an ISO 8601 moment; one without a zone is UTC. None for nothing and for zero dates.
+
+    Raises ValueError for anything else.
+    """
+    if not text or text.startswith("0000-00-00"):
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

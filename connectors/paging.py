@@ -1,0 +1,46 @@
+"""From a vendor's rows to our facts: one bad row never costs the page."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from connectors.errors import BadRecord
+from connectors.facts import Fact
+
+Row = Mapping[str, Any]
+
+
+def read_rows(
+    rows: Iterable[Row], read: Callable[[Row], Fact], kind: str
+) -> tuple[list[Fact], list[BadRecord]]:
+    """Read each row; one that cannot be read becomes a BadRecord named "{kind} {id}" that quotes no value."""
+    facts: list[Fact] = []
+    bad: list[BadRecord] = []
+    for row in rows:
+        try:
+            facts.append(read(row))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
+            bad.append(BadRecord(f"{kind} {row_id(row)}", reason_of(error)))
+    return facts, bad
+
+
+def row_id(row: object) -> str:
+    """Find the id of a row, however broken the rest of it is."""
+    return str(row.get("id", "without an id")) if isinstance(row, Mapping) else "that is no object"
+
+
+def reason_of(error: Exception) -> str:
+    """Say what is wrong with a row without quoting it."""
+    if isinstance(error, KeyError):
+        return f"`{error.args[0]}` is missing"
+    if isinstance(error, TypeError | AttributeError):
+        return "a field does not have the type that the API promises"
+    if isinstance(error, UnreadableField):
+        return str(error)
+    return "a field cannot be read"
+
+
+class UnreadableField(ValueError):
+    """`field` cannot be read; the text may be shown, so it holds no value of the row."""
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"`{field}` is not {expected}")

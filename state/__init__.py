@@ -1,0 +1,1 @@
+"""What we remember: facts, profiles, what each ESP last accepted, and the work in between."""

@@ -1,0 +1,401 @@
+"""Every table. Rows never leave this package: its functions take and return facts.
+
+Money is in minor units, moments are aware UTC, ids are the vendors' own as text. `email` columns hold
+normalised addresses. Upper tables are facts, the middle is derived from them, the lower is work.
+"""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, Index, Text
+from sqlmodel import Field, SQLModel
+
+
+class Kind(StrEnum):
+    """What a profile column holds, as the mapping language types it."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    MONEY = "money"  # minor units of the sync's currency
+    MOMENT = "moment"
+    BOOLEAN = "boolean"
+
+
+def _minor(**settings: Any) -> Any:
+    return Field(sa_type=BigInteger, **settings)
+
+
+def _column(kind: Kind, description: str, **settings: Any) -> Any:
+    """Declare a profile column that mappings may use: `description` is what the docs and the schema say."""
+    if kind is Kind.MONEY:
+        settings["sa_type"] = BigInteger
+    return Field(default=None, description=description, sa_column_kwargs={"info": {"kind": kind}}, **settings)
+
+
+class PersonColumns(SQLModel):
+    first_name: str | None = None
+    last_name: str | None = None
+    company: str | None = None
+    phone: str | None = None
+    postal_code: str | None = None
+    city: str | None = None
+    country: str | None = None
+
+
+class SourceColumns(SQLModel):
+    source_name: str | None = None
+    source_medium: str | None = None
+    source_evidence: str | None = Field(default=None, sa_type=Text)
+
+
+# --- facts ---------------------------------------------------------------------------------------------
+
+
+class OrderRow(PersonColumns, SourceColumns, table=True):
+    """`person` is whom the order belongs to: the account's current address, else the guest's.
+
+    `digest` tells two copies with the same `updated_at` apart.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        Index("orders_person", "person"),
+        Index("orders_customer", "store", "customer_id"),
+        Index("orders_created", "store", "created_at"),
+    )
+    store: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    number: str
+    email: str | None = None
+    customer_id: str | None = None
+    person: str | None = None
+    standing: str
+    status: str
+    currency: str
+    total_minor: int = _minor()
+    discount_minor: int | None = _minor(default=None)
+    created_at: datetime
+    updated_at: datetime
+    paid_at: datetime | None = None
+    digest: str
+
+
+class OrderLineRow(SQLModel, table=True):
+    __tablename__ = "order_lines"
+    store: str = Field(primary_key=True)
+    order_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    product_id: str | None = None
+    title: str
+    quantity: int
+    total_minor: int = _minor()
+
+
+class RefundRow(SQLModel, table=True):
+    __tablename__ = "refunds"
+    store: str = Field(primary_key=True)
+    order_id: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    amount_minor: int = _minor()
+    created_at: datetime | None = None
+
+
+class CustomerRow(PersonColumns, SourceColumns, table=True):
+    __tablename__ = "customers"
+    __table_args__ = (Index("customers_email", "email"), Index("customers_created", "store", "created_at"))
+    store: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    email: str | None = None
+    birthday: date | None = None
+    tags: str | None = None
+    guest: bool = False
+    created_at: datetime
+    updated_at: datetime
+    digest: str
+
+
+class CheckoutRow(SQLModel, table=True):
+    __tablename__ = "checkouts"
+    __table_args__ = (Index("checkouts_person", "person"),)
+    store: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    email: str | None = None
+    customer_id: str | None = None
+    person: str | None = None
+    url: str | None = Field(default=None, sa_type=Text)
+    currency: str | None = None
+    total_minor: int | None = _minor(default=None)
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None = None
+    digest: str
+
+
+class ProductRow(SQLModel, table=True):
+    __tablename__ = "products"
+    store: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    title: str
+    updated_at: datetime
+    digest: str
+
+
+class ProductCategoryRow(SQLModel, table=True):
+    __tablename__ = "product_categories"
+    store: str = Field(primary_key=True)
+    product_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    name: str
+
+
+class ConsentRow(SQLModel, table=True):
+    """Somebody's word on marketing mail: who, when, and the record that holds it (P4).
+
+    `origin` is the store's or the ESP's name, `record` what stands there ("order 727", "customer 26",
+    "contact"). Each record holds one word; the newest over all records counts.
+    """
+
+    __tablename__ = "consents"
+    __table_args__ = (Index("consents_email", "email"),)
+    origin: str = Field(primary_key=True)
+    record: str = Field(primary_key=True)
+    email: str
+    given: bool
+    at: datetime
+    level: str | None = None
+
+
+# --- reading -------------------------------------------------------------------------------------------
+
+
+class TouchedRow(SQLModel, table=True):
+    """Whose facts changed, and in which revision: each sync evaluates those after the one it has seen."""
+
+    __tablename__ = "touched"
+    __table_args__ = (Index("touched_revision", "revision"),)
+    email: str = Field(primary_key=True)
+    revision: int
+
+
+class RenameRow(SQLModel, table=True):
+    __tablename__ = "renames"
+    revision: int = Field(primary_key=True)
+    old: str = Field(primary_key=True)
+    new: str
+
+
+class CursorRow(SQLModel, table=True):
+    __tablename__ = "cursors"
+    store: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    since: datetime
+    cursor: str | None = Field(default=None, sa_type=Text)
+    read_at: datetime | None = None
+
+
+class WindowRow(SQLModel, table=True):
+    """A window of a backfill. `moved` is set when the store's own count changed while we read."""
+
+    __tablename__ = "windows"
+    store: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    cursor: str | None = Field(default=None, sa_type=Text)
+    expected: int | None = None
+    rows: int = 0
+    bad: int = 0
+    moved: bool = False
+    careful: bool = False
+    done_at: datetime | None = None
+    missing: int = 0
+
+
+# --- derived -------------------------------------------------------------------------------------------
+
+
+class ProfileRow(SQLModel, table=True):
+    """One person across all stores of a sync. Columns with a kind are what mappings can use."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (
+        Index("profiles_email", "sync", "email", unique=True),
+        Index("profiles_signup_at", "sync", "signup_at"),
+        Index("profiles_first_order_at", "sync", "first_order_at"),
+        Index("profiles_last_order_at", "sync", "last_order_at"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    sync: str
+    email: str = Field(
+        description="E-mail address, normalised.", sa_column_kwargs={"info": {"kind": Kind.TEXT}}
+    )
+    first_name: str | None = _column(Kind.TEXT, "First name, from the newest record that has one.")
+    last_name: str | None = _column(Kind.TEXT, "Last name, from the newest record that has one.")
+    company: str | None = _column(Kind.TEXT, "Company on the address.")
+    phone: str | None = _column(Kind.TEXT, "Phone number in E.164 form (+33612345678).")
+    postal_code: str | None = _column(Kind.TEXT, "Postal code.")
+    city: str | None = _column(Kind.TEXT, "City.")
+    country: str | None = _column(Kind.TEXT, "Country, ISO 3166-1 alpha-2 (FR).")
+    signup_at: datetime | None = _column(
+        Kind.MOMENT, "When the person was first known: the account's creation, else the first order."
+    )
+    accepts_marketing: bool | None = _column(
+        Kind.BOOLEAN, "The newest word on marketing e-mail; unknown when nobody asked."
+    )
+    orders_count: int | None = _column(Kind.NUMBER, "Paid orders, without those refunded in full.")
+    total_spent: int | None = _column(
+        Kind.MONEY, "Paid orders, tax and shipping included, net of refunds, in the sync's currency."
+    )
+    average_basket: int | None = _column(Kind.MONEY, "total_spent / orders_count.")
+    first_order_at: datetime | None = _column(Kind.MOMENT, "When the first counted order was placed.")
+    last_order_at: datetime | None = _column(Kind.MOMENT, "When the last counted order was placed.")
+    last_order_number: str | None = _column(Kind.TEXT, "Number of the last counted order.")
+    currency: str | None = _column(Kind.TEXT, "Currency of the last counted order.")
+    preferred_category: str | None = _column(
+        Kind.TEXT, "Category that most was spent on; between equals, the one bought last."
+    )
+    lead_source: str | None = _column(Kind.TEXT, "Source of the first record that names one.")
+    lead_source_evidence: str | None = _column(
+        Kind.TEXT, "What the store recorded about that source.", sa_type=Text
+    )
+    stores: str | None = _column(Kind.TEXT, "Names of the stores that know the person, with commas between.")
+    customer_ids: str | None = _column(Kind.TEXT, "The person's accounts as store:id, with commas between.")
+
+
+class FigureRow(SQLModel, table=True):
+    """What a rule over the whole base rests on: `value` of `key`, at `rank` where there are many.
+
+    `rank` is 0 for an average; for a percentile, the top share in tenths of a percent (1..1000).
+    """
+
+    __tablename__ = "figures"
+    sync: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    rank: int = Field(primary_key=True)
+    value: float | None = None
+
+
+class SyncRow(SQLModel, table=True):
+    """How far a sync has come: `revision` of facts seen, `evaluated_at` its clock, `mapping` its digest."""
+
+    __tablename__ = "syncs"
+    name: str = Field(primary_key=True)
+    revision: int = 0
+    evaluated_at: datetime | None = None
+    mapping: str | None = None
+    figures_at: datetime | None = None
+    opt_outs_at: datetime | None = None
+    go_live_at: datetime | None = None
+
+
+# --- work ----------------------------------------------------------------------------------------------
+
+
+class AcceptedRow(SQLModel, table=True):
+    """What the ESP last accepted of a profile (P3), and what it refused (P5).
+
+    `fields` maps names to encoded values; `refused` maps the names of fields left out to [value, reason].
+    `refused_contact` is the digest of the contact that did not go through as a whole. `blocked` is why
+    this address must not be tried again.
+    """
+
+    __tablename__ = "accepted"
+    sync: str = Field(primary_key=True)
+    profile: int = Field(primary_key=True)
+    email: str | None = None
+    fields: str = Field(default="{}", sa_type=Text)
+    refused: str = Field(default="{}", sa_type=Text)
+    subscribe: str | None = None
+    refused_contact: str | None = None
+    blocked: str | None = None
+    accepted_at: datetime | None = None
+
+
+class MembershipRow(SQLModel, table=True):
+    """A list that the profile is in, as far as the ESP accepted it; `refused` when it did not."""
+
+    __tablename__ = "memberships"
+    sync: str = Field(primary_key=True)
+    profile: int = Field(primary_key=True)
+    list: str = Field(primary_key=True)
+    at: datetime
+    refused: str | None = None
+
+
+class ContactJobRow(SQLModel, table=True):
+    """The outbox, first half: a contact to write. Replaced when the profile changes again.
+
+    `stamp` tells one writing of the row from the next, so that settling an old one leaves a newer one.
+    """
+
+    __tablename__ = "outbox_contacts"
+    sync: str = Field(primary_key=True)
+    profile: int = Field(primary_key=True)
+    contact: str = Field(sa_type=Text)
+    stamp: str
+
+
+class MembershipJobRow(SQLModel, table=True):
+    """The outbox, second half: who joins or leaves a list, once the contact has landed."""
+
+    __tablename__ = "outbox_memberships"
+    __table_args__ = (Index("outbox_memberships_profile", "sync", "profile"),)
+    sync: str = Field(primary_key=True)
+    list: str = Field(primary_key=True)
+    profile: int = Field(primary_key=True)
+    joins: bool
+    stamp: str
+
+
+class DeadLetterRow(SQLModel, table=True):
+    """A record that could not go through. `scope` is the store's or the sync's name."""
+
+    __tablename__ = "dead_letters"
+    scope: str = Field(primary_key=True)
+    record: str = Field(primary_key=True)
+    reason: str = Field(sa_type=Text)
+    first_at: datetime
+    last_at: datetime
+    times: int = 1
+
+
+class RunRow(SQLModel, table=True):
+    __tablename__ = "runs"
+    __table_args__ = (Index("runs_sync", "sync", "started_at"),)
+    id: int | None = Field(default=None, primary_key=True)
+    sync: str
+    kind: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    report: str = Field(default="{}", sa_type=Text)
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may run a sync now; taken over once it expired."""
+
+    __tablename__ = "leases"
+    name: str = Field(primary_key=True)
+    holder: str
+    expires_at: datetime
+
+
+class ForgottenRow(SQLModel, table=True):
+    """A keyed hash of an address that was erased, so that it is not pulled in again."""
+
+    __tablename__ = "forgotten"
+    hash: str = Field(primary_key=True)
+    at: datetime
+
+
+class SecretRow(SQLModel, table=True):
+    """Keys that this state store made for itself."""
+
+    __tablename__ = "secrets"
+    name: str = Field(primary_key=True)
+    value: str
+
+
+metadata = SQLModel.metadata
