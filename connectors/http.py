@@ -316,5 +316,10 @@ def _words(answer: Answer) -> str:
     return answer.body.decode("utf-8", "replace").strip()
 
 
+async def wait(seconds: float) -> None:
+    """Pause between two looks at a vendor's background job; tests make it instant with the other pauses."""
+    await _sleep(seconds)
+
+
 async def _sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)

@@ -189,7 +189,7 @@ FIRST_NAMES = (
     "Zoë",
 )
 LAST_NAMES = (
-    "Açık",
+    "Açıkgöz",
     "Bianchi",
     "Costa",
     "Dvořák",
@@ -208,8 +208,8 @@ def read_history(path: Path) -> Iterator[HistoricOrder]:
     CDNOW has neither names nor addresses, so each customer gets made-up ones at example.com, and every
     fourth an account. Raises ValueError for another header.
     """
-    opener = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opener as file:
+    opener = gzip.open if path.suffix == ".gz" else Path.open
+    with opener(path, mode="rt", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         header = list(rows.fieldnames or [])
         if header == CDNOW_HEADER:

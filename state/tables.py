@@ -8,7 +8,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text
+from sqlalchemy import BigInteger, Index, Table, Text
 from sqlmodel import Field, SQLModel
 
 
@@ -60,7 +60,7 @@ class OrderRow(PersonColumns, SourceColumns, table=True):
 
     __tablename__ = "orders"
     __table_args__ = (
-        Index("orders_person", "person"),
+        Index("orders_person", "person", "store"),
         Index("orders_customer", "store", "customer_id"),
         Index("orders_created", "store", "created_at"),
     )
@@ -103,7 +103,10 @@ class RefundRow(SQLModel, table=True):
 
 class CustomerRow(PersonColumns, SourceColumns, table=True):
     __tablename__ = "customers"
-    __table_args__ = (Index("customers_email", "email"), Index("customers_created", "store", "created_at"))
+    __table_args__ = (
+        Index("customers_email", "email", "store"),
+        Index("customers_created", "store", "created_at"),
+    )
     store: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
     email: str | None = None
@@ -117,7 +120,7 @@ class CustomerRow(PersonColumns, SourceColumns, table=True):
 
 class CheckoutRow(SQLModel, table=True):
     __tablename__ = "checkouts"
-    __table_args__ = (Index("checkouts_person", "person"),)
+    __table_args__ = (Index("checkouts_person", "person", "store"),)
     store: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
     email: str | None = None
@@ -157,7 +160,7 @@ class ConsentRow(SQLModel, table=True):
     """
 
     __tablename__ = "consents"
-    __table_args__ = (Index("consents_email", "email"),)
+    __table_args__ = (Index("consents_email", "email", "origin"),)
     origin: str = Field(primary_key=True)
     record: str = Field(primary_key=True)
     email: str
@@ -207,7 +210,7 @@ class WindowRow(SQLModel, table=True):
     expected: int | None = None
     rows: int = 0
     bad: int = 0
-    moved: bool = False
+    moved: bool = Field(default=False, sa_column_kwargs={"server_default": "0"})
     careful: bool = False
     done_at: datetime | None = None
     missing: int = 0
@@ -217,17 +220,23 @@ class WindowRow(SQLModel, table=True):
 
 
 class ProfileRow(SQLModel, table=True):
-    """One person across all stores of a sync. Columns with a kind are what mappings can use."""
+    """One person across all stores of a sync. Columns with a kind are what mappings can use.
+
+    `revision` is that of the facts last aggregated, `consent_origin` where `accepts_marketing` stands.
+    """
 
     __tablename__ = "profiles"
     __table_args__ = (
         Index("profiles_email", "sync", "email", unique=True),
+        Index("profiles_revision", "sync", "revision"),
         Index("profiles_signup_at", "sync", "signup_at"),
         Index("profiles_first_order_at", "sync", "first_order_at"),
         Index("profiles_last_order_at", "sync", "last_order_at"),
     )
     id: int | None = Field(default=None, primary_key=True)
     sync: str
+    revision: int = 0
+    consent_origin: str | None = None
     email: str = Field(
         description="E-mail address, normalised.", sa_column_kwargs={"info": {"kind": Kind.TEXT}}
     )
@@ -278,11 +287,18 @@ class FigureRow(SQLModel, table=True):
 
 
 class SyncRow(SQLModel, table=True):
-    """How far a sync has come: `revision` of facts seen, `evaluated_at` its clock, `mapping` its digest."""
+    """How far a sync has come.
+
+    Facts up to `revision` are in the profiles; profiles up to `evaluated_revision` are in the outbox or
+    accepted, as they were at `evaluated_at` under the mapping with digest `mapping`. `scope` is the
+    digest of what the aggregates rest on: stores, currency and rates.
+    """
 
     __tablename__ = "syncs"
     name: str = Field(primary_key=True)
+    scope: str | None = None
     revision: int = 0
+    evaluated_revision: int = 0
     evaluated_at: datetime | None = None
     mapping: str | None = None
     figures_at: datetime | None = None
@@ -334,6 +350,7 @@ class ContactJobRow(SQLModel, table=True):
     sync: str = Field(primary_key=True)
     profile: int = Field(primary_key=True)
     contact: str = Field(sa_type=Text)
+    creates: bool
     stamp: str
 
 
@@ -373,15 +390,6 @@ class RunRow(SQLModel, table=True):
     report: str = Field(default="{}", sa_type=Text)
 
 
-class LeaseRow(SQLModel, table=True):
-    """Who may run a sync now; taken over once it expired."""
-
-    __tablename__ = "leases"
-    name: str = Field(primary_key=True)
-    holder: str
-    expires_at: datetime
-
-
 class ForgottenRow(SQLModel, table=True):
     """A keyed hash of an address that was erased, so that it is not pulled in again."""
 
@@ -399,3 +407,9 @@ class SecretRow(SQLModel, table=True):
 
 
 metadata = SQLModel.metadata
+
+
+def table(row: type[SQLModel]) -> Table:
+    """Return the SQLAlchemy table behind a row class."""
+    found: Table = row.__table__  # type: ignore[attr-defined]
+    return found

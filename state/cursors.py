@@ -1,0 +1,195 @@
+"""How far each store has been read: cursors of what changed, windows of the history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import Page, Resource, Window
+from connectors.facts import Checkout, Customer, Fact, Order, Product, Refund
+from state import facts, runs
+from state.dialect import upsert
+from state.tables import CursorRow, WindowRow, table
+
+CURSORS, WINDOWS = table(CursorRow), table(WindowRow)
+KINDS: Mapping[type[Fact], str] = {
+    Order: "order",
+    Refund: "refund",
+    Customer: "customer",
+    Checkout: "checkout",
+    Product: "product",
+}
+"""How connectors name the records of each kind of fact, as in BadRecord("order 727", …)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where to read on: from `since` the first time, then from `cursor`."""
+
+    since: datetime
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """A window that is not read to its end yet."""
+
+    position: int
+    window: Window
+    cursor: str | None
+    careful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Rows read and expected over all windows of a backfill; `missing` are those that never came."""
+
+    done: int
+    expected: int
+    missing: int
+    open: int
+
+
+def find_cursor(session: Session, store: str, resource: Resource) -> Position | None:
+    """Return where to read on, None when the history was never read."""
+    row = session.execute(
+        select(CURSORS.c.since, CURSORS.c.cursor).where(
+            CURSORS.c.store == store, CURSORS.c.resource == resource.value
+        )
+    ).first()
+    return Position(row.since, row.cursor) if row else None
+
+
+def start_cursor(session: Session, store: str, resource: Resource, since: datetime) -> None:
+    """Begin to follow changes from `since`; an earlier beginning stays."""
+    if find_cursor(session, store, resource) is None:
+        row = {"store": store, "resource": resource.value, "since": since, "cursor": None, "read_at": None}
+        upsert(session, CURSORS, [row])
+
+
+def save_changes(session: Session, store: str, resource: Resource, page: Page, now: datetime) -> int:
+    """Store a page of changes and the cursor behind it in one transaction (P2); return rows changed."""
+    changed = _save(session, store, page, now)
+    session.execute(
+        update(CURSORS)
+        .where(CURSORS.c.store == store, CURSORS.c.resource == resource.value)
+        .values(cursor=page.cursor, read_at=now)
+    )
+    return changed
+
+
+def start_backfill(session: Session, store: str, windows: Sequence[Window], started_at: datetime) -> None:
+    """Lay down a backfill's windows, and follow changes from before it began."""
+    session.execute(delete(WINDOWS).where(WINDOWS.c.store == store))
+    rows = [
+        {
+            "store": store,
+            "resource": window.resource.value,
+            "position": position,
+            "starts_at": window.start,
+            "ends_at": window.end,
+        }
+        for position, window in enumerate(windows)
+    ]
+    if rows:
+        session.execute(WINDOWS.insert(), rows)
+    session.execute(delete(CURSORS).where(CURSORS.c.store == store))
+    for resource in Resource:
+        start_cursor(session, store, resource, started_at)
+
+
+def has_open_backfill(session: Session, store: str) -> bool:
+    return bool(
+        session.scalar(
+            select(func.count())
+            .select_from(WINDOWS)
+            .where(WINDOWS.c.store == store, WINDOWS.c.done_at.is_(None))
+        )
+    )
+
+
+def open_windows(session: Session, store: str, resource: Resource) -> list[OpenWindow]:
+    rows = session.execute(
+        select(WINDOWS)
+        .where(WINDOWS.c.store == store, WINDOWS.c.resource == resource.value, WINDOWS.c.done_at.is_(None))
+        .order_by(WINDOWS.c.position)
+    )
+    return [
+        OpenWindow(
+            row.position, Window(resource, row.starts_at, row.ends_at), row.cursor, careful=row.careful
+        )
+        for row in rows
+    ]
+
+
+def save_window_page(session: Session, store: str, opened: OpenWindow, page: Page, now: datetime) -> int:
+    """Store a page of history and the cursor behind it in one transaction (P2); return rows changed."""
+    changed = _save(session, store, page, now)
+    mine = _mine(store, opened)
+    before = session.execute(select(WINDOWS.c.expected, WINDOWS.c.moved).where(*mine)).one()
+    moved = before.expected is not None and page.total is not None and before.expected != page.total
+    session.execute(
+        update(WINDOWS)
+        .where(*mine)
+        .values(
+            cursor=page.cursor,
+            rows=WINDOWS.c.rows + len(page.facts),
+            bad=WINDOWS.c.bad + len(page.bad),
+            expected=page.total if page.total is not None else before.expected,
+            moved=before.moved or moved,
+        )
+    )
+    return changed
+
+
+def close_window(session: Session, store: str, opened: OpenWindow, now: datetime) -> bool:
+    """Finish a window if what is stored is what the store says it has; else open it anew, carefully.
+
+    Return False when it must be read again. After a careful reading it is closed in any case, and what
+    is missing is kept for the report.
+    """
+    mine = _mine(store, opened)
+    row = session.execute(select(WINDOWS).where(*mine)).one()
+    missing = 0
+    if row.expected is not None and row.resource in facts.COUNTED:
+        stored = facts.count_created(session, store, row.resource, row.starts_at, row.ends_at)
+        missing = max(0, row.expected - stored - row.bad)
+    if (missing or row.moved) and not row.careful:
+        session.execute(
+            update(WINDOWS)
+            .where(*mine)
+            .values(careful=True, cursor=None, rows=0, bad=0, moved=False, expected=None)
+        )
+        return False
+    session.execute(update(WINDOWS).where(*mine).values(done_at=now, missing=missing))
+    return True
+
+
+def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
+    row = session.execute(
+        select(
+            func.coalesce(func.sum(WINDOWS.c.rows), 0),
+            func.coalesce(func.sum(WINDOWS.c.expected), 0),
+            func.coalesce(func.sum(WINDOWS.c.missing), 0),
+            func.count().filter(WINDOWS.c.done_at.is_(None)),
+        ).where(WINDOWS.c.store.in_(stores))
+    ).one()
+    return Progress(*(int(value) for value in row))
+
+
+def _save(session: Session, store: str, page: Page, now: datetime) -> int:
+    """Store facts, bury what could not be read, and drop the dead letters of what now could."""
+    changed = facts.save_page(session, store, page)
+    runs.bury(session, store, page.bad, now)
+    runs.unbury(session, store, [f"{KINDS[type(fact)]} {fact.id}" for fact in page.facts])
+    return changed
+
+
+def _mine(store: str, opened: OpenWindow) -> tuple[ColumnElement[bool], ...]:
+    return (
+        WINDOWS.c.store == store,
+        WINDOWS.c.resource == opened.window.resource.value,
+        WINDOWS.c.position == opened.position,
+    )

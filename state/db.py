@@ -1,0 +1,133 @@
+"""The only door to the state store: one thread, one transaction for each call.
+
+Nothing can await inside a transaction, and no two writers meet.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from state import dialect
+from state.errors import StateError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """A state store at an SQLAlchemy URL, brought to the newest schema when it is opened.
+
+    Raises StateError when it cannot be opened, is no state store, or was written by a newer Cartwire.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = make_url(url).database or "memory"
+        self._engine = _engine(url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._thread.submit(self._open).result()
+
+    async def run(
+        self,
+        function: Callable[Concatenate[Session, Arguments], Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """Call `function(session, …)` in a transaction; commit when it returns, undo when it raises."""
+        call = functools.partial(self._transaction, self._engine, function, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def read(
+        self,
+        function: Callable[Concatenate[Session, Arguments], Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """As `run`, for functions that only read: they never wait for another process's writing."""
+        engine = self._engine.execution_options(reading=True)
+        call = functools.partial(self._transaction, engine, function, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def close(self) -> None:
+        self._thread.submit(self._engine.dispose).result()
+        self._thread.shutdown()
+
+    @staticmethod
+    def _transaction(
+        engine: Engine,
+        function: Callable[..., Result],
+        *arguments: object,
+        **options: object,
+    ) -> Result:
+        try:
+            with Session(engine) as session, session.begin():
+                return function(session, *arguments, **options)
+        except OperationalError as error:
+            raise StateError(_advice(str(error.orig))) from error
+
+    def _open(self) -> None:
+        try:
+            migrate(self._engine, self.name)
+        except (OperationalError, DatabaseError) as error:
+            raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
+
+
+def migrate(engine: Engine, name: str) -> None:
+    """Bring a store to the newest schema; refuse one that a newer Cartwire has written."""
+    scripts = Config()
+    scripts.set_main_option("script_location", str(MIGRATIONS))
+    newest = ScriptDirectory.from_config(scripts)
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        connection.rollback()
+        if present == newest.get_current_head():
+            return
+        if present is not None and present not in {script.revision for script in newest.walk_revisions()}:
+            raise StateError(
+                f"{name}: written by a newer Cartwire (schema {present}); update Cartwire, or restore a backup"
+            )
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "head")
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        engine = create_engine(parsed)
+    elif parsed.database in {None, "", ":memory:"}:
+        engine = create_engine(parsed, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        folder = Path(str(parsed.database)).parent
+        if not folder.is_dir():
+            raise StateError(f"{folder}: no such folder for the state store; create it")
+        engine = create_engine(parsed)
+    dialect.prepare(engine)
+    return engine
+
+
+ADVICE = {
+    "readonly": "the state store cannot be written; check the owner and the mount of its folder",
+    "unable to open": "the state store cannot be opened; check the owner and the mount of its folder",
+    "disk is full": "the disk is full; free some space and start again, nothing is lost",
+    "not a database": "this file is no state store; restore a backup, or move it away to begin anew",
+    "malformed": "the state store is damaged; restore a backup",
+    "locked": "another process keeps the state store busy; stop it, or try again",
+}
+
+
+def _advice(problem: str) -> str:
+    """Say what to do about a database error, without the statement and its values."""
+    return next((text for sign, text in ADVICE.items() if sign in problem), problem.splitlines()[0])

@@ -1,0 +1,67 @@
+"""The one place that knows two databases apart: upserts, and how SQLite is opened."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from state import functions
+
+PARAMETERS = 500
+"""How many values one IN list holds; both databases take many more."""
+
+
+def upsert(
+    session: Session,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    *,
+    index: Sequence[str] | None = None,
+    newer: str | None = None,
+) -> None:
+    """Insert rows, all with the same columns; update those that are there by their key.
+
+    With `newer`, a row replaces another only if its value in that column is not smaller. `index` names
+    the unique columns where they are not the primary key.
+    """
+    if not rows:
+        return
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+    keys = list(index or (column.name for column in table.primary_key))
+    changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None
+    if changed:
+        statement = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=guard)
+    else:
+        statement = insert.on_conflict_do_nothing(index_elements=keys)
+    session.execute(statement, list(rows))
+
+
+def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
+    """Cut values into lists that fit an IN."""
+    rest = list(values)
+    return (rest[start : start + PARAMETERS] for start in range(0, len(rest), PARAMETERS))
+
+
+def prepare(engine: Engine) -> None:
+    """Open SQLite for one writer that loses nothing; PostgreSQL needs no preparation."""
+    if engine.dialect.name != "sqlite":
+        return
+    event.listen(engine, "connect", _open_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+
+
+def _open_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-32000"):
+        connection.execute(f"PRAGMA {pragma}")
+    functions.register(connection)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once, so that no transaction fails half-way for want of it."""
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

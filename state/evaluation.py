@@ -1,0 +1,118 @@
+"""How far a sync has evaluated its profiles, and which are due now.
+
+The SELECTs come from the compiled mapping; this file runs them and keeps count.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, func, insert, literal, select, update
+from sqlalchemy.orm import Session
+
+from state.tables import FigureRow, ProfileRow, SyncRow, table
+
+FIGURES, PROFILES, SYNCS = table(FigureRow), table(ProfileRow), table(SyncRow)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """How far a sync has come; see SyncRow."""
+
+    revision: int
+    evaluated_revision: int
+    evaluated_at: datetime | None
+    mapping: str | None
+    figures_at: datetime | None
+    opt_outs_at: datetime | None
+    go_live_at: datetime | None
+
+
+def sync_state(session: Session, sync: str) -> SyncState:
+    row = session.execute(select(SYNCS).where(SYNCS.c.name == sync)).first()
+    if row is None:
+        return SyncState(0, 0, None, None, None, None, None)
+    return SyncState(
+        row.revision,
+        row.evaluated_revision,
+        row.evaluated_at,
+        row.mapping,
+        row.figures_at,
+        row.opt_outs_at,
+        row.go_live_at,
+    )
+
+
+def count_profiles(session: Session, sync: str) -> int:
+    query = select(func.count()).select_from(PROFILES).where(PROFILES.c.sync == sync)
+    return int(session.scalar(query) or 0)
+
+
+def due_profiles(session: Session, sync: str, evaluated: int, moved: Select[Any] | None) -> list[int]:
+    """Return the profiles whose facts changed since revision `evaluated`, or that time has moved."""
+    changed = select(PROFILES.c.id).where(PROFILES.c.sync == sync, PROFILES.c.revision > evaluated)
+    found = set(session.scalars(changed))
+    if moved is not None:
+        found |= set(session.scalars(moved))
+    return sorted(found)
+
+
+def all_profiles(session: Session, sync: str, after: int, most: int) -> list[int]:
+    """Return the next profiles of the whole base, by id, after profile `after`."""
+    query = select(PROFILES.c.id).where(PROFILES.c.sync == sync, PROFILES.c.id > after)
+    return list(session.scalars(query.order_by(PROFILES.c.id).limit(most)))
+
+
+def these(profiles: Sequence[int]) -> Select[Any]:
+    """Select just these profiles' ids."""
+    return select(PROFILES.c.id).where(PROFILES.c.id.in_(profiles))
+
+
+def rows(session: Session, query: Select[Any]) -> Iterator[Row[Any]]:
+    yield from session.execute(query)
+
+
+def save_figure(session: Session, sync: str, key: str, query: Select[Any]) -> bool:
+    """Compute what a rule over the whole base rests on; return whether it changed."""
+    mine = (FIGURES.c.sync == sync, FIGURES.c.key == key)
+    before = session.execute(
+        select(FIGURES.c.rank, FIGURES.c.value).where(*mine).order_by(FIGURES.c.rank)
+    ).all()
+    session.execute(delete(FIGURES).where(*mine))
+    computed = query.subquery()
+    session.execute(
+        insert(FIGURES).from_select(
+            ["sync", "key", "rank", "value"],
+            select(literal(sync), literal(key), computed.c.rank, computed.c.value),
+        ),
+        {"sync": sync},
+    )
+    after = session.execute(
+        select(FIGURES.c.rank, FIGURES.c.value).where(*mine).order_by(FIGURES.c.rank)
+    ).all()
+    return list(before) != list(after)
+
+
+def mark_figures(session: Session, sync: str, now: datetime) -> None:
+    _mark(session, sync, figures_at=now)
+
+
+def mark_evaluated(session: Session, sync: str, revision: int, mapping: str, now: datetime) -> None:
+    """Note that every profile up to `revision` was compared at `now` under the mapping with this digest."""
+    _mark(session, sync, evaluated_revision=revision, mapping=mapping, evaluated_at=now)
+
+
+def mark_opt_outs(session: Session, sync: str, now: datetime) -> None:
+    _mark(session, sync, opt_outs_at=now)
+
+
+def mark_go_live(session: Session, sync: str, now: datetime) -> None:
+    """Note when the first backfill was complete; later ones change nothing (P10)."""
+    session.execute(
+        update(SYNCS).where(SYNCS.c.name == sync, SYNCS.c.go_live_at.is_(None)).values(go_live_at=now)
+    )
+
+
+def _mark(session: Session, sync: str, **values: Any) -> None:
+    session.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**values))

@@ -1,0 +1,418 @@
+"""Pages to rows, guarded by version: stage 1 of the way of the data ends here.
+
+An older copy of a row never overwrites a newer one, an equal copy changes nothing and touches nobody.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import Page
+from connectors.facts import (
+    Checkout,
+    Consent,
+    Customer,
+    Fact,
+    Order,
+    Person,
+    Product,
+    Refund,
+    Source,
+    Standing,
+)
+from state import privacy
+from state.dialect import chunks, upsert
+from state.tables import (
+    CheckoutRow,
+    ConsentRow,
+    CustomerRow,
+    OrderLineRow,
+    OrderRow,
+    ProductCategoryRow,
+    ProductRow,
+    RefundRow,
+    RenameRow,
+    TouchedRow,
+    table,
+)
+
+Columns = dict[str, Any]
+
+ORDERS = table(OrderRow)
+LINES = table(OrderLineRow)
+REFUNDS = table(RefundRow)
+CUSTOMERS = table(CustomerRow)
+CHECKOUTS = table(CheckoutRow)
+PRODUCTS = table(ProductRow)
+CATEGORIES = table(ProductCategoryRow)
+CONSENTS = table(ConsentRow)
+TOUCHED = table(TouchedRow)
+RENAMES = table(RenameRow)
+
+
+@dataclass(slots=True)
+class Marks:
+    """Whom a page concerns, and the revision that says so."""
+
+    revision: int
+    people: set[str | None] = field(default_factory=set)
+
+
+def save_page(session: Session, store: str, page: Page) -> int:
+    """Store a page's facts and mark whom they concern; return how many rows were new or changed.
+
+    Customers go first, so that the page's orders find their accounts.
+    """
+    facts = privacy.without_forgotten(session, page.facts)
+    marks = Marks(next_revision(session))
+    changed = 0
+    for kind, save in SAVERS.items():
+        rows = [fact for fact in facts if isinstance(fact, kind)]
+        if rows:
+            changed += save(session, store, rows, marks)
+    marks.people |= _delete_orders(session, store, page.gone)
+    touch(session, marks.people, marks.revision)
+    return changed
+
+
+def next_revision(session: Session) -> int:
+    """Return the revision that what is stored now belongs to; writers are one at a time."""
+    return int(session.scalar(select(func.coalesce(func.max(TOUCHED.c.revision), 0))) or 0) + 1
+
+
+def touch(session: Session, emails: Iterable[str | None], revision: int) -> None:
+    """Mark people whose facts changed, so that every sync evaluates them."""
+    rows = [{"email": email, "revision": revision} for email in sorted({email for email in emails if email})]
+    upsert(session, TOUCHED, rows)
+
+
+def count_created(
+    session: Session, store: str, resource: str, start: datetime | None, end: datetime | None
+) -> int:
+    """Count the stored rows of a window, for comparison with what the store says it has."""
+    counted = COUNTED.get(resource)
+    if counted is None:
+        return 0
+    query = select(func.count()).select_from(counted).where(counted.c.store == store)
+    if start is not None:
+        query = query.where(counted.c.created_at >= start)
+    if end is not None:
+        query = query.where(counted.c.created_at < end)
+    if counted is ORDERS:
+        query = query.where(ORDERS.c.standing != Standing.DELETED.value)
+    return int(session.scalar(query) or 0)
+
+
+def save_consent(session: Session, origin: str, words: Sequence[tuple[str, str, Consent | None]]) -> None:
+    """Keep each (record, address, word); a record that no longer holds a word loses its row."""
+    silent = [record for record, _, word in words if word is None]
+    for part in chunks(silent):
+        session.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
+    rows = [
+        {
+            "origin": origin,
+            "record": record,
+            "email": email,
+            "given": word.given,
+            "at": word.at,
+            "level": word.level,
+        }
+        for record, email, word in words
+        if word is not None
+    ]
+    upsert(session, CONSENTS, rows)
+
+
+def _save_orders(session: Session, store: str, orders: Sequence[Order], marks: Marks) -> int:
+    known = _versions(session, ORDERS, store, [order.id for order in orders], ORDERS.c.person)
+    fresh = _newer(orders, known)
+    accounts = _account_emails(session, store, [order.customer_id for order in fresh])
+    rows = [_order_columns(store, order, accounts) for order in fresh]
+    upsert(session, ORDERS, rows, newer="updated_at")
+    seen_before = [order.id for order in fresh if order.id in known]
+    told = {order.id for order in fresh if order.refunds is not None}
+    _clear(session, LINES, store, seen_before)
+    _clear(session, REFUNDS, store, [order for order in seen_before if order in told])
+    upsert(session, LINES, [row for order in fresh for row in _line_columns(store, order)])
+    upsert(session, REFUNDS, [_refund_columns(store, r) for order in fresh for r in order.refunds or ()])
+    people = {row["id"]: row["person"] for row in rows}
+    _save_order_consents(session, store, fresh, people, known)
+    marks.people.update(people.values())
+    marks.people.update(known[order.id][2] for order in fresh if order.id in known)
+    return len(fresh)
+
+
+def _save_order_consents(
+    session: Session,
+    store: str,
+    orders: Sequence[Order],
+    people: Mapping[str, str | None],
+    known: Mapping[str, Any],
+) -> None:
+    words: list[tuple[str, str, Consent | None]] = []
+    for order in orders:
+        email = people[order.id]
+        if email and (order.consent or order.id in known):
+            words.append((f"order {order.id}", email, order.consent))
+    save_consent(session, store, words)
+
+
+def _save_customers(session: Session, store: str, customers: Sequence[Customer], marks: Marks) -> int:
+    known = _versions(session, CUSTOMERS, store, [customer.id for customer in customers], CUSTOMERS.c.email)
+    fresh = _newer(customers, known)
+    upsert(session, CUSTOMERS, [_customer_columns(store, c) for c in fresh], newer="updated_at")
+    words = [
+        (f"customer {c.id}", c.email, c.consent) for c in fresh if c.email and (c.consent or c.id in known)
+    ]
+    save_consent(session, store, words)
+    for customer in fresh:
+        before = known[customer.id][2] if customer.id in known else None
+        if customer.id not in known or before != customer.email:
+            marks.people |= _take_over(session, store, customer)
+        if before and customer.email and before != customer.email:
+            upsert(session, RENAMES, [{"revision": marks.revision, "old": before, "new": customer.email}])
+        marks.people |= {customer.email, before}
+    return len(fresh)
+
+
+def _take_over(session: Session, store: str, customer: Customer) -> set[str | None]:
+    """Give an account's orders, checkouts and proofs to its current address; return who had them."""
+    mine = (ORDERS.c.store == store, ORDERS.c.customer_id == customer.id)
+    owner = func.coalesce(customer.email, ORDERS.c.email)
+    moving = session.execute(
+        select(ORDERS.c.id, ORDERS.c.person, owner).where(*mine, ORDERS.c.person.is_distinct_from(owner))
+    ).all()
+    if moving:
+        session.execute(update(ORDERS).where(*mine).values(person=owner))
+        for part in chunks(f"order {row[0]}" for row in moving if row[2]):
+            session.execute(
+                update(CONSENTS)
+                .where(CONSENTS.c.origin == store, CONSENTS.c.record.in_(part))
+                .values(email=customer.email or CONSENTS.c.email)
+            )
+    session.execute(
+        update(CHECKOUTS)
+        .where(CHECKOUTS.c.store == store, CHECKOUTS.c.customer_id == customer.id)
+        .values(person=func.coalesce(customer.email, CHECKOUTS.c.email))
+    )
+    return {person for row in moving for person in (row[1], row[2])}
+
+
+def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout], marks: Marks) -> int:
+    known = _versions(session, CHECKOUTS, store, [checkout.id for checkout in checkouts], CHECKOUTS.c.person)
+    fresh = _newer(checkouts, known)
+    accounts = _account_emails(session, store, [checkout.customer_id for checkout in fresh])
+    rows = [_checkout_columns(store, checkout, accounts) for checkout in fresh]
+    upsert(session, CHECKOUTS, rows, newer="updated_at")
+    marks.people.update(row["person"] for row in rows)
+    marks.people.update(known[checkout.id][2] for checkout in fresh if checkout.id in known)
+    return len(fresh)
+
+
+def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks: Marks) -> int:
+    upsert(session, REFUNDS, [_refund_columns(store, refund) for refund in refunds])
+    for part in chunks({refund.order_id for refund in refunds}):
+        owners = select(ORDERS.c.person).where(ORDERS.c.store == store, ORDERS.c.id.in_(part))
+        marks.people.update(session.scalars(owners))
+    return len(refunds)
+
+
+def _save_products(session: Session, store: str, products: Sequence[Product], marks: Marks) -> int:
+    known = _versions(session, PRODUCTS, store, [product.id for product in products], PRODUCTS.c.title)
+    fresh = _newer(products, known)
+    upsert(session, PRODUCTS, [_product_columns(store, product) for product in fresh], newer="updated_at")
+    recategorised = [
+        product for product in fresh if known.get(product.id, (None, None))[1] != _digest(product)
+    ]
+    for part in chunks(product.id for product in recategorised):
+        session.execute(
+            delete(CATEGORIES).where(CATEGORIES.c.store == store, CATEGORIES.c.product_id.in_(part))
+        )
+        buyers = (
+            select(ORDERS.c.person)
+            .distinct()
+            .join(LINES, (LINES.c.store == ORDERS.c.store) & (LINES.c.order_id == ORDERS.c.id))
+            .where(LINES.c.store == store, LINES.c.product_id.in_(part))
+        )
+        marks.people.update(session.scalars(buyers))
+    rows = [
+        {"store": store, "product_id": product.id, "position": position, "name": name}
+        for product in recategorised
+        for position, name in enumerate(product.categories)
+    ]
+    upsert(session, CATEGORIES, rows)
+    return len(fresh)
+
+
+Saver = Callable[[Session, str, Sequence[Any], Marks], int]
+SAVERS: Mapping[type[Fact], Saver] = {
+    Product: _save_products,
+    Customer: _save_customers,
+    Order: _save_orders,
+    Refund: _save_refunds,
+    Checkout: _save_checkouts,
+}
+COUNTED: Mapping[str, Table] = {"orders": ORDERS, "customers": CUSTOMERS, "checkouts": CHECKOUTS}
+
+
+def _versions(session: Session, rows_of: Table, store: str, ids: Sequence[str], also: Any) -> dict[str, Any]:
+    """Return id -> (updated_at, digest, another column) of the rows that are stored already."""
+    found: dict[str, Any] = {}
+    for part in chunks(ids):
+        query = select(rows_of.c.id, rows_of.c.updated_at, rows_of.c.digest, also)
+        rows = session.execute(query.where(rows_of.c.store == store, rows_of.c.id.in_(part)))
+        found.update({row[0]: (row[1], row[2], row[3]) for row in rows})
+    return found
+
+
+def _newer(facts: Sequence[Any], known: Mapping[str, Any]) -> list[Any]:
+    """Keep the newest copy of each fact, and of those the ones that the store does not have yet."""
+    newest: dict[str, Any] = {}
+    for fact in facts:
+        if fact.id not in newest or fact.updated_at >= newest[fact.id].updated_at:
+            newest[fact.id] = fact
+    return [fact for fact in newest.values() if fact.id not in known or _replaces(fact, known[fact.id])]
+
+
+def _replaces(fact: Any, stored: tuple[datetime, str, Any]) -> bool:
+    at, digest, _ = stored
+    return bool(fact.updated_at > at or (fact.updated_at == at and _digest(fact) != digest))
+
+
+def _digest(fact: Fact) -> str:
+    """Tell two copies apart; a product's moment says nothing, since it moves with every sale."""
+    content: Any = (fact.title, fact.categories) if isinstance(fact, Product) else fact
+    return hashlib.blake2b(msgspec.json.encode(content), digest_size=8).hexdigest()
+
+
+def _account_emails(session: Session, store: str, ids: Iterable[str | None]) -> dict[str, str]:
+    """Return the current address of each account that has one."""
+    found: dict[str, str] = {}
+    for part in chunks({identifier for identifier in ids if identifier}):
+        query = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
+            CUSTOMERS.c.store == store, CUSTOMERS.c.id.in_(part), CUSTOMERS.c.email.is_not(None)
+        )
+        found.update({row[0]: row[1] for row in session.execute(query)})
+    return found
+
+
+def _clear(session: Session, rows_of: Table, store: str, orders: Sequence[str]) -> None:
+    for part in chunks(orders):
+        session.execute(delete(rows_of).where(rows_of.c.store == store, rows_of.c.order_id.in_(part)))
+
+
+def _delete_orders(session: Session, store: str, ids: Sequence[str]) -> set[str | None]:
+    people: set[str | None] = set()
+    for part in chunks(ids):
+        mine = (ORDERS.c.store == store, ORDERS.c.id.in_(part), ORDERS.c.standing != Standing.DELETED.value)
+        people.update(session.scalars(select(ORDERS.c.person).where(*mine)))
+        session.execute(update(ORDERS).where(*mine).values(standing=Standing.DELETED.value))
+    return people
+
+
+def _person_columns(person: Person) -> Columns:
+    return {name: getattr(person, name) for name in Person.__dataclass_fields__}
+
+
+def _source_columns(source: Source | None) -> Columns:
+    return {
+        "source_name": source.name if source else None,
+        "source_medium": source.medium if source else None,
+        "source_evidence": source.evidence if source else None,
+    }
+
+
+def _order_columns(store: str, order: Order, accounts: Mapping[str, str]) -> Columns:
+    return {
+        "store": store,
+        "id": order.id,
+        "number": order.number,
+        "email": order.email,
+        "customer_id": order.customer_id,
+        "person": accounts.get(order.customer_id or "", order.email),
+        "standing": order.standing.value,
+        "status": order.status,
+        "currency": order.total.currency,
+        "total_minor": order.total.minor,
+        "discount_minor": order.discount.minor if order.discount else None,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "paid_at": order.paid_at,
+        "digest": _digest(order),
+        **_person_columns(order.person),
+        **_source_columns(order.source),
+    }
+
+
+def _line_columns(store: str, order: Order) -> list[Columns]:
+    return [
+        {
+            "store": store,
+            "order_id": order.id,
+            "position": position,
+            "product_id": line.product_id,
+            "title": line.title,
+            "quantity": line.quantity,
+            "total_minor": line.total.minor,
+        }
+        for position, line in enumerate(order.lines)
+    ]
+
+
+def _refund_columns(store: str, refund: Refund) -> Columns:
+    return {
+        "store": store,
+        "order_id": refund.order_id,
+        "id": refund.id,
+        "amount_minor": refund.amount.minor,
+        "created_at": refund.created_at,
+    }
+
+
+def _customer_columns(store: str, customer: Customer) -> Columns:
+    return {
+        "store": store,
+        "id": customer.id,
+        "email": customer.email,
+        "birthday": customer.birthday,
+        "tags": ", ".join(customer.tags) or None,
+        "guest": customer.guest,
+        "created_at": customer.created_at,
+        "updated_at": customer.updated_at,
+        "digest": _digest(customer),
+        **_person_columns(customer.person),
+        **_source_columns(customer.source),
+    }
+
+
+def _checkout_columns(store: str, checkout: Checkout, accounts: Mapping[str, str]) -> Columns:
+    return {
+        "store": store,
+        "id": checkout.id,
+        "email": checkout.email,
+        "customer_id": checkout.customer_id,
+        "person": accounts.get(checkout.customer_id or "", checkout.email),
+        "url": checkout.url,
+        "currency": checkout.total.currency if checkout.total else None,
+        "total_minor": checkout.total.minor if checkout.total else None,
+        "created_at": checkout.created_at,
+        "updated_at": checkout.updated_at,
+        "completed_at": checkout.completed_at,
+        "digest": _digest(checkout),
+    }
+
+
+def _product_columns(store: str, product: Product) -> Columns:
+    return {
+        "store": store,
+        "id": product.id,
+        "title": product.title,
+        "updated_at": product.updated_at,
+        "digest": _digest(product),
+    }

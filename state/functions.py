@@ -1,0 +1,155 @@
+"""What SQLite lacks, as Python functions: with them it gives the answers that PostgreSQL gives.
+
+The calendar stands here too, because a rule's days are counted in SQL and in Python alike. Days are those
+of the wall clock: a day ago is the same time on the day before. A time that the clocks skipped moves
+forward by what they skipped, a time that came twice is the later one, as PostgreSQL has it.
+"""
+
+import calendar
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+Number = int | float
+
+EARLIEST = datetime(1, 1, 3, tzinfo=UTC)  # two days from the ends, so that every zone can show them
+LATEST = datetime(9999, 12, 29, tzinfo=UTC)
+INT64 = 2**63
+EXACT = Context(prec=700)  # wide enough for any double, written out
+MONTHS = 12
+
+
+# --- the calendar --------------------------------------------------------------------------------------
+
+
+def days_before(now: datetime, days: int, zone: ZoneInfo) -> datetime:
+    """Return the same local time `days` ago; never later than now for zero days.
+
+    Counts that lead out of the calendar stop at its ends, after every moment that a store can hold.
+    """
+    wall = _wall(now, zone)
+    try:
+        moment = from_wall(wall - timedelta(days=days), zone)
+    except OverflowError:
+        moment = EARLIEST if days > 0 else LATEST
+    return min(moment, now) if days >= 0 else moment
+
+
+def months_before(now: datetime, months: int, zone: ZoneInfo) -> datetime:
+    """Return the same local time and day `months` calendar months ago, or that month's last day."""
+    wall = _wall(now, zone)
+    year, month = divmod(wall.year * MONTHS + wall.month - 1 - months, MONTHS)
+    if not EARLIEST.year < year < LATEST.year:
+        return EARLIEST if months > 0 else LATEST
+    day = min(wall.day, calendar.monthrange(year, month + 1)[1])
+    moment = from_wall(wall.replace(year=year, month=month + 1, day=day), zone)
+    return min(moment, now) if months >= 0 else moment
+
+
+def hours_before(now: datetime, hours: int) -> datetime:
+    """Return the moment exactly `hours` ago, whatever the clocks did since."""
+    try:
+        return min(max(now - timedelta(hours=hours), EARLIEST), LATEST)
+    except OverflowError:
+        return EARLIEST if hours > 0 else LATEST
+
+
+def days_between(moment: datetime, now: datetime, zone: ZoneInfo) -> int:
+    """Count whole days: the largest n for which `moment` is not after `days_before(now, n)`."""
+    days = (_wall(now, zone) - _wall(moment, zone)) // timedelta(days=1) + 1
+    while moment > days_before(now, days, zone):
+        days -= 1
+    return days
+
+
+def from_wall(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Find the moment at which the clocks of `zone` show `wall` (naive), in UTC.
+
+    Of a skipped time `fold=0` is the later reading, of one that came twice `fold=1` is.
+    """
+    readings = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return min(max(*readings, EARLIEST), LATEST)
+
+
+def _wall(moment: datetime, zone: ZoneInfo) -> datetime:
+    return min(max(moment, EARLIEST), LATEST).astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+# --- SQLite --------------------------------------------------------------------------------------------
+
+
+def _stored(text: str) -> datetime:
+    """Read a moment as SQLAlchemy stores it: UTC, without saying so."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _sql_days_between(moment: str | None, now: str, zone: str) -> int | None:
+    return None if moment is None else days_between(_stored(moment), _stored(now), ZoneInfo(zone))
+
+
+def _sql_hours_between(moment: str | None, now: str) -> int | None:
+    return None if moment is None else (_stored(now) - _stored(moment)) // timedelta(hours=1)
+
+
+def _decimal(number: Number) -> Decimal:
+    """Read a double by the 15 digits that it holds for sure, as PostgreSQL does: 0.1 * 3 is 0.3."""
+    return Decimal(number) if isinstance(number, int) else Decimal(format(number, ".15g"))
+
+
+def _rounded(number: Number | None, digits: int | None, rounding: str) -> Number | None:
+    if number is None or digits is None or not math.isfinite(number):
+        return None
+    rounded = _decimal(number).quantize(Decimal(1).scaleb(-digits), rounding, EXACT)
+    return int(rounded) if digits <= 0 and abs(rounded) < INT64 else float(rounded)
+
+
+def _sql_round(number: Number | None, digits: int | None) -> Number | None:
+    return _rounded(number, digits, ROUND_HALF_UP)
+
+
+def _sql_floor(number: Number | None) -> Number | None:
+    return _rounded(number, 0, ROUND_FLOOR)
+
+
+def _sql_ceil(number: Number | None) -> Number | None:
+    return _rounded(number, 0, ROUND_CEILING)
+
+
+def _sql_mod(number: Number | None, divisor: Number | None) -> Number | None:
+    """Return the rest of a division, with the sign of `number`; null for a division by zero."""
+    if number is None or not divisor or not math.isfinite(number):
+        return None
+    if isinstance(number, int) and isinstance(divisor, int):
+        rest = abs(number) % abs(divisor)
+        return -rest if number < 0 else rest
+    return float(EXACT.remainder(_decimal(number), _decimal(divisor)))
+
+
+def _sql_lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
+
+
+def _sql_upper(text: str | None) -> str | None:
+    return None if text is None else text.upper()
+
+
+SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "cartwire_days_between": (3, _sql_days_between),
+    "cartwire_hours_between": (2, _sql_hours_between),
+    "cartwire_round": (2, _sql_round),
+    "cartwire_floor": (1, _sql_floor),
+    "cartwire_ceil": (1, _sql_ceil),
+    "cartwire_mod": (2, _sql_mod),
+    "cartwire_lower": (1, _sql_lower),
+    "cartwire_upper": (1, _sql_upper),
+}
+"""Name -> number of arguments, function."""
+
+
+def register(connection: Any) -> None:
+    """Give an sqlite3 connection (the driver's) every function; harmless when repeated."""
+    for name, (arguments, function) in SQLITE_FUNCTIONS.items():
+        connection.create_function(name, arguments, function, deterministic=True)

@@ -1,0 +1,559 @@
+"""Desired minus accepted: what is to be written, until the ESP has taken it.
+
+`offer` compares and lays jobs down, `contact_jobs` and `membership_jobs` hand them out, `settle_*` keeps
+what was taken (P3) and buries what was refused (P5). A job carries a stamp: settling an old writing
+leaves a newer one where it is.
+"""
+
+import hashlib
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
+from connectors.errors import BadRecord
+from connectors.facts import Consent
+from state import facts, runs
+from state.dialect import chunks, upsert
+from state.profiles import esp_origin
+from state.tables import (
+    AcceptedRow,
+    ContactJobRow,
+    DeadLetterRow,
+    MembershipJobRow,
+    MembershipRow,
+    ProfileRow,
+    table,
+)
+
+ACCEPTED, MEMBERSHIPS = table(AcceptedRow), table(MembershipRow)
+CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)
+PROFILES, LETTERS = table(ProfileRow), table(DeadLetterRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the mapping wants of one profile. A field that is None is unknown; so is such a list.
+
+    `quiet` lists are entered without telling the ESP: history starts no journey (P10).
+    """
+
+    profile: int
+    email: str
+    fields: Mapping[str, Value]
+    lists: Mapping[str, bool | None]
+    quiet: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a sync writes to; `consent` is its setting."""
+
+    sync: str
+    esp: str
+    consent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContactJob:
+    stamp: str
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipJob:
+    stamp: str
+    list: str
+    member: Member
+    joins: bool
+
+
+@dataclass(slots=True)
+class Offer:
+    """What a comparison laid down: contacts to write (of those `created`), and entries by list."""
+
+    contacts: int = 0
+    created: int = 0
+    joins: dict[str, int] = field(default_factory=dict)
+    leaves: dict[str, int] = field(default_factory=dict)
+    fields: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """All that is remembered of the profiles of one comparison, which happens `now`."""
+
+    now: datetime
+    accepted: dict[int, Row[Any]]
+    memberships: dict[int, dict[str, str | None]]
+    words: dict[int, tuple[bool | None, str | None]]
+
+
+def offer(session: Session, target: Target, desired: Sequence[Desired], now: datetime) -> Offer:
+    """Compare profiles with what the ESP last accepted and lay down jobs for the difference.
+
+    Jobs that stand for these profiles already are replaced.
+    """
+    result = Offer()
+    if not desired:
+        return result
+    profiles = [want.profile for want in desired]
+    memory = _remember(session, target.sync, profiles, now)
+    _withdraw(session, target.sync, profiles)
+    contacts: list[dict[str, Any]] = []
+    memberships: list[dict[str, Any]] = []
+    for want in desired:
+        accepted = memory.accepted.get(want.profile)
+        subscribe = _subscribe(target, memory.words.get(want.profile), accepted)
+        contact = _difference(want, accepted, subscribe)
+        if accepted is not None and _is_hopeless(accepted, contact):
+            continue
+        if contact.fields or not contact.known or contact.was or subscribe is Subscribe.STOP:
+            contacts.append(_contact_job(target.sync, contact))
+            _count(result, contact)
+        memberships += _membership_jobs(session, target.sync, want, memory, result)
+    for rows, into in ((contacts, CONTACT_JOBS), (memberships, MEMBERSHIP_JOBS)):
+        if rows:
+            session.execute(into.insert(), rows)
+    return result
+
+
+def contact_jobs(session: Session, sync: str, after: int, most: int) -> list[ContactJob]:
+    """Hand out the next contacts to write, by profile, after profile `after`."""
+    rows = session.execute(
+        select(CONTACT_JOBS.c.contact, CONTACT_JOBS.c.stamp)
+        .where(CONTACT_JOBS.c.sync == sync, CONTACT_JOBS.c.profile > after)
+        .order_by(CONTACT_JOBS.c.profile)
+        .limit(most)
+    )
+    return [ContactJob(row.stamp, _decode_contact(row.contact)) for row in rows]
+
+
+def membership_jobs(
+    session: Session, sync: str, name: str, after: int, most: int, *, joins: bool
+) -> list[MembershipJob]:
+    """Hand out the next changes of a list, only of profiles that the ESP has."""
+    waiting = select(CONTACT_JOBS.c.profile).where(CONTACT_JOBS.c.sync == sync)
+    rows = session.execute(
+        select(MEMBERSHIP_JOBS.c.profile, MEMBERSHIP_JOBS.c.stamp, ACCEPTED.c.email)
+        .join(
+            ACCEPTED,
+            (ACCEPTED.c.sync == MEMBERSHIP_JOBS.c.sync) & (ACCEPTED.c.profile == MEMBERSHIP_JOBS.c.profile),
+        )
+        .where(
+            MEMBERSHIP_JOBS.c.sync == sync,
+            MEMBERSHIP_JOBS.c.list == name,
+            MEMBERSHIP_JOBS.c.joins.is_(joins),
+            MEMBERSHIP_JOBS.c.profile > after,
+            ACCEPTED.c.email.is_not(None),
+            ACCEPTED.c.blocked.is_(None),
+            MEMBERSHIP_JOBS.c.profile.not_in(waiting),
+        )
+        .order_by(MEMBERSHIP_JOBS.c.profile)
+        .limit(most)
+    )
+    return [MembershipJob(row.stamp, name, Member(row.profile, row.email), joins) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What waits to be written: contacts (of those `created`), and list entries by list."""
+
+    contacts: int
+    created: int
+    lists: Mapping[str, int]
+
+
+def pending(session: Session, sync: str) -> Pending:
+    mine = CONTACT_JOBS.c.sync == sync
+    contacts, created = session.execute(
+        select(func.count(), func.count().filter(CONTACT_JOBS.c.creates)).where(mine)
+    ).one()
+    lists = session.execute(
+        select(MEMBERSHIP_JOBS.c.list, func.count())
+        .where(MEMBERSHIP_JOBS.c.sync == sync)
+        .group_by(MEMBERSHIP_JOBS.c.list)
+    )
+    return Pending(int(contacts), int(created), {row[0]: int(row[1]) for row in lists})
+
+
+def list_sizes(session: Session, sync: str) -> dict[str, int]:
+    """Count the members of each list, as far as the ESP accepted them."""
+    rows = session.execute(
+        select(MEMBERSHIPS.c.list, func.count())
+        .where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.refused.is_(None))
+        .group_by(MEMBERSHIPS.c.list)
+    )
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def settle_contacts(
+    session: Session, target: Target, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
+) -> int:
+    """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed."""
+    sync = target.sync
+    against: defaultdict[int, list[Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        against[refusal.profile].append(refusal)
+    memory = {
+        row.profile: row
+        for part in chunks(job.contact.profile for job in jobs)
+        for row in _accepted(session, sync, part)
+    }
+    rows = [
+        _settled(job.contact, against[job.contact.profile], memory.get(job.contact.profile), sync, now)
+        for job in jobs
+    ]
+    upsert(session, ACCEPTED, rows)
+    _drop(session, sync, CONTACT_JOBS, {job.contact.profile: job.stamp for job in jobs})
+    lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
+    _withdraw_memberships(session, sync, lost)
+    _note_opt_outs(session, target.esp, jobs, refusals, now)
+    runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
+    runs.unbury(
+        session, sync, [f"profile {job.contact.profile}" for job in jobs if job.contact.profile not in lost]
+    )
+    return len(jobs) - len(lost)
+
+
+def settle_memberships(
+    session: Session, sync: str, jobs: Sequence[MembershipJob], refusals: Sequence[Refusal], now: datetime
+) -> int:
+    """Keep the list changes that the ESP took, bury those it refused; return how many landed."""
+    reasons = {(refusal.profile, refusal.name): refusal.reason for refusal in refusals}
+    joined = [
+        {
+            "sync": sync,
+            "profile": job.member.profile,
+            "list": job.list,
+            "at": now,
+            "refused": reasons.get((job.member.profile, job.list)),
+        }
+        for job in jobs
+        if job.joins
+    ]
+    upsert(session, MEMBERSHIPS, joined)
+    for name in {job.list for job in jobs}:
+        left = [job.member.profile for job in jobs if job.list == name and not job.joins]
+        for part in chunks(left):
+            session.execute(
+                delete(MEMBERSHIPS).where(
+                    MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.list == name, MEMBERSHIPS.c.profile.in_(part)
+                )
+            )
+        stamps = {job.member.profile: job.stamp for job in jobs if job.list == name}
+        _drop(session, sync, MEMBERSHIP_JOBS, stamps, MEMBERSHIP_JOBS.c.list == name)
+    runs.bury(session, sync, [letter(refusal) for refusal in refusals], now)
+    return len(jobs) - len(refusals)
+
+
+def retry(session: Session, sync: str) -> int:
+    """Forget refusals, so that the next comparison offers them again; return the dead letters dropped.
+
+    Addresses that the ESP blocked for good stay blocked: it is believed.
+    """
+    mine = ACCEPTED.c.sync == sync
+    session.execute(update(ACCEPTED).where(mine).values(refused="{}", refused_contact=None))
+    session.execute(delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.refused.is_not(None)))
+    affected = [
+        int(row[0].split()[1])
+        for row in session.execute(select(LETTERS.c.record).where(LETTERS.c.scope == sync))
+        if row[0].startswith("profile ")
+    ]
+    revision = facts.next_revision(session)
+    for part in chunks(set(affected)):
+        emails = session.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+        facts.touch(session, emails, revision)
+    dropped = runs.count_dead_letters(session, [sync])
+    session.execute(delete(LETTERS).where(LETTERS.c.scope == sync))
+    return dropped
+
+
+# --- comparing -----------------------------------------------------------------------------------------
+
+
+def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetime) -> _Memory:
+    memory = _Memory(now, {}, defaultdict(dict), {})
+    for part in chunks(profiles):
+        memory.accepted.update({row.profile: row for row in _accepted(session, sync, part)})
+        entries = select(MEMBERSHIPS.c.profile, MEMBERSHIPS.c.list, MEMBERSHIPS.c.refused)
+        for row in session.execute(
+            entries.where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
+        ):
+            memory.memberships[row.profile][row.list] = row.refused
+        words = select(PROFILES.c.id, PROFILES.c.accepts_marketing, PROFILES.c.consent_origin)
+        for row in session.execute(words.where(PROFILES.c.id.in_(part))):
+            memory.words[row.id] = (row.accepts_marketing, row.consent_origin)
+    return memory
+
+
+def _accepted(session: Session, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:
+    return session.execute(
+        select(ACCEPTED).where(ACCEPTED.c.sync == sync, ACCEPTED.c.profile.in_(profiles))
+    ).all()
+
+
+def _withdraw(session: Session, sync: str, profiles: Sequence[int]) -> None:
+    """Take back the jobs of profiles that are compared anew."""
+    for part in chunks(profiles):
+        session.execute(
+            delete(CONTACT_JOBS).where(CONTACT_JOBS.c.sync == sync, CONTACT_JOBS.c.profile.in_(part))
+        )
+    _withdraw_memberships(session, sync, profiles)
+
+
+def _withdraw_memberships(session: Session, sync: str, profiles: Iterable[int]) -> None:
+    for part in chunks(profiles):
+        session.execute(
+            delete(MEMBERSHIP_JOBS).where(MEMBERSHIP_JOBS.c.sync == sync, MEMBERSHIP_JOBS.c.profile.in_(part))
+        )
+
+
+def _is_hopeless(accepted: Row[Any], contact: Contact) -> bool:
+    """Tell whether the ESP refused just this before: the address for good, or this very content."""
+    if accepted.blocked:
+        return bool(accepted.email == contact.email)
+    return bool(accepted.refused_contact == digest(contact))
+
+
+def _subscribe(
+    target: Target, word: tuple[bool | None, str | None] | None, accepted: Row[Any] | None
+) -> Subscribe:
+    """Decide what the stored proofs allow (P4): never more than the newest word says.
+
+    Somebody whom we subscribed is unsubscribed when the store's newest word takes that back; an ESP's
+    own opt-out needs no telling.
+    """
+    given, origin = word or (None, None)
+    if given:
+        return GRANTED[target.consent]
+    subscribed = accepted is not None and accepted.subscribe in {Subscribe.YES, Subscribe.ASK}
+    if given is False and subscribed and origin != esp_origin(target.esp):
+        return Subscribe.STOP
+    return Subscribe.NO
+
+
+GRANTED = {
+    "from_store": Subscribe.YES,
+    "double_opt_in": Subscribe.ASK,
+    "never_subscribe": Subscribe.NO,
+}
+
+
+def _difference(want: Desired, accepted: Row[Any] | None, subscribe: Subscribe) -> Contact:
+    """Say what the ESP does not have yet of a profile; a known value that became unknown is cleared."""
+    known = accepted is not None and accepted.accepted_at is not None
+    had: dict[str, str | None] = msgspec.json.decode(accepted.fields) if accepted is not None else {}
+    refused: dict[str, list[str]] = msgspec.json.decode(accepted.refused) if accepted is not None else {}
+    changed: dict[str, Value] = {}
+    for name, value in want.fields.items():
+        code = encode(value)
+        if code == had.get(name) or (name in refused and refused[name][0] == code):
+            continue
+        changed[name] = value
+    was = accepted.email if accepted is not None and known and accepted.email != want.email else None
+    return Contact(want.profile, want.email, changed, subscribe, known, was)
+
+
+def _contact_job(sync: str, contact: Contact) -> dict[str, Any]:
+    return {
+        "sync": sync,
+        "profile": contact.profile,
+        "contact": _encode_contact(contact),
+        "creates": not contact.known,
+        "stamp": secrets.token_hex(8),
+    }
+
+
+def _membership_jobs(
+    session: Session, sync: str, want: Desired, memory: _Memory, result: Offer
+) -> list[dict[str, Any]]:
+    """Lay down who joins and leaves; unknown does neither (P12)."""
+    jobs = []
+    for name, joins in want.lists.items():
+        here = name in memory.memberships[want.profile]
+        if joins is None or joins == here:
+            continue
+        refused = memory.memberships[want.profile].get(name) is not None
+        if (joins and name in want.quiet) or (refused and not joins):
+            _enter_quietly(session, sync, want.profile, name, memory.now, joins=joins)
+            continue
+        counts = result.joins if joins else result.leaves
+        counts[name] = counts.get(name, 0) + 1
+        jobs.append(
+            {
+                "sync": sync,
+                "list": name,
+                "profile": want.profile,
+                "joins": joins,
+                "stamp": secrets.token_hex(8),
+            }
+        )
+    return jobs
+
+
+def _enter_quietly(
+    session: Session, sync: str, profile: int, name: str, now: datetime, *, joins: bool
+) -> None:
+    if joins:
+        row = {"sync": sync, "profile": profile, "list": name, "at": now, "refused": None}
+        upsert(session, MEMBERSHIPS, [row])
+        return
+    mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == profile, MEMBERSHIPS.c.list == name)
+    session.execute(delete(MEMBERSHIPS).where(*mine))
+
+
+def _count(result: Offer, contact: Contact) -> None:
+    result.contacts += 1
+    result.created += not contact.known
+    for name in contact.fields:
+        result.fields[name] = result.fields.get(name, 0) + 1
+
+
+# --- settling ------------------------------------------------------------------------------------------
+
+BURIED = frozenset({Blame.CONTACT, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
+
+
+def letter(refusal: Refusal) -> BadRecord:
+    """Name a refusal as a dead letter: "profile 42", "profile 42 field PHONE", "profile 42 list Fans"."""
+    kind = {Blame.FIELD: "field", Blame.MEMBERSHIP: "list"}.get(refusal.blame)
+    record = f"profile {refusal.profile}"
+    return BadRecord(f"{record} {kind} {refusal.name}" if kind else record, refusal.reason)
+
+
+def _settled(
+    contact: Contact, refusals: Sequence[Refusal], before: Row[Any] | None, sync: str, now: datetime
+) -> dict[str, Any]:
+    """Make the accepted row that follows from what was sent and what was refused of it."""
+    row = {
+        "sync": sync,
+        "profile": contact.profile,
+        "email": before.email if before is not None else None,
+        "fields": before.fields if before is not None else "{}",
+        "refused": before.refused if before is not None else "{}",
+        "subscribe": before.subscribe if before is not None else None,
+        "accepted_at": before.accepted_at if before is not None else None,
+        "refused_contact": None,
+        "blocked": None,
+    }
+    blames = {refusal.blame: refusal.reason for refusal in refusals}
+    if Blame.BLOCKED in blames:
+        return row | {"blocked": blames[Blame.BLOCKED], "email": contact.email}
+    if Blame.CONTACT in blames:
+        return row | {"refused_contact": digest(contact)}
+    left_out = {refusal.name: refusal.reason for refusal in refusals if refusal.blame is Blame.FIELD}
+    fields = msgspec.json.decode(str(row["fields"]))
+    refused = msgspec.json.decode(str(row["refused"]))
+    for name, value in contact.fields.items():
+        if name in left_out:
+            refused[name] = [encode(value), left_out[name]]
+        else:
+            fields[name] = encode(value)
+            refused.pop(name, None)
+    return row | {
+        "email": contact.email,
+        "fields": msgspec.json.encode(fields).decode(),
+        "refused": msgspec.json.encode(refused).decode(),
+        "subscribe": contact.subscribe.value,
+        "accepted_at": now,
+    }
+
+
+def _drop(session: Session, sync: str, jobs: Any, stamps: Mapping[int, str], *also: Any) -> None:
+    """Delete settled jobs, but not those that were laid down anew meanwhile."""
+    for part in chunks(stamps):
+        mine = (jobs.c.sync == sync, jobs.c.profile.in_(part), *also)
+        session.execute(delete(jobs).where(*mine, jobs.c.stamp.in_([stamps[profile] for profile in part])))
+
+
+def _note_opt_outs(
+    session: Session, esp: str, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
+) -> None:
+    """Remember what the ESP said about people who opted out there (P4)."""
+    said = {refusal.profile: refusal.reason for refusal in refusals if refusal.blame is Blame.OPTED_OUT}
+    words = [
+        (
+            f"contact {job.contact.email}",
+            job.contact.email,
+            Consent(given=False, at=now, level=said[job.contact.profile]),
+        )
+        for job in jobs
+        if job.contact.profile in said
+    ]
+    save_opt_outs(session, esp, words)
+
+
+def save_opt_outs(session: Session, esp: str, words: Sequence[tuple[str, str, Consent | None]]) -> None:
+    """Keep opt-outs that an ESP told of, and evaluate these people again; the first telling's date stays."""
+    new = [word for word in words if not _has_word(session, esp, word[0])]
+    if new:
+        facts.save_consent(session, esp_origin(esp), new)
+        facts.touch(session, [email for _, email, _ in new], facts.next_revision(session))
+
+
+def _has_word(session: Session, esp: str, record: str) -> bool:
+    consents = facts.CONSENTS
+    query = select(consents.c.record).where(consents.c.origin == esp_origin(esp), consents.c.record == record)
+    return session.scalar(query) is not None
+
+
+# --- values as text ------------------------------------------------------------------------------------
+
+
+def encode(value: Value) -> str | None:
+    """Write a value so that it compares and comes back exactly; unknown is None."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return f"b:{int(value)}"
+    if isinstance(value, date):
+        return f"d:{value.isoformat()}"
+    if isinstance(value, int | Decimal):
+        return f"n:{value}"
+    return f"t:{value}"
+
+
+def decode(code: str | None) -> Value:
+    """Read what `encode` wrote."""
+    if code is None:
+        return None
+    kind, text = code[0], code[2:]
+    if kind == "b":
+        return text == "1"
+    if kind == "d":
+        return date.fromisoformat(text)
+    if kind == "n":
+        return int(text) if text.lstrip("-").isdigit() else Decimal(text)
+    return text
+
+
+def digest(contact: Contact) -> str:
+    """Tell one content of a contact from another."""
+    return hashlib.blake2b(_encode_contact(contact).encode(), digest_size=8).hexdigest()
+
+
+def _encode_contact(contact: Contact) -> str:
+    content = [
+        contact.profile,
+        contact.email,
+        {name: encode(value) for name, value in contact.fields.items()},
+        contact.subscribe.value,
+        contact.known,
+        contact.was,
+    ]
+    return msgspec.json.encode(content).decode()
+
+
+def _decode_contact(text: str) -> Contact:
+    profile, email, fields, subscribe, known, was = msgspec.json.decode(text)
+    values = {name: decode(code) for name, code in fields.items()}
+    return Contact(profile, email, values, Subscribe(subscribe), known, was)

@@ -1,0 +1,129 @@
+"""What happened: runs, dead letters, and one run at a time for each sync."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.errors import BadRecord
+from state.errors import StateError
+from state.tables import DeadLetterRow, RunRow, table
+
+LETTERS, RUNS = table(DeadLetterRow), table(RunRow)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not go through. `scope` is the store's or the sync's name."""
+
+    scope: str
+    record: str
+    reason: str
+    first_at: datetime
+    last_at: datetime
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a sync; `outcome` is None while it runs, or when it was killed."""
+
+    id: int
+    sync: str
+    kind: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    report: dict[str, Any]
+
+
+@contextmanager
+def alone(folder: Path, sync: str) -> Iterator[None]:
+    """Let one process run a sync at a time; the system frees the lock of one that was killed.
+
+    Raises StateError when another process holds it.
+    """
+    lock = filelock.FileLock(folder / f".{sync}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise StateError(f"sync {sync}: another run is under way; wait for its end") from error
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be written; check its owner and its mount") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def start_run(session: Session, sync: str, kind: str, now: datetime) -> int:
+    new = RUNS.insert().values(sync=sync, kind=kind, started_at=now, report="{}").returning(RUNS.c.id)
+    return int(session.scalars(new).one())
+
+
+def end_run(session: Session, run: int, outcome: str, report: dict[str, Any], now: datetime) -> None:
+    text = msgspec.json.encode(report).decode()
+    session.execute(update(RUNS).where(RUNS.c.id == run).values(ended_at=now, outcome=outcome, report=text))
+
+
+def list_runs(session: Session, sync: str | None = None, *, most: int = 20) -> list[Run]:
+    """Return the last runs, the newest first."""
+    query: Select[Any] = select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.id.desc()).limit(most)
+    if sync is not None:
+        query = query.where(RUNS.c.sync == sync)
+    return [
+        Run(
+            row.id,
+            row.sync,
+            row.kind,
+            row.started_at,
+            row.ended_at,
+            row.outcome,
+            msgspec.json.decode(row.report),
+        )
+        for row in session.execute(query)
+    ]
+
+
+def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) -> None:
+    """Keep records that could not go through; one that comes again counts up."""
+    for letter in bad:
+        mine = (LETTERS.c.scope == scope, LETTERS.c.record == letter.record)
+        again = session.execute(
+            update(LETTERS)
+            .where(*mine)
+            .values(reason=letter.reason, last_at=now, times=LETTERS.c.times + 1)
+            .returning(LETTERS.c.record)
+        ).first()
+        if again is None:
+            row = {"scope": scope, "record": letter.record, "reason": letter.reason, "times": 1}
+            session.execute(LETTERS.insert().values(**row, first_at=now, last_at=now))
+
+
+def unbury(session: Session, scope: str, records: Sequence[str]) -> None:
+    """Drop the dead letters of records that went through."""
+    present = count_dead_letters(session, [scope])
+    if present:
+        for record in records:
+            session.execute(delete(LETTERS).where(LETTERS.c.scope == scope, LETTERS.c.record == record))
+
+
+def list_dead_letters(session: Session, scopes: Sequence[str]) -> list[DeadLetter]:
+    rows = session.execute(
+        select(LETTERS).where(LETTERS.c.scope.in_(scopes)).order_by(LETTERS.c.scope, LETTERS.c.record)
+    )
+    return [
+        DeadLetter(row.scope, row.record, row.reason, row.first_at, row.last_at, row.times) for row in rows
+    ]
+
+
+def count_dead_letters(session: Session, scopes: Sequence[str]) -> int:
+    query = select(func.count()).select_from(LETTERS).where(LETTERS.c.scope.in_(scopes))
+    return int(session.scalar(query) or 0)
