@@ -82,6 +82,9 @@ class Store(Protocol):
         Rows seen before may come again; none may be left out.
         """
 
+    async def reread(self, records: Sequence[str]) -> Page:
+        """Read single records again, named as in BadRecord ("order 727"); those that are gone are left out."""
+
     async def aclose(self) -> None:
         """Close connections; harmless when repeated."""
 

@@ -167,6 +167,12 @@ def close_window(session: Session, store: str, opened: OpenWindow, now: datetime
     return True
 
 
+def save_reread(session: Session, store: str, records: Sequence[str], page: Page, now: datetime) -> None:
+    """Store records that were read again; those that the store no longer has need no dead letter."""
+    runs.unbury(session, store, records)
+    _save(session, store, page, now)
+
+
 def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
     row = session.execute(
         select(

@@ -5,10 +5,11 @@ Nothing can await inside a transaction, and no two writers meet.
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -38,6 +39,7 @@ class Database:
         self.name = make_url(url).database or "memory"
         self._engine = _engine(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._rehearsed: Session | None = None
         self._thread.submit(self._open).result()
 
     async def run(
@@ -47,8 +49,7 @@ class Database:
         **options: Arguments.kwargs,
     ) -> Result:
         """Call `function(session, …)` in a transaction; commit when it returns, undo when it raises."""
-        call = functools.partial(self._transaction, self._engine, function, *arguments, **options)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await self._call(self._transaction, self._engine, function, *arguments, **options)
 
     async def read(
         self,
@@ -58,21 +59,32 @@ class Database:
     ) -> Result:
         """As `run`, for functions that only read: they never wait for another process's writing."""
         engine = self._engine.execution_options(reading=True)
-        call = functools.partial(self._transaction, engine, function, *arguments, **options)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await self._call(self._transaction, engine, function, *arguments, **options)
+
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator[None]:
+        """Let everything inside see its own writing, and undo all of it at the end."""
+        self._rehearsed = Session(self._engine)
+        try:
+            yield
+        finally:
+            rehearsed, self._rehearsed = self._rehearsed, None
+            await self._call(rehearsed.close)
 
     def close(self) -> None:
         self._thread.submit(self._engine.dispose).result()
         self._thread.shutdown()
 
-    @staticmethod
+    async def _call(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+        call = functools.partial(function, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
     def _transaction(
-        engine: Engine,
-        function: Callable[..., Result],
-        *arguments: object,
-        **options: object,
+        self, engine: Engine, function: Callable[..., Result], *arguments: Any, **options: Any
     ) -> Result:
         try:
+            if self._rehearsed is not None:
+                return function(self._rehearsed, *arguments, **options)
             with Session(engine) as session, session.begin():
                 return function(session, *arguments, **options)
         except OperationalError as error:

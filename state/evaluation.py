@@ -3,7 +3,7 @@
 The SELECTs come from the compiled mapping; this file runs them and keeps count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Row, Select, delete, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
+from state import outbox
+from state.outbox import Desired, Offer, Target
 from state.tables import FigureRow, ProfileRow, SyncRow, table
 
 FIGURES, PROFILES, SYNCS = table(FigureRow), table(ProfileRow), table(SyncRow)
@@ -69,8 +71,8 @@ def these(profiles: Sequence[int]) -> Select[Any]:
     return select(PROFILES.c.id).where(PROFILES.c.id.in_(profiles))
 
 
-def rows(session: Session, query: Select[Any]) -> Iterator[Row[Any]]:
-    yield from session.execute(query)
+def rows(session: Session, query: Select[Any]) -> Sequence[Row[Any]]:
+    return session.execute(query).all()
 
 
 def save_figure(session: Session, sync: str, key: str, query: Select[Any]) -> bool:
@@ -116,3 +118,14 @@ def mark_go_live(session: Session, sync: str, now: datetime) -> None:
 
 def _mark(session: Session, sync: str, **values: Any) -> None:
     session.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**values))
+
+
+def compare(
+    session: Session,
+    target: Target,
+    query: Select[Any],
+    read: Callable[[Row[Any]], Desired],
+    now: datetime,
+) -> Offer:
+    """Run a compiled mapping's SELECT and lay down jobs for what differs from what was accepted."""
+    return outbox.offer(session, target, [read(row) for row in session.execute(query)], now)

@@ -99,23 +99,31 @@ def _decimal(number: Number) -> Decimal:
     return Decimal(number) if isinstance(number, int) else Decimal(format(number, ".15g"))
 
 
-def _rounded(number: Number | None, digits: int | None, rounding: str) -> Number | None:
-    if number is None or digits is None or not math.isfinite(number):
+def _plain(number: Decimal) -> Number:
+    whole = number == number.to_integral_value() and abs(number) < INT64
+    return int(number) if whole else float(number)
+
+
+def _sql_round(number: Number | None, digits: int) -> Number | None:
+    if number is None or not math.isfinite(number):
         return None
-    rounded = _decimal(number).quantize(Decimal(1).scaleb(-digits), rounding, EXACT)
-    return int(rounded) if digits <= 0 and abs(rounded) < INT64 else float(rounded)
+    return _plain(_decimal(number).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, EXACT))
 
 
-def _sql_round(number: Number | None, digits: int | None) -> Number | None:
-    return _rounded(number, digits, ROUND_HALF_UP)
+def _sql_floor(number: Number | None, step: int) -> Number | None:
+    """Return the next multiple of `step` below."""
+    return _to_step(number, step, ROUND_FLOOR)
 
 
-def _sql_floor(number: Number | None) -> Number | None:
-    return _rounded(number, 0, ROUND_FLOOR)
+def _sql_ceil(number: Number | None, step: int) -> Number | None:
+    return _to_step(number, step, ROUND_CEILING)
 
 
-def _sql_ceil(number: Number | None) -> Number | None:
-    return _rounded(number, 0, ROUND_CEILING)
+def _to_step(number: Number | None, step: int, rounding: str) -> Number | None:
+    if number is None or not math.isfinite(number):
+        return None
+    steps = EXACT.divide(_decimal(number), Decimal(step)).quantize(Decimal(1), rounding, EXACT)
+    return _plain(steps * step)
 
 
 def _sql_mod(number: Number | None, divisor: Number | None) -> Number | None:
@@ -140,8 +148,8 @@ SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "cartwire_days_between": (3, _sql_days_between),
     "cartwire_hours_between": (2, _sql_hours_between),
     "cartwire_round": (2, _sql_round),
-    "cartwire_floor": (1, _sql_floor),
-    "cartwire_ceil": (1, _sql_ceil),
+    "cartwire_floor": (2, _sql_floor),
+    "cartwire_ceil": (2, _sql_ceil),
     "cartwire_mod": (2, _sql_mod),
     "cartwire_lower": (1, _sql_lower),
     "cartwire_upper": (1, _sql_upper),

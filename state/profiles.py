@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -32,7 +33,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from connectors.errors import BadRecord
 from connectors.facts import Standing, exponent
+from state import runs
 from state.dialect import upsert
 from state.tables import (
     CheckoutRow,
@@ -79,10 +82,11 @@ def esp_origin(esp: str) -> str:
     return f"esp:{esp}"
 
 
-def refresh(session: Session, scope: Scope, chunk: int) -> int:
+def refresh(session: Session, scope: Scope, chunk: int, now: datetime) -> int:
     """Compute the next profiles whose facts changed, about `chunk` of them; return how many, 0 at the end.
 
-    A kill between two calls loses nothing: the sync's revision moves with the profiles.
+    A kill between two calls loses nothing: the sync's revision moves with the profiles. An order whose
+    currency has no rate makes its person's amounts unknown, and is a dead letter that says so.
     """
     seen = _seen(session, scope)
     upto = _next_revision(session, seen, chunk)
@@ -94,23 +98,12 @@ def refresh(session: Session, scope: Scope, chunk: int) -> int:
     _empty(session, scope, dirty, upto)
     rows = _computed(session, scope, dirty, upto)
     upsert(session, PROFILES, rows, index=("sync", "email"))
+    if any(row["total_spent"] is None for row in rows) or runs.count_dead_letters(
+        session, [scope.sync], "order "
+    ):
+        _bury_foreign(session, scope, dirty, now)
     session.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(revision=upto))
     return found
-
-
-def unconvertible(session: Session, scope: Scope) -> list[tuple[str, str, str]]:
-    """List (store, order id, currency) of paid orders whose currency has no rate: they blank their totals."""
-    known = [scope.currency, *scope.rates]
-    rows = session.execute(
-        select(ORDERS.c.store, ORDERS.c.id, ORDERS.c.currency)
-        .where(
-            ORDERS.c.store.in_(scope.stores),
-            ORDERS.c.currency.not_in(known),
-            ORDERS.c.standing == Standing.PAID.value,
-        )
-        .limit(1000)
-    )
-    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _seen(session: Session, scope: Scope) -> int:
@@ -316,6 +309,24 @@ def _preferred(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     place = func.row_number().over(partition_by=spent.c.person, order_by=order).label("place")
     ranked = select(spent.c.person, spent.c.name, place).subquery()
     return select(ranked.c.person, ranked.c.name).where(ranked.c.place == 1)
+
+
+def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datetime) -> None:
+    """Bury the orders that cannot be converted; dig out those that can by now."""
+    orders = _counted(scope, dirty).subquery()
+    found = session.execute(
+        select(orders.c.store, orders.c.id, orders.c.currency).where(orders.c.net.is_(None))
+    )
+    bad = [
+        BadRecord(
+            f"order {row.store}/{row.id}",
+            f"its currency {row.currency} has no rate; set rates.{row.currency}",
+        )
+        for row in found
+    ]
+    converted = session.execute(select(orders.c.store, orders.c.id).where(orders.c.net.is_not(None)))
+    runs.unbury(session, scope.sync, [f"order {row.store}/{row.id}" for row in converted])
+    runs.bury(session, scope.sync, bad, now)
 
 
 # --- the person: the newest record that tells ----------------------------------------------------------

@@ -124,6 +124,11 @@ def list_dead_letters(session: Session, scopes: Sequence[str]) -> list[DeadLette
     ]
 
 
-def count_dead_letters(session: Session, scopes: Sequence[str]) -> int:
-    query = select(func.count()).select_from(LETTERS).where(LETTERS.c.scope.in_(scopes))
+def count_dead_letters(session: Session, scopes: Sequence[str], kind: str = "") -> int:
+    """Count the dead letters whose record begins with `kind`."""
+    query = (
+        select(func.count())
+        .select_from(LETTERS)
+        .where(LETTERS.c.scope.in_(scopes), LETTERS.c.record.startswith(kind, autoescape=True))
+    )
     return int(session.scalar(query) or 0)

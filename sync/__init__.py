@@ -1,0 +1,1 @@
+"""Puts the others in order: pull, plan, push; the commands; the long-lived process."""

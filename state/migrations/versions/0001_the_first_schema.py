@@ -1,9 +1,8 @@
-"""The first schema"""
+"""The first schema."""
 
 import sqlalchemy as sa
-from sqlmodel.sql.sqltypes import UTCDateTime
 from alembic import op
-
+from sqlmodel.sql.sqltypes import UTCDateTime
 
 revision = "0001"
 down_revision = None

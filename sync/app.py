@@ -1,0 +1,135 @@
+"""Settings -> everything wired. The only place that knows how parts are made."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from config import logging as logs
+from config import yaml
+from config.errors import ConfigError, Problem
+from config.settings import Loaded, Settings, load
+from connectors import registry
+from connectors.base import Esp, Store
+from mappings import model
+from mappings.compile import CompiledMapping, compile_mapping
+from mappings.errors import MappingError, MappingProblem
+from mappings.traits import check_traits
+from state.db import Database
+from state.outbox import Target
+from state.profiles import Scope
+from sync.plan import Job
+from sync.pull import Source
+from sync.run import Sync
+
+PRESET = "preset:"
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A configuration that holds, with its mappings compiled; nothing is opened yet."""
+
+    loaded: Loaded
+    mappings: Mapping[str, CompiledMapping]
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+
+def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
+    """Read a folder's configuration and compile its mappings. Raises ConfigError with every problem."""
+    loaded = load(
+        folder, registry.store_types(), registry.esp_types(), os.environ if environ is None else environ
+    )
+    problems: list[Problem] = []
+    compiled: dict[str, CompiledMapping] = {}
+    for name, sync in loaded.settings.syncs.items():
+        document = loaded.documents[sync.mapping]
+        try:
+            mapping = compile_mapping(_mapping(document, folder), currency=loaded.settings.currency)
+        except MappingError as error:
+            problems += [_problem(document, problem) for problem in error.problems]
+            continue
+        esp = loaded.settings.esps[sync.esp]
+        traits = registry.esp_types()[esp.type].traits
+        problems += [_problem(document, problem) for problem in check_traits(mapping, traits, sync.esp)]
+        compiled[name] = mapping
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return Plant(loaded, compiled)
+
+
+class Cartwire:
+    """Everything that a command needs, open: state store, stores, ESPs, syncs. An async context manager."""
+
+    def __init__(self, plant: Plant) -> None:
+        settings = plant.settings
+        self.plant = plant
+        self.folder = settings.folder
+        self.db = Database(settings.database_url)
+        self.stores: dict[str, Store] = {
+            name: registry.store_types()[store.type](store.settings)
+            for name, store in settings.stores.items()
+        }
+        self.esps: dict[str, Esp] = {
+            name: registry.esp_types()[esp.type](esp.settings) for name, esp in settings.esps.items()
+        }
+        self.syncs = {name: self._sync(name) for name in settings.syncs}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        async with AsyncExitStack() as stack:
+            stack.callback(self.db.close)
+            for store in self.stores.values():
+                stack.push_async_callback(store.aclose)
+            for esp in self.esps.values():
+                stack.push_async_callback(esp.aclose)
+
+    def _sync(self, name: str) -> Sync:
+        settings = self.plant.settings
+        sync = settings.syncs[name]
+        scope = Scope(name, tuple(sync.stores), sync.esp, settings.currency, settings.rates)
+        job = Job(
+            Target(name, sync.esp, sync.consent),
+            scope,
+            self.plant.mappings[name],
+            ZoneInfo(settings.timezone),
+            sync.refresh,
+        )
+        sources = [Source(store, self.stores[store]) for store in sync.stores]
+        return Sync(job, sources, self.esps[sync.esp], sync.limits)
+
+
+def set_up_logging(plant: Plant | None, *, json: bool, level: str) -> None:
+    """Log to standard error, with every secret of the configuration cut out (P8)."""
+    logs.configure(json=json, level=level, secrets=plant.loaded.secrets if plant else ())
+
+
+def _mapping(document: yaml.Document, folder: Path, depth: int = 0) -> model.Mapping:
+    """Read a mapping with what it extends."""
+    raw: Any = document.data
+    extends = raw.get("extends") if isinstance(raw, dict) else None
+    if not isinstance(extends, str):
+        return model.read_mapping(raw)
+    if extends.startswith(PRESET):
+        base = model.read_mapping(model.preset(extends.removeprefix(PRESET)))
+        return model.read_mapping(raw, base)
+    if depth > 8:
+        what = "extends itself, or more than eight files deep"
+        raise MappingError([MappingProblem(("extends",), what, "let a mapping extend a preset", None)])
+    parent = folder / Path(document.name).parent / extends
+    other = yaml.read(parent, os.path.relpath(parent, folder))
+    if other.problems:
+        raise ConfigError(other.problems)
+    return model.read_mapping(raw, _mapping(other, folder, depth + 1))
+
+
+def _problem(document: yaml.Document, problem: MappingProblem) -> Problem:
+    what = problem.what if problem.offset is None else f"{problem.what} (character {problem.offset + 1})"
+    return document.problem(problem.path, what, problem.instead)

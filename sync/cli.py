@@ -1,0 +1,328 @@
+"""The commands: each reads its arguments, calls one function, shows the result.
+
+Imports stand inside the commands: `--help` answers before SQLAlchemy and the connectors are loaded.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from sync.app import Cartwire
+    from sync.report import Report
+    from sync.run import Order
+
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    name="cartwire",
+    help="Sync paid orders, customers and checkouts from online stores into e-mail platforms.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
+
+SyncName = Annotated[str, typer.Argument(help="Name of the sync, as in cartwire.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+class Settings:
+    """What stands before the command: the folder and how much to say."""
+
+    folder = Path()
+    verbose = False
+
+
+@app.callback()
+def main_options(
+    folder: Annotated[
+        Path, typer.Option("--dir", envvar="CARTWIRE_DIR", help="Folder that holds cartwire.yaml.")
+    ] = Path(),
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every page and batch.")] = False,
+) -> None:
+    Settings.folder, Settings.verbose = folder, verbose
+
+
+def main() -> None:
+    """Run a command; what the owner can mend is said without a traceback."""
+    from config.errors import ConfigError
+    from connectors.errors import ConnectorError
+    from state.errors import StateError
+
+    try:
+        app()
+    except ConfigError as error:
+        _stop(str(error), BAD_USAGE)
+    except (StateError, FileNotFoundError, PermissionError) as error:
+        _stop(str(error), BAD_USAGE)
+    except ConnectorError as error:
+        _stop(str(error), REMOTE)
+    except KeyboardInterrupt:
+        _stop("stopped; the same command goes on where it was", INTERRUPTED)
+
+
+@app.command()
+def demo(
+    *,
+    orders: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many orders, for a quick look.")
+    ] = None,
+    store: Annotated[str, typer.Option(help="Type of the simulated store.")] = "woocommerce",
+    esp: Annotated[str, typer.Option(help="Type of the simulated ESP.")] = "mailchimp",
+    json: Json = False,
+) -> None:
+    """Do the main job with no account at all: real historic orders, simulated store and ESP, real HTTP."""
+    from sync.demo import run_demo
+
+    raise typer.Exit(run_demo(orders, store, esp, json=json, verbose=Settings.verbose))
+
+
+@app.command()
+def init() -> None:
+    """Write a commented starter configuration into the folder; nothing that exists is touched."""
+    from config import starter
+
+    written = starter.init(Settings.folder)
+    for path in written:
+        typer.echo(f"wrote {path}")
+    for path in starter.left_alone(Settings.folder, written):
+        typer.echo(f"left {path} as it was")
+    typer.echo("Next: put your keys into .env, look through cartwire.yaml, then run `cartwire check`.")
+
+
+@app.command()
+def check(
+    *,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Read the files only; try no connection.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check the configuration, and try each store and ESP with the rights that a sync needs."""
+    from sync.check import check_connections, show_checks
+
+    problems = {} if offline else _in_app(check_connections)
+    plant = _plant()
+    raise typer.Exit(show_checks(plant, problems, json=json, offline=offline))
+
+
+@app.command()
+def schema(
+    *,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="Print the mapping language's columns and functions.")
+    ] = False,
+) -> None:
+    """Write JSON Schemas of cartwire.yaml and of mappings into the folder, for editors to complete and check."""
+    from sync.check import mapping_docs, write_schemas
+
+    if docs:
+        typer.echo(mapping_docs())
+        return
+    for path in write_schemas(Settings.folder):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def sync(
+    name: SyncName,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Go beyond the limits.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a sync once: read what changed, decide, push what differs. The first run reads everything."""
+    _run(name, lambda ticks: _order(kind="sync", approved=yes, ticks=ticks), json=json)
+
+
+@app.command()
+def backfill(
+    name: SyncName,
+    *,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what was created since.")
+    ] = None,
+    store: Annotated[str | None, typer.Option(help="Only this store of the sync.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Go beyond the limits.")] = False,
+    json: Json = False,
+) -> None:
+    """Read the whole history of a sync's stores and push. Safe to stop and to start again."""
+    begun = since.replace(tzinfo=UTC) if since else None
+    _run(
+        name,
+        lambda ticks: _order(
+            kind="backfill", history=True, since=begun, only=store, approved=yes, ticks=ticks
+        ),
+        json=json,
+    )
+
+
+@app.command()
+def approve(name: SyncName, *, json: Json = False) -> None:
+    """Let a held run go: run the sync once beyond its limits."""
+    _run(name, lambda ticks: _order(kind="sync", approved=True, ticks=ticks), json=json)
+
+
+@app.command()
+def plan(name: SyncName, *, json: Json = False) -> None:
+    """Show what a run would change at the ESP, from what is stored now. Writes nothing there, reads no store."""
+    from sync.preview import preview, show_preview
+
+    found = _in_app(lambda cartwire: preview(cartwire.db, _named(cartwire, name), datetime.now(UTC)))
+    show_preview(found, json=json)
+
+
+@app.command()
+def explain(
+    email: Annotated[str, typer.Argument(help="The person's e-mail address.")], *, json: Json = False
+) -> None:
+    """Show why everything about a person is as it is: orders, fields, lists, consent, what the ESP has."""
+    from sync.explain import explain_person, show_explanation
+
+    found = _in_app(lambda cartwire: explain_person(cartwire, email, datetime.now(UTC)))
+    raise typer.Exit(show_explanation(found, json=json))
+
+
+@app.command()
+def status(*, json: Json = False) -> None:
+    """Show each sync: profiles, what waits, dead letters, last run."""
+    from sync.status import show_status, status_of
+
+    show_status(_in_app(status_of), json=json)
+
+
+@app.command()
+def runs(
+    name: Annotated[str | None, typer.Argument(help="Only this sync.")] = None,
+    *,
+    most: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the last runs."""
+    from sync.status import runs_of, show_runs
+
+    show_runs(_in_app(lambda cartwire: runs_of(cartwire, name, most)), json=json)
+
+
+@app.command("dead-letters")
+def dead_letters(
+    *,
+    retry: Annotated[bool, typer.Option("--retry", help="Try all of them again now.")] = False,
+    json: Json = False,
+) -> None:
+    """List the records that could not go through, with their reasons; try them again with --retry."""
+    from sync.letters import letters_of, retry_all, show_letters
+
+    if retry:
+        _in_app(retry_all)
+    left = _in_app(letters_of)
+    show_letters(left, json=json)
+    raise typer.Exit(1 if left else 0)
+
+
+@app.command()
+def forget(
+    email: Annotated[str, typer.Argument(help="The person's e-mail address.")], *, json: Json = False
+) -> None:
+    """Erase a person from the state store; a keyed hash keeps them from being pulled in again."""
+    from sync.status import forget_person, show_forgotten
+
+    show_forgotten(_in_app(lambda cartwire: forget_person(cartwire, email, datetime.now(UTC))), json=json)
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="File to write; must not exist.")]) -> None:
+    """Write a consistent copy of the state store, also while a run is under way."""
+    from state.backup import backup as copy
+
+    copy(_plant().settings.database_url, file)
+    typer.echo(f"wrote {file}")
+
+
+@app.command()
+def simulate(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="A store or an ESP, such as woocommerce.")],
+    *,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    orders: Annotated[Path | None, typer.Option(help="CSV file of historic orders (.gz too).")] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Only the first so many orders.")] = None,
+) -> None:
+    """Run one simulator alone on a port, with orders from a file."""
+    from sync.simulate import serve
+
+    serve(type_, port, orders, most)
+
+
+# --- what the commands share ---------------------------------------------------------------------------
+
+
+def _run(name: str, order: "Callable[[Any], Order]", *, json: bool) -> None:
+    """Run a sync with progress on the terminal, and leave with the report's exit code."""
+    from sync.progress import progress, show_report
+    from sync.run import run_sync
+
+    with progress(shown=not json) as ticks:
+        report: Report = _in_app(
+            lambda cartwire: run_sync(_named(cartwire, name), cartwire.db, cartwire.folder, order(ticks))
+        )
+    show_report(report, json=json)
+    raise typer.Exit(report.exit_code)
+
+
+def _order(**wanted: Any) -> "Order":
+    from sync.run import Order
+
+    return Order(**wanted)
+
+
+def _named(cartwire: "Cartwire", name: str) -> Any:
+    """Find a sync by its name. Raises ConfigError that lists the names."""
+    from config.errors import ConfigError, Problem, suggestion
+
+    if name not in cartwire.syncs:
+        hint = suggestion(name, cartwire.syncs)
+        raise ConfigError([Problem("cartwire.yaml", None, "syncs", f"no sync is named `{name}`", hint)])
+    return cartwire.syncs[name]
+
+
+def _plant() -> Any:
+    from sync.app import read_plant, set_up_logging
+
+    plant = read_plant(Settings.folder)
+    set_up_logging(plant, json=not _terminal(), level="info" if Settings.verbose else "warning")
+    return plant
+
+
+def _in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
+    """Open everything, do the work, close everything."""
+    import asyncio
+
+    from sync.app import Cartwire
+
+    plant = _plant()
+
+    async def inside() -> Result:
+        async with Cartwire(plant) as cartwire:
+            return await work(cartwire)
+
+    return asyncio.run(inside())
+
+
+def _terminal() -> bool:
+    import sys
+
+    return sys.stderr.isatty()
+
+
+def _stop(text: str, code: int) -> None:
+    typer.echo(text, err=True)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

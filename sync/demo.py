@@ -1,0 +1,183 @@
+"""`demo`: the main job with no account at all.
+
+Real historic orders are served by a simulated store and land in a simulated ESP, over real HTTP on loopback,
+by the very code that a real sync runs: only `base_url` differs.
+"""
+
+import asyncio
+import importlib.metadata
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+
+from state import evaluation, outbox
+from sync.app import Cartwire, read_plant, set_up_logging
+from sync.progress import progress
+from sync.report import Outcome, Report
+from sync.run import Order, run_sync
+from sync.show import as_json
+from sync.simulate import CDNOW, simulator_module
+
+SYNC, STORE, ESP = "demo", "shop", "news"
+PAGE = 100
+"""Rows that the vendors' APIs give at most in one answer."""
+STARTING = 60.0
+"""Seconds that a simulator may take to load its orders."""
+
+
+@dataclass
+class Summary:
+    """What the demo did. `least` is the fewest requests that its reads and writes could have taken."""
+
+    orders: int
+    profiles: int
+    fields: list[str]
+    lists: dict[str, int]
+    first: Report
+    second: Report
+    least: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    megabytes: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Make plain data of it, for JSON."""
+        return {
+            "orders": self.orders,
+            "profiles": self.profiles,
+            "fields": self.fields,
+            "lists": self.lists,
+            "least_requests": self.least,
+            "seconds": self.seconds,
+            "megabytes": self.megabytes,
+            "first": self.first.as_dict(),
+            "second": self.second.as_dict(),
+        }
+
+
+def run_demo(orders: int | None, store: str, esp: str, *, json: bool, verbose: bool) -> int:
+    """Run the demo in a folder of its own that is gone afterwards; return the exit code."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cartwire-demo-") as temporary,
+        _simulators(orders, store, esp) as urls,
+    ):
+        folder = Path(temporary)
+        write_configuration(folder, (store, urls[0]), (esp, urls[1]))
+        plant = read_plant(folder, {})
+        set_up_logging(plant, json=False, level="info" if verbose else "warning")
+        summary = asyncio.run(_work(Cartwire(plant), json=json))
+    if json:
+        as_json(summary.as_dict())
+    else:
+        _show(summary)
+    return max(summary.first.exit_code, summary.second.exit_code)
+
+
+async def _work(cartwire: Cartwire, *, json: bool) -> Summary:
+    async with cartwire:
+        sync = cartwire.syncs[SYNC]
+        with progress(shown=not json) as ticks:
+            first = await run_sync(
+                sync, cartwire.db, cartwire.folder, Order("backfill", history=True, ticks=ticks)
+            )
+        second = await run_sync(sync, cartwire.db, cartwire.folder, Order())
+        lists = await cartwire.db.read(outbox.list_sizes, SYNC)
+        profiles = await cartwire.db.read(evaluation.count_profiles, SYNC)
+    traits = sync.esp.traits
+    rows = first.stores[STORE].rows
+    summary = Summary(
+        first.stores[STORE].orders,
+        profiles,
+        [each.name for each in sync.job.mapping.fields],
+        lists,
+        first,
+        second,
+    )
+    writes = ceil(profiles / traits.batch_size) + sum(
+        ceil(n / traits.list_batch_size) for n in lists.values()
+    )
+    summary.least = {STORE: ceil(rows / PAGE), ESP: writes}
+    summary.seconds = first.seconds + second.seconds
+    summary.megabytes = _peak_megabytes()
+    return summary
+
+
+def write_configuration(folder: Path, store: tuple[str, str], esp: tuple[str, str]) -> None:
+    """Write what an owner would: (type, base_url) of the store and of the ESP, and the shipped preset."""
+    stores, esps = (simulator_module(type_)[1].SETTINGS for type_ in (store[0], esp[0]))
+    configuration = {
+        "timezone": "UTC",
+        "currency": "USD",
+        "stores": {STORE: {"type": store[0], **stores, "base_url": store[1]}},
+        "esps": {ESP: {"type": esp[0], **esps, "base_url": esp[1]}},
+        "syncs": {SYNC: {"stores": [STORE], "esp": ESP, "mapping": "mappings/crm.yaml"}},
+    }
+    (folder / "mappings").mkdir()
+    YAML().dump(configuration, folder / "cartwire.yaml")
+    YAML().dump({"extends": "preset:crm"}, folder / "mappings" / "crm.yaml")
+
+
+@contextmanager
+def _simulators(orders: int | None, store: str, esp: str) -> Iterator[list[str]]:
+    """Start both simulators as processes of their own; yield their addresses."""
+    most = [] if orders is None else ["--most", str(orders)]
+    commands = [[store, "--orders", str(CDNOW), *most], [esp]]
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        processes += [
+            subprocess.Popen(  # noqa: S603 - our own command, with types that are checked
+                [sys.executable, "-m", "sync.cli", "simulate", *command], stdout=subprocess.PIPE, text=True
+            )
+            for command in commands
+        ]
+        yield [_address(process) for process in processes]
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(STARTING)
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    line = process.stdout.readline() if process.stdout else ""
+    if not line.startswith("http"):
+        raise ChildProcessError("a simulator did not start; run `cartwire simulate TYPE` to see why")
+    return line.strip()
+
+
+def _peak_megabytes() -> int:
+    """Add up the peak memory of this process and of the largest simulator."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    unit = 1024 if sys.platform != "darwin" else 1
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit // 2**20
+
+
+def _show(summary: Summary) -> None:
+    version = importlib.metadata.version("cartwire")
+    table = Table(title=f"Cartwire {version}: CDNOW, real orders of an online music shop", show_header=False)
+    first, second = summary.first, summary.second
+    table.add_row("orders read", f"{summary.orders:,}")
+    table.add_row("profiles", f"{summary.profiles:,}")
+    table.add_row("fields pushed", ", ".join(summary.fields))
+    for name, members in summary.lists.items():
+        table.add_row(f"list {name}", f"{members:,}")
+    for name, least in summary.least.items():
+        made = sum(count for method, count in first.requests[name].items() if method != "retry")
+        table.add_row(f"requests to {name}", f"{made:,} (the least possible: {least:,})")
+    table.add_row("the same in per-order automation tasks", f"{summary.orders:,} at one task an order")
+    table.add_row("seconds", f"{summary.seconds:.1f}")
+    table.add_row("memory of the worker", f"{summary.megabytes} MB at its peak")
+    Console().print(table)
+    if second.outcome is Outcome.DONE and not second.writes:
+        typer.echo("A second sync found nothing changed and made no write request.")

@@ -1,0 +1,143 @@
+"""Stage 2: from facts to profiles, to what is desired, to the outbox.
+
+Begins with the people whose facts changed and ends with jobs laid down. Each chunk is one transaction; a
+kill between two repeats the comparison, which lays the same jobs down again.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from mappings.clock import Clock
+from mappings.compile import CompiledMapping
+from state import evaluation, profiles
+from state.db import Database
+from state.evaluation import SyncState
+from state.outbox import Desired, Offer, Target
+from state.profiles import Scope
+from sync.schedule import struck
+
+log = structlog.get_logger()
+
+CHUNK = 2000
+"""Profiles in one transaction: memory and the length of a lock, against the cost of a commit."""
+SMALL_BASE = 20_000
+"""Up to so many profiles, what rests on the whole base is worked out in every run (a second's work)."""
+REFRESH_LARGE = "daily at 03:00"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sync, as the stages see it; `refresh` is its slower clock, where the owner set one."""
+
+    target: Target
+    scope: Scope
+    mapping: CompiledMapping
+    timezone: ZoneInfo
+    refresh: str | None = None
+
+    @property
+    def sync(self) -> str:
+        return self.target.sync
+
+    def clock(self, now: datetime) -> Clock:
+        return Clock(now, self.timezone)
+
+
+@dataclass
+class Planned:
+    """What a comparison found: profiles computed, profiles compared, and what was laid down for them."""
+
+    profiles: int = 0
+    compared: int = 0
+    offer: Offer = field(default_factory=Offer)
+
+
+async def plan(job: Job, db: Database, now: datetime) -> Planned:
+    """Compute the profiles that changed, compare those that changed or are due, fill the outbox."""
+    planned = Planned()
+    while done := await db.run(profiles.refresh, job.scope, CHUNK, now):
+        planned.profiles += done
+    state = await db.read(evaluation.sync_state, job.sync)
+    figures_changed = await _refresh_figures(job, db, state, now, changed=planned.profiles > 0)
+    everything = figures_changed or _must_compare_all(job, state, now)
+    async for ids in _chosen(job, db, state, now, everything=everything):
+        query = job.mapping.select(job.sync, job.clock(now), evaluation.these(ids))
+        offer = await db.run(evaluation.compare, job.target, query, _reader(job, state, now), now)
+        _merge(planned.offer, offer)
+        planned.compared += len(ids)
+    digest = job.mapping.digest
+    await db.run(evaluation.mark_evaluated, job.sync, state.revision, digest, now)
+    log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)
+    return planned
+
+
+def _must_compare_all(job: Job, state: SyncState, now: datetime) -> bool:
+    """Tell whether more than facts and limits in time has changed: the mapping, or the day."""
+    if state.evaluated_at is None or state.mapping != job.mapping.digest:
+        return True
+    day, before = (moment.astimezone(job.timezone).date() for moment in (now, state.evaluated_at))
+    return job.mapping.daily and day != before
+
+
+async def _chosen(
+    job: Job, db: Database, state: SyncState, now: datetime, *, everything: bool
+) -> AsyncIterator[list[int]]:
+    """Yield the profiles to compare, chunk by chunk."""
+    if everything:
+        after = 0
+        while ids := await db.read(evaluation.all_profiles, job.sync, after, CHUNK):
+            yield ids
+            after = ids[-1]
+        return
+    before = state.evaluated_at or now
+    moved = job.mapping.moved(job.sync, job.clock(min(before, now)), job.clock(max(before, now)))
+    due = await db.read(evaluation.due_profiles, job.sync, state.evaluated_revision, moved)
+    for start in range(0, len(due), CHUNK):
+        yield due[start : start + CHUNK]
+
+
+async def _refresh_figures(job: Job, db: Database, state: SyncState, now: datetime, *, changed: bool) -> bool:
+    """Work out anew what rules over the whole base rest on, when it is time; return whether it changed."""
+    if not job.mapping.figures:
+        return False
+    if not await _is_time(job, db, state, now, changed=changed):
+        return False
+    different = False
+    for figure in job.mapping.figures:
+        different |= await db.run(evaluation.save_figure, job.sync, figure.key, figure.select)
+    await db.run(evaluation.mark_figures, job.sync, now)
+    return different
+
+
+async def _is_time(job: Job, db: Database, state: SyncState, now: datetime, *, changed: bool) -> bool:
+    if state.figures_at is None or state.mapping != job.mapping.digest or state.go_live_at is None:
+        return True
+    if job.refresh is None and await db.read(evaluation.count_profiles, job.sync) <= SMALL_BASE:
+        return changed
+    return struck(job.refresh or REFRESH_LARGE, state.figures_at, now, job.timezone)
+
+
+def _reader(job: Job, state: SyncState, now: datetime) -> Any:
+    """Make what turns a row of the mapping's SELECT into what is desired."""
+    clock = job.clock(now)
+    journeys = (each.name for each in job.mapping.lists if each.journey)
+    quiet = frozenset(journeys) if state.go_live_at is None else frozenset()
+
+    def read(row: Any) -> Desired:
+        found = job.mapping.read(row, clock)
+        return Desired(found.profile, found.email, found.fields, found.lists, quiet)
+
+    return read
+
+
+def _merge(total: Offer, part: Offer) -> None:
+    total.contacts += part.contacts
+    total.created += part.created
+    for into, of in ((total.joins, part.joins), (total.leaves, part.leaves), (total.fields, part.fields)):
+        for name, count in of.items():
+            into[name] = into.get(name, 0) + count

@@ -1,0 +1,82 @@
+"""How a run looks on a terminal: bars while it goes, a summary at its end."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sync.report import Outcome, Report
+from sync.run import Silent, Ticks
+from sync.show import as_json
+
+
+class Bars:
+    """A bar for each store, one for the ESP."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def pulled(self, store: str, done: int, expected: int) -> None:
+        """Show rows read of those that the store has."""
+        self._show(f"reading {store}", done, expected)
+
+    def pushed(self, done: int, expected: int) -> None:
+        """Show contacts and list entries taken of those that wait."""
+        self._show("pushing", done, expected)
+
+    def _show(self, name: str, done: int, expected: int) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=None)
+        self._bars.update(self._tasks[name], completed=done, total=max(done, expected))
+
+
+@contextmanager
+def progress(*, shown: bool) -> Iterator[Ticks]:
+    """Show bars on standard error while a run goes, where that is a terminal."""
+    if not shown or not sys.stderr.isatty():
+        yield Silent()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        yield Bars(bars)
+
+
+WORDS = {
+    Outcome.DONE: "done",
+    Outcome.INCOMPLETE: "incomplete: {missing} rows that the store says it has did not come; run it again",
+    Outcome.DEAD_LETTERS: "done, with {letters} dead letters: see `cartwire dead-letters`",
+    Outcome.HELD: "held before the first write; look at `cartwire plan {sync}`, then `cartwire approve {sync}`",
+    Outcome.FAILED: "stopped; nothing is lost, the next run goes on here",
+}
+
+
+def show_report(report: Report, *, json: bool) -> None:
+    """Print a run's report."""
+    if json:
+        as_json(report.as_dict())
+        return
+    table = Table(title=f"{report.kind} {report.sync}", show_header=False)
+    for name, pulled in report.stores.items():
+        bad = f", {pulled.bad} unreadable" if pulled.bad else ""
+        table.add_row(f"read from {name}", f"{pulled.rows} rows, {pulled.changed} new or changed{bad}")
+    table.add_row("profiles computed, compared", f"{report.profiles}, {report.compared}")
+    pushed = report.pushed
+    refused = f", {pushed.refused} refused" if pushed.refused else ""
+    table.add_row("pushed", f"{pushed.contacts} contacts, {pushed.entries} list entries{refused}")
+    for name, counts in report.requests.items():
+        table.add_row(
+            f"requests to {name}", ", ".join(f"{n} {method}" for method, n in counts.items()) or "none"
+        )
+    table.add_row("seconds", f"{report.seconds:.1f}")
+    Console().print(table)
+    for line in (*report.errors, *report.held):
+        typer.echo(line, err=True)
+    words = WORDS[report.outcome]
+    typer.echo(words.format(missing=report.missing, letters=report.dead_letters, sync=report.sync))
+    if report.outcome is Outcome.DONE and not report.writes:
+        typer.echo("nothing had changed: no write request was made")

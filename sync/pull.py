@@ -1,0 +1,138 @@
+"""Stage 1: from a store to facts. Rows and cursor land in one transaction (P2).
+
+A kill anywhere repeats at most one page, which changes nothing (P1).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from connectors.base import Page, Store, Window
+from connectors.facts import Order
+from state import cursors
+from state.cursors import OpenWindow
+from state.db import Database
+
+log = structlog.get_logger()
+
+WINDOWS_AT_ONCE = 4
+Tick = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What came of a store: pages and rows read (orders among them), new or changed, unreadable, missing."""
+
+    pages: int = 0
+    rows: int = 0
+    orders: int = 0
+    changed: int = 0
+    bad: int = 0
+    missing: int = 0
+
+    def add(self, page: Page, changed: int) -> None:
+        """Count a page that was stored, of whose rows `changed` were new or different."""
+        self.pages += 1
+        self.rows += len(page.facts)
+        self.orders += sum(isinstance(fact, Order) for fact in page.facts)
+        self.changed += changed
+        self.bad += len(page.bad)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A store under its owner's name."""
+
+    name: str
+    store: Store
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One store in one run: what is read, where it is kept, and who is told of progress.
+
+    `tick(done, expected)` is called with rows after every page of history.
+    """
+
+    source: Source
+    db: Database
+    now: datetime
+    tick: Tick = lambda _done, _expected: None
+    pulled: Pulled = field(default_factory=Pulled)
+
+
+async def pull_changes(reading: Reading) -> Pulled:
+    """Read what changed since the last time, resource by resource; needs a history begun before."""
+    name, store, db = reading.source.name, reading.source.store, reading.db
+    for resource in store.resources:
+        position = await db.read(cursors.find_cursor, name, resource)
+        if position is None:
+            continue
+        async for page in store.changes(resource, position.since, position.cursor):
+            changed = await db.run(cursors.save_changes, name, resource, page, reading.now)
+            reading.pulled.add(page, changed)
+            log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
+    return reading.pulled
+
+
+async def pull_history(reading: Reading, since: datetime | None) -> Pulled:
+    """Read the whole history in windows, going on where a killed backfill stopped; then what changed since.
+
+    `since` limits a history that is begun anew, not one that goes on.
+    """
+    name, store, db = reading.source.name, reading.source.store, reading.db
+    if not await db.read(cursors.has_open_backfill, name):
+        windows: list[Window] = []
+        for resource in store.resources:
+            windows += await store.plan_backfill(resource, since)
+        await db.run(cursors.start_backfill, name, windows, reading.now)
+    for resource in store.resources:
+        while opened := await db.read(cursors.open_windows, name, resource):
+            await _read_windows(reading, opened)
+    await pull_changes(reading)
+    reading.pulled.missing = (await db.read(cursors.backfill_progress, [name])).missing
+    return reading.pulled
+
+
+async def _read_windows(reading: Reading, windows: Sequence[OpenWindow]) -> None:
+    """Read a few windows at once; one in which rows moved stays open, to be read again with care."""
+    slots = asyncio.Semaphore(WINDOWS_AT_ONCE)
+
+    async def read(opened: OpenWindow) -> None:
+        async with slots:
+            await _read_window(reading, opened)
+
+    await in_group([read(opened) for opened in windows])
+
+
+async def _read_window(reading: Reading, opened: OpenWindow) -> None:
+    name, resource, db = reading.source.name, opened.window.resource, reading.db
+    pages = reading.source.store.backfill(opened.window, opened.cursor, careful=opened.careful)
+    async for page in pages:
+        changed = await db.run(cursors.save_window_page, name, opened, page, reading.now)
+        reading.pulled.add(page, changed)
+        log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
+        progress = await db.read(cursors.backfill_progress, [name])
+        reading.tick(progress.done, progress.expected)
+    if not await db.run(cursors.close_window, name, opened, reading.now):
+        log.warning("window_moved", store=name, resource=resource.value)
+
+
+async def in_group(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run jobs together; the first error stops the others and is raised alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from None
+
+
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Find the error that a group of tasks stumbled over first."""
+    first = errors.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,131 @@
+"""Stage 3: empty the outbox into the ESP: contacts first, then list by list.
+
+A kill between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an
+upsert. What the ESP refuses is buried with its reason; the rest lands (P5).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import structlog
+
+from connectors.base import Blame, Esp, Refusal
+from state import outbox
+from state.db import Database
+from state.outbox import ContactJob, MembershipJob
+from sync.plan import Job
+from sync.pull import Tick, in_group
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Pushed:
+    """What an ESP took: contacts and list entries; `refused` counts what it did not."""
+
+    contacts: int = 0
+    entries: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """One sync's push in one run. `tick(done, all)` is called with contacts and entries after every batch."""
+
+    job: Job
+    esp: Esp
+    db: Database
+    now: datetime
+    tick: Tick = lambda _done, _expected: None
+    pushed: Pushed = field(default_factory=Pushed)
+
+
+async def push(pushing: Pushing) -> Pushed:
+    """Empty a sync's outbox into its ESP; raises the ConnectorError that stopped it, and nothing is lost."""
+    job, esp, pushed = pushing.job, pushing.esp, pushing.pushed
+    waiting = await pushing.db.read(outbox.pending, job.sync)
+    if not waiting.contacts and not waiting.lists:
+        return pushed
+    missing = await esp.prepare(job.mapping.fields, [each.name for each in job.mapping.lists])
+    for name, reason in missing.items():
+        log.warning("name_refused", name=name, reason=reason)
+    expected = waiting.contacts + sum(waiting.lists.values())
+    await _push_contacts(pushing, missing, expected)
+    for name in waiting.lists:
+        await _push_list(pushing, name, missing.get(name), expected)
+    return pushed
+
+
+async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected: int) -> None:
+    """Send batches, as many at once as the ESP bears."""
+    job, esp, db = pushing.job, pushing.esp, pushing.db
+    taking = asyncio.Lock()
+    reached = 0
+
+    async def work() -> None:
+        nonlocal reached
+        while True:
+            async with taking:
+                batch = await db.read(outbox.contact_jobs, job.sync, reached, esp.traits.batch_size)
+                reached = batch[-1].contact.profile if batch else reached
+            if not batch:
+                return
+            refusals = await _send(esp, batch, missing)
+            landed = await db.run(outbox.settle_contacts, job.target, batch, refusals, pushing.now)
+            pushing.pushed.contacts += landed
+            pushing.pushed.refused += len(refusals)
+            log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
+            pushing.tick(pushing.pushed.contacts, expected)
+
+    await in_group([work() for _ in range(esp.traits.pushes)])
+
+
+async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:
+    """Send a batch without the fields that the ESP does not have; those count as refused."""
+    contacts = [job.contact for job in batch]
+    left_out = [
+        Refusal(contact.profile, Blame.FIELD, missing[name], name)
+        for contact in contacts
+        for name in contact.fields
+        if name in missing
+    ]
+    sent = [
+        replace(
+            contact, fields={name: value for name, value in contact.fields.items() if name not in missing}
+        )
+        for contact in contacts
+    ]
+    return [*left_out, *await esp.push(sent)]
+
+
+async def _push_list(pushing: Pushing, name: str, missing: str | None, expected: int) -> None:
+    """Send a list's changes in the vendor's bulk size, people who leave together with people who join."""
+    job, esp, db = pushing.job, pushing.esp, pushing.db
+    size = esp.traits.list_batch_size
+    joined = left = 0
+    while True:
+        joins = await db.read(outbox.membership_jobs, job.sync, name, joined, size, joins=True)
+        leaves = await db.read(outbox.membership_jobs, job.sync, name, left, size, joins=False)
+        if not joins and not leaves:
+            return
+        joined = joins[-1].member.profile if joins else joined
+        left = leaves[-1].member.profile if leaves else left
+        refusals = await _change(esp, name, joins, leaves, missing)
+        settled = [*joins, *leaves]
+        landed = await db.run(outbox.settle_memberships, job.sync, settled, refusals, pushing.now)
+        pushing.pushed.entries += landed
+        pushing.pushed.refused += len(refusals)
+        log.info(
+            "list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals)
+        )
+        pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+
+
+async def _change(
+    esp: Esp, name: str, joins: Sequence[MembershipJob], leaves: Sequence[MembershipJob], missing: str | None
+) -> Sequence[Refusal]:
+    if missing is not None:
+        return [Refusal(job.member.profile, Blame.MEMBERSHIP, missing, name) for job in (*joins, *leaves)]
+    return await esp.change_list(name, [job.member for job in joins], [job.member for job in leaves])

@@ -1,0 +1,57 @@
+"""What a run says at its end: for the terminal, for scripts, and kept with the run."""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sync.pull import Pulled
+from sync.push import Pushed
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    INCOMPLETE = "incomplete"  # a store did not give all that it says it has
+    DEAD_LETTERS = "dead letters"  # done, but some records could not go through
+    HELD = "held"  # more than the limits allow: waits for `cartwire approve`
+    FAILED = "failed"  # a store or the ESP refused, or was unreachable
+
+
+EXIT_CODES = {
+    Outcome.DONE: 0,
+    Outcome.INCOMPLETE: 1,
+    Outcome.DEAD_LETTERS: 1,
+    Outcome.HELD: 1,
+    Outcome.FAILED: 3,
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """One run. `requests` counts HTTP requests by store or ESP and by method; `writes` those that change the ESP."""
+
+    sync: str
+    kind: str
+    outcome: Outcome = Outcome.DONE
+    seconds: float = 0.0
+    stores: dict[str, Pulled] = field(default_factory=dict)
+    profiles: int = 0
+    compared: int = 0
+    pushed: Pushed = field(default_factory=Pushed)
+    dead_letters: int = 0
+    requests: dict[str, dict[str, int]] = field(default_factory=dict)
+    writes: int = 0
+    held: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.outcome]
+
+    @property
+    def missing(self) -> int:
+        """Rows that stores say they have and did not give."""
+        return sum(pulled.missing for pulled in self.stores.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Make plain data of it, for JSON."""
+        return asdict(self) | {"outcome": self.outcome.value, "exit_code": self.exit_code}

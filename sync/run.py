@@ -1,0 +1,201 @@
+"""One run of a sync: pull, plan, push, and the report. Here the clock is read, once."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from connectors.base import Esp
+from connectors.errors import ConnectorError
+from connectors.facts import Consent
+from state import cursors, evaluation, outbox, runs
+from state.db import Database
+from sync.limits import Limits, exceeded
+from sync.plan import Job, plan
+from sync.pull import Reading, Source, pull_changes, pull_history
+from sync.push import Pushing, push
+from sync.report import Outcome, Report
+
+log = structlog.get_logger()
+
+READS = frozenset({"GET", "HEAD", "retry"})
+OPT_OUT_OVERLAP = timedelta(hours=1)
+"""An ESP's clock may differ from ours, and its listings lag."""
+
+
+class Ticks(Protocol):
+    """Who is told how a run goes on: `pulled` after every page, `pushed` after every batch."""
+
+    def pulled(self, store: str, done: int, expected: int) -> None: ...
+
+    def pushed(self, done: int, expected: int) -> None: ...
+
+
+class Silent:
+    """Nobody is told."""
+
+    def pulled(self, store: str, done: int, expected: int) -> None:
+        """Say nothing."""
+
+    def pushed(self, done: int, expected: int) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Sync:
+    """A sync with everything wired: what to read, how to decide, where to write."""
+
+    job: Job
+    sources: Sequence[Source]
+    esp: Esp
+    limits: Limits | None
+
+    @property
+    def name(self) -> str:
+        return self.job.sync
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run is asked to do beyond its sync's ordinary work.
+
+    `history` reads everything again, of the stores in `only` or of all, created since `since`.
+    `approved` lets it go beyond the limits.
+    """
+
+    kind: str = "sync"
+    history: bool = False
+    since: datetime | None = None
+    only: str | None = None
+    approved: bool = False
+    ticks: Ticks = field(default_factory=Silent)
+
+
+async def run_sync(sync: Sync, db: Database, folder: Path, order: Order) -> Report:
+    """Run a sync once, alone; nothing that a store or an ESP does raises: it stands in the report.
+
+    A killed run leaves its cursors, outbox and windows; the next one goes on there. Raises StateError
+    when another run of this sync is under way.
+    """
+    began, now = time.monotonic(), datetime.now(UTC)
+    report = Report(sync.name, order.kind)
+    before = _tallies(sync)
+    with runs.alone(folder, sync.name), structlog.contextvars.bound_contextvars(sync=sync.name):
+        number = await db.run(runs.start_run, sync.name, order.kind, now)
+        with structlog.contextvars.bound_contextvars(run=number):
+            try:
+                await _work(sync, db, order, now, report)
+            finally:
+                await _account(sync, db, report, before)
+                report.seconds = round(time.monotonic() - began, 3)
+                ended = datetime.now(UTC)
+                await db.run(runs.end_run, number, report.outcome.value, report.as_dict(), ended)
+                log.info("run_ended", outcome=report.outcome.value, seconds=report.seconds)
+    return report
+
+
+async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
+    """Pull, plan and push; a history that stopped half-way is not pushed, its totals would be wrong."""
+    whole = await _pull(sync, db, order, now, report)
+    if not whole:
+        return
+    planned = await plan(sync.job, db, now)
+    report.profiles, report.compared = planned.profiles, planned.compared
+    with _noted(report):
+        await _push(sync, db, order, now, report)
+    if not report.errors:
+        await db.run(evaluation.mark_go_live, sync.name, now)
+
+
+async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
+    """Read every store; return whether each one's history has been read to its end."""
+    whole = True
+    for source in sync.sources:
+        reading = Reading(source, db, now, partial(order.ticks.pulled, source.name))
+        report.stores[source.name] = reading.pulled
+        wanted = order.history and order.only in {None, source.name}
+        with _noted(report):
+            if wanted or await _lacks_history(source, db):
+                await pull_history(reading, order.since if wanted else None)
+            else:
+                await pull_changes(reading)
+        whole = whole and not await _lacks_history(source, db)
+    return whole
+
+
+async def _lacks_history(source: Source, db: Database) -> bool:
+    if await db.read(cursors.has_open_backfill, source.name):
+        return True
+    return await db.read(cursors.find_cursor, source.name, source.store.resources[0]) is None
+
+
+async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
+    waiting = await db.read(outbox.pending, sync.name)
+    if not waiting.contacts and not waiting.lists:
+        return
+    report.held = (
+        [] if order.approved else exceeded(sync.limits, waiting, await db.read(outbox.list_sizes, sync.name))
+    )
+    if report.held:
+        return
+    if await _read_opt_outs(sync, db, now):
+        await plan(sync.job, db, now)
+    await push(Pushing(sync.job, sync.esp, db, now, order.ticks.pushed, report.pushed))
+
+
+async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
+    """Learn who may not be mailed before anything is written (P4); return whether there was anybody."""
+    state = await db.read(evaluation.sync_state, sync.name)
+    since = state.opt_outs_at - OPT_OUT_OVERLAP if state.opt_outs_at else None
+    found = False
+    async for page in sync.esp.opt_outs(since):
+        words = [
+            (f"contact {who.email}", who.email, Consent(given=False, at=who.at or now, level=who.reason))
+            for who in page
+        ]
+        found |= bool(words)
+        await db.run(outbox.save_opt_outs, sync.job.target.esp, words)
+    await db.run(evaluation.mark_opt_outs, sync.name, now)
+    return found
+
+
+@contextmanager
+def _noted(report: Report) -> Iterator[None]:
+    """Let trouble at the other end become a line of the report: the rest of the run goes on."""
+    try:
+        yield
+    except ConnectorError as error:
+        log.error("remote_failed", reason=str(error))  # noqa: TRY400 - a traceback holds payloads
+        report.errors.append(str(error))
+
+
+async def _account(sync: Sync, db: Database, report: Report, before: Mapping[str, Counter[str]]) -> None:
+    """Fill in what is known at the end only."""
+    scopes = [sync.name, *(source.name for source in sync.sources)]
+    report.dead_letters = await db.read(runs.count_dead_letters, scopes)
+    report.requests = {name: dict(tally - before[name]) for name, tally in _tallies(sync).items()}
+    esp = report.requests[sync.job.target.esp]
+    report.writes = sum(count for method, count in esp.items() if method not in READS)
+    report.outcome = _outcome(report)
+
+
+def _outcome(report: Report) -> Outcome:
+    if report.errors:
+        return Outcome.FAILED
+    if report.held:
+        return Outcome.HELD
+    if report.missing:
+        return Outcome.INCOMPLETE
+    return Outcome.DEAD_LETTERS if report.dead_letters else Outcome.DONE
+
+
+def _tallies(sync: Sync) -> dict[str, Counter[str]]:
+    tallies = {source.name: Counter(source.store.tally) for source in sync.sources}
+    return tallies | {sync.job.target.esp: Counter(sync.esp.tally)}

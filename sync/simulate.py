@@ -1,0 +1,73 @@
+"""One simulator alone on a port: for trying things out, and for the demo."""
+
+import importlib
+import itertools
+import socket
+from pathlib import Path
+from types import ModuleType
+
+import typer
+import uvicorn
+
+from config.errors import ConfigError, Problem, suggestion
+from connectors import registry
+from connectors.simulation import HistoricOrder, Simulation, read_history
+
+HOST = "127.0.0.1"
+CDNOW = Path(__file__).parent / "data" / "cdnow.csv.gz"
+
+
+def simulator_module(type_: str) -> tuple[str, ModuleType]:
+    """Return ("stores" or "esps", the simulator's module) of a type. Raises ConfigError that lists the types."""
+    for kind, known in (("stores", registry.store_types()), ("esps", registry.esp_types())):
+        if type_ in known:
+            package = known[type_].__module__.rsplit(".", 1)[0]
+            try:
+                return kind, importlib.import_module(f"{package}.simulator")
+            except ModuleNotFoundError as error:
+                raise _no_simulator(type_, "this type needs none: it works on files") from error
+    types = [*registry.store_types(), *registry.esp_types()]
+    raise _no_simulator(type_, suggestion(type_, types))
+
+
+def _no_simulator(type_: str, instead: str) -> ConfigError:
+    return ConfigError([Problem("simulate", None, "TYPE", f"there is no simulator of `{type_}`", instead)])
+
+
+def make(type_: str, orders: Path | None, most: int | None) -> Simulation:
+    """Make a simulator; a store serves the first `most` orders of a file, an ESP begins empty."""
+    kind, module = simulator_module(type_)
+    if kind == "esps":
+        return _checked(module.simulator())
+    history: list[HistoricOrder] = []
+    if orders is not None:
+        try:
+            history = list(itertools.islice(read_history(orders), most))
+        except (ValueError, KeyError) as error:
+            raise ConfigError([Problem(orders.name, None, "--orders", str(error), None)]) from error
+    return _checked(module.simulator(history))
+
+
+def serve(type_: str, port: int, orders: Path | None, most: int | None) -> None:
+    """Serve a simulator until it is stopped; the first line on standard output is its address."""
+    simulation = make(type_, orders, most)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+    except OSError as error:
+        problem = Problem(
+            "simulate", None, "--port", f"port {port} is taken", "name another, or 0 for a free one"
+        )
+        raise ConfigError([problem]) from error
+    typer.echo(f"http://{HOST}:{listening.getsockname()[1]}")
+    server = uvicorn.Server(
+        uvicorn.Config(simulation, log_level="critical", lifespan="off", access_log=False)
+    )
+    server.run(sockets=[listening])
+
+
+def _checked(simulation: object) -> Simulation:
+    if not isinstance(simulation, Simulation):
+        raise TypeError("a simulator module's `simulator` makes a Simulation")
+    return simulation
