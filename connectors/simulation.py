@@ -37,7 +37,7 @@ class Fault:
 
     kind: Kind = Kind.ANSWER
     status: int = 500
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     body: bytes = b"<html><body>Sorry</body></html>"
 
 

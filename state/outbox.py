@@ -312,7 +312,7 @@ def settle_memberships(
             )
         stamps = {job.member.profile: job.stamp for job in jobs if job.list == name}
         _drop(session, sync, MEMBERSHIP_JOBS, stamps, MEMBERSHIP_JOBS.c.list == name)
-    runs.bury(session, sync, [letter(refusal) for refusal in refusals], now)
+    runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
 
 
@@ -481,6 +481,7 @@ def _count(result: Offer, contact: Contact) -> None:
 
 # --- settling ------------------------------------------------------------------------------------------
 
+LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
 BURIED = frozenset({Blame.CONTACT, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
 
 
@@ -511,7 +512,7 @@ def _settled(
         return row | {"blocked": blames[Blame.BLOCKED], "email": contact.email}
     if Blame.CONTACT in blames:
         return row | {"refused_contact": digest(contact)}
-    left_out = {refusal.name: refusal.reason for refusal in refusals if refusal.blame is Blame.FIELD}
+    left_out = {refusal.name: refusal.reason for refusal in refusals if refusal.blame in LEFT_OUT}
     fields = msgspec.json.decode(str(row["fields"]))
     refused = msgspec.json.decode(str(row["refused"]))
     for name, value in contact.fields.items():

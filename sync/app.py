@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from config import logging as logs
 from config import yaml
 from config.errors import ConfigError, Problem
-from config.settings import Loaded, Settings, load
+from config.settings import MAIN_FILE, Loaded, Settings, load
 from connectors import registry
 from connectors.base import Esp, Store
 from mappings import model
@@ -21,7 +21,7 @@ from mappings.traits import check_traits
 from state.db import Database
 from state.outbox import Target
 from state.profiles import Scope
-from sync.plan import Job
+from sync.job import Job
 from sync.pull import Source
 from sync.run import Sync
 
@@ -41,26 +41,47 @@ class Plant:
 
 
 def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
-    """Read a folder's configuration and compile its mappings. Raises ConfigError with every problem."""
-    loaded = load(
-        folder, registry.store_types(), registry.esp_types(), os.environ if environ is None else environ
-    )
+    """Read a folder's configuration and compile its mappings. Raises ConfigError with every problem (P7)."""
+    try:
+        loaded = load(
+            folder, registry.store_types(), registry.esp_types(), os.environ if environ is None else environ
+        )
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *_judge_mappings(error.documents, folder)]) from None
     problems: list[Problem] = []
-    compiled: dict[str, CompiledMapping] = {}
+    compiled = {
+        name: _compiled(loaded.documents[sync.mapping], folder, loaded.settings.currency, problems)
+        for name, sync in loaded.settings.syncs.items()
+    }
     for name, sync in loaded.settings.syncs.items():
-        document = loaded.documents[sync.mapping]
-        try:
-            mapping = compile_mapping(_mapping(document, folder), currency=loaded.settings.currency)
-        except MappingError as error:
-            problems += [_problem(document, problem) for problem in error.problems]
-            continue
-        esp = loaded.settings.esps[sync.esp]
-        traits = registry.esp_types()[esp.type].traits
-        problems += [_problem(document, problem) for problem in check_traits(mapping, traits, sync.esp)]
-        compiled[name] = mapping
+        mapping = compiled[name]
+        traits = registry.esp_types()[loaded.settings.esps[sync.esp].type].traits
+        found = check_traits(mapping, traits, sync.esp) if mapping else []
+        problems += [_problem(loaded.documents[sync.mapping], problem) for problem in found]
     if problems:
         raise ConfigError(dict.fromkeys(problems))
-    return Plant(loaded, compiled)
+    return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
+
+
+def _judge_mappings(documents: Mapping[str, yaml.Document], folder: Path) -> list[Problem]:
+    """Find what is wrong in the mappings although cartwire.yaml cannot be used; any currency serves."""
+    problems: list[Problem] = []
+    for name, document in documents.items():
+        if name != MAIN_FILE and not document.problems:
+            _compiled(document, folder, "EUR", problems)
+    return list(dict.fromkeys(problems))
+
+
+def _compiled(
+    document: yaml.Document, folder: Path, currency: str, problems: list[Problem]
+) -> CompiledMapping | None:
+    try:
+        return compile_mapping(_mapping(document, folder), currency=currency)
+    except MappingError as error:
+        problems += [_problem(document, problem) for problem in error.problems]
+    except ConfigError as error:
+        problems += error.problems
+    return None
 
 
 class Cartwire:

@@ -13,7 +13,7 @@ from state import evaluation
 from state.db import Database
 from state.dossier import Dossier, OrderLine, dossier
 from sync.app import Cartwire
-from sync.plan import Job
+from sync.job import Job
 from sync.show import as_json, as_table
 
 UNKNOWN = {True: "true", False: "false", None: "unknown"}

@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import structlog
 
-from mappings.clock import Clock
-from mappings.compile import CompiledMapping
 from state import evaluation, profiles
 from state.db import Database
 from state.evaluation import SyncState
-from state.outbox import Desired, Offer, Target
-from state.profiles import Scope
+from state.outbox import Desired, Offer
+from sync.job import Job
 from sync.schedule import struck
 
 log = structlog.get_logger()
@@ -28,24 +25,6 @@ CHUNK = 2000
 SMALL_BASE = 20_000
 """Up to so many profiles, what rests on the whole base is worked out in every run (a second's work)."""
 REFRESH_LARGE = "daily at 03:00"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A sync, as the stages see it; `refresh` is its slower clock, where the owner set one."""
-
-    target: Target
-    scope: Scope
-    mapping: CompiledMapping
-    timezone: ZoneInfo
-    refresh: str | None = None
-
-    @property
-    def sync(self) -> str:
-        return self.target.sync
-
-    def clock(self, now: datetime) -> Clock:
-        return Clock(now, self.timezone)
 
 
 @dataclass

@@ -4,10 +4,9 @@ A kill anywhere repeats at most one page, which changes nothing (P1).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import structlog
 
@@ -16,11 +15,11 @@ from connectors.facts import Order
 from state import cursors
 from state.cursors import OpenWindow
 from state.db import Database
+from sync.job import Tick, in_group
 
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
-Tick = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -120,19 +119,3 @@ async def _read_window(reading: Reading, opened: OpenWindow) -> None:
         reading.tick(progress.done, progress.expected)
     if not await db.run(cursors.close_window, name, opened, reading.now):
         log.warning("window_moved", store=name, resource=resource.value)
-
-
-async def in_group(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run jobs together; the first error stops the others and is raised alone."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(job)
-    except BaseExceptionGroup as errors:
-        raise first_error(errors) from None
-
-
-def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Find the error that a group of tasks stumbled over first."""
-    first = errors.exceptions[0]
-    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

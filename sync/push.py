@@ -12,11 +12,11 @@ from datetime import datetime
 import structlog
 
 from connectors.base import Blame, Esp, Refusal
-from state import outbox
+from connectors.errors import BadRecord
+from state import outbox, runs
 from state.db import Database
 from state.outbox import ContactJob, MembershipJob
-from sync.plan import Job
-from sync.pull import Tick, in_group
+from sync.job import Job, Tick, in_group
 
 log = structlog.get_logger()
 
@@ -49,13 +49,24 @@ async def push(pushing: Pushing) -> Pushed:
     if not waiting.contacts and not waiting.lists:
         return pushed
     missing = await esp.prepare(job.mapping.fields, [each.name for each in job.mapping.lists])
-    for name, reason in missing.items():
-        log.warning("name_refused", name=name, reason=reason)
+    await _say_missing(pushing, missing)
     expected = waiting.contacts + sum(waiting.lists.values())
     await _push_contacts(pushing, missing, expected)
     for name in waiting.lists:
         await _push_list(pushing, name, missing.get(name), expected)
     return pushed
+
+
+async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
+    """Bury what the ESP does not let us have: a letter for each name, not for each contact."""
+    sync = pushing.job.sync
+    mapping = pushing.job.mapping
+    names = [*(each.name for each in mapping.fields), *(each.name for each in mapping.lists)]
+    for name, reason in missing.items():
+        log.warning("name_refused", name=name, reason=reason)
+    await pushing.db.run(runs.unbury, sync, [f"name {name}" for name in names])
+    bad = [BadRecord(f"name {name}", reason) for name, reason in missing.items()]
+    await pushing.db.run(runs.bury, sync, bad, pushing.now)
 
 
 async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected: int) -> None:
@@ -75,7 +86,7 @@ async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected:
             refusals = await _send(esp, batch, missing)
             landed = await db.run(outbox.settle_contacts, job.target, batch, refusals, pushing.now)
             pushing.pushed.contacts += landed
-            pushing.pushed.refused += len(refusals)
+            pushing.pushed.refused += sum(refusal.blame is not Blame.ABSENT for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
             pushing.tick(pushing.pushed.contacts, expected)
 
@@ -86,7 +97,7 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
     """Send a batch without the fields that the ESP does not have; those count as refused."""
     contacts = [job.contact for job in batch]
     left_out = [
-        Refusal(contact.profile, Blame.FIELD, missing[name], name)
+        Refusal(contact.profile, Blame.ABSENT, missing[name], name)
         for contact in contacts
         for name in contact.fields
         if name in missing
@@ -127,5 +138,5 @@ async def _change(
     esp: Esp, name: str, joins: Sequence[MembershipJob], leaves: Sequence[MembershipJob], missing: str | None
 ) -> Sequence[Refusal]:
     if missing is not None:
-        return [Refusal(job.member.profile, Blame.MEMBERSHIP, missing, name) for job in (*joins, *leaves)]
+        return [Refusal(job.member.profile, Blame.ABSENT, missing, name) for job in (*joins, *leaves)]
     return await esp.change_list(name, [job.member for job in joins], [job.member for job in leaves])

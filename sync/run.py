@@ -17,8 +17,9 @@ from connectors.errors import ConnectorError
 from connectors.facts import Consent
 from state import cursors, evaluation, outbox, runs
 from state.db import Database
+from sync.job import Job
 from sync.limits import Limits, exceeded
-from sync.plan import Job, plan
+from sync.plan import plan
 from sync.pull import Reading, Source, pull_changes, pull_history
 from sync.push import Pushing, push
 from sync.report import Outcome, Report

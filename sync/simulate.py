@@ -35,17 +35,21 @@ def _no_simulator(type_: str, instead: str) -> ConfigError:
 
 
 def make(type_: str, orders: Path | None, most: int | None) -> Simulation:
-    """Make a simulator; a store serves the first `most` orders of a file, an ESP begins empty."""
+    """Make a simulator; a store serves the first `most` orders of a file, an ESP begins empty.
+
+    A module's `ALONE` are the options for a simulator that stands by itself.
+    """
     kind, module = simulator_module(type_)
+    alone = getattr(module, "ALONE", {})
     if kind == "esps":
-        return _checked(module.simulator())
+        return _checked(module.simulator(**alone))
     history: list[HistoricOrder] = []
     if orders is not None:
         try:
             history = list(itertools.islice(read_history(orders), most))
         except (ValueError, KeyError) as error:
             raise ConfigError([Problem(orders.name, None, "--orders", str(error), None)]) from error
-    return _checked(module.simulator(history))
+    return _checked(module.simulator(history, **alone))
 
 
 def serve(type_: str, port: int, orders: Path | None, most: int | None) -> None:

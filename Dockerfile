@@ -1,0 +1,29 @@
+# One container, one folder: docker run -v ./data:/data cartwire
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+RUN python -m venv /opt/cartwire
+COPY requirements.lock ./
+RUN /opt/cartwire/bin/pip install --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY connectors connectors
+COPY config config
+COPY state state
+COPY mappings mappings
+COPY sync sync
+RUN /opt/cartwire/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/cartwire/bin/pip uninstall --yes setuptools pip
+
+FROM python:3.13-slim
+COPY --from=build /opt/cartwire /opt/cartwire
+# Nothing outside /data and /tmp is written, so the root file system can be read-only.
+ENV PATH=/opt/cartwire/bin:$PATH CARTWIRE_DIR=/data PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN install --directory --owner 10001 --group 10001 /data
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=60s --timeout=20s --start-period=60s --retries=3 \
+    CMD ["cartwire", "status", "--json"]
+ENTRYPOINT ["cartwire"]
+CMD ["run"]

@@ -1,0 +1,162 @@
+"""Checks of single values. Each returns the value in its normal form or raises Wrong, which never quotes it."""
+
+import re
+import zoneinfo
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+from iso4217 import Currency
+
+from config.errors import Wrong, suggestion
+
+RATE_DIGITS = 8
+"""More would not be exact in the state store's arithmetic."""
+EVERY = re.compile(r"every (?P<number>\d{1,5}) (?P<unit>minute|hour)s?")
+DAILY = re.compile(r"daily at (?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)")
+CRON_PARTS = ("minute", "hour", "day of the month", "month", "day of the week")
+FORMS = "`every 5 minutes`, `every 2 hours`, `daily at 03:00`, or a cron line such as `*/10 8-20 * * *`"
+DRIVERS: Mapping[str, str | None] = {
+    "sqlite": None,
+    "postgresql+psycopg": None,
+    "postgresql": "postgresql+psycopg://",
+    "postgres": "postgresql+psycopg://",
+    "postgresql+psycopg2": "postgresql+psycopg://",
+    "postgresql+asyncpg": "postgresql+psycopg://",
+    "sqlite3": "sqlite:///",
+    "sqlite+aiosqlite": "sqlite:///",
+}
+"""What a database URL begins with, and what to write in place of what we do not take."""
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def time_zone(name: str) -> str:
+    """Accept what the IANA time zone database has, in its own spelling: `Europe/Paris`."""
+    known = zoneinfo.available_timezones()
+    if name not in known:
+        near = suggestion(name, known)
+        raise Wrong(
+            "unknown time zone", near if near.startswith("did") else "a name such as `Europe/Paris` or `UTC`"
+        )
+    return name
+
+
+def currency(code: str) -> str:
+    """Accept an ISO 4217 code of money that has a minor unit; upper case comes back."""
+    try:
+        known = Currency(code.strip().upper())
+    except ValueError:
+        raise Wrong("unknown currency", "an ISO 4217 code such as `EUR`") from None
+    if known.exponent is None:
+        raise Wrong("no currency that orders can be paid in", "an ISO 4217 code such as `EUR`")
+    return str(known.code)
+
+
+def rate(value: Decimal) -> Decimal:
+    """Accept how much of the sync's currency one unit of another is worth."""
+    if not value.is_finite() or value <= 0:
+        raise Wrong("must be more than 0")
+    if len(value.normalize().as_tuple().digits) > RATE_DIGITS:
+        raise Wrong(f"has more than {RATE_DIGITS} significant digits", "round it")
+    return value
+
+
+def database(url: str) -> str:
+    """Accept an SQLite file or PostgreSQL by psycopg."""
+    driver, separator, rest = url.partition("://")
+    if not separator or driver not in DRIVERS:
+        raise Wrong("unknown kind of database", "`sqlite:///state.db` or `postgresql+psycopg://…`")
+    instead = DRIVERS[driver]
+    if instead:
+        raise Wrong(f"the driver `{driver}` is not supported", f"begin with `{instead}`")
+    if driver == "sqlite" and (not rest.startswith("/") or rest in {"/", "/:memory:"}):
+        raise Wrong("names no file", "`sqlite:///state.db`: three slashes, then the file")
+    return url
+
+
+def schedule(text: str) -> str:
+    """Accept one of FORMS; single spaces, and lower case but in cron lines, come back."""
+    words = " ".join(text.split())
+    for form in (EVERY, DAILY):
+        found = form.fullmatch(words.lower())
+        if found:
+            return _phrase(found)
+    if len(words.split()) != len(CRON_PARTS):
+        raise Wrong("is no schedule", FORMS)
+    _check_cron(words)
+    return words
+
+
+def _phrase(found: re.Match[str]) -> str:
+    parts: dict[str, Any] = found.groupdict()
+    if "number" not in parts:
+        return f"daily at {int(parts['hour']):02}:{parts['minute']}"
+    number = int(parts["number"])
+    if number == 0:
+        raise Wrong("a schedule of no time at all", "`every 1 minute` is the shortest")
+    return f"every {number} {parts['unit']}{'s' if number > 1 else ''}"
+
+
+def _check_cron(line: str) -> None:
+    """Hold a cron line to what APScheduler can do with it.
+
+    Weekdays by number are refused: 0 is Sunday to cron and Monday to APScheduler
+    (https://apscheduler.readthedocs.io/en/3.x/modules/triggers/cron.html), and both have users.
+    """
+    fields = line.split()
+    if re.search(r"\d", fields[-1].partition("/")[0]):
+        raise Wrong("a day of the week by its number", "write its name: `mon`, `tue-fri`, `sat,sun`")
+    for position, part in enumerate(CRON_PARTS):
+        alone = ["*"] * len(fields)
+        alone[position] = fields[position]
+        if _next_moment(" ".join(alone)) is None:
+            raise Wrong(f"the {part} of this cron line cannot be", FORMS)
+    if _next_moment(line) is None:
+        raise Wrong("a moment that never comes", FORMS)
+
+
+def _next_moment(line: str) -> datetime | None:
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - slow to load, and rarely needed
+
+    try:
+        trigger = CronTrigger.from_crontab(line, timezone="UTC")
+    except (ValueError, TypeError):
+        return None
+    moment: datetime | None = trigger.get_next_fire_time(None, datetime(2024, 1, 1, tzinfo=UTC))
+    return moment
+
+
+def web_address(text: str) -> str:
+    """Accept http(s)://host…, without user, query or fragment."""
+    instead = "a web address such as `https://shop.example`"
+    try:
+        parts = urlsplit(text.strip())
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an impossible port or IPv6 address
+        good = False
+    if not good or re.search(r"\s", text.strip()) or text.strip().startswith(("http:///", "https:///")):
+        raise Wrong("is not a web address", instead)
+    if parts.username is not None:
+        raise Wrong("holds a user's name", "leave out what stands before `@`")
+    if parts.query or parts.fragment:
+        raise Wrong("goes on behind the path", "leave out `?` and `#` and what follows")
+    return text.strip()
+
+
+def share(text: object) -> object:
+    """Read `5%` as Decimal("0.05")."""
+    found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,4})?)\s*%\s*", text) if isinstance(text, str) else None
+    if isinstance(text, Decimal):
+        return text
+    if not found or Decimal(found[1]) > 100:
+        raise Wrong("is no share", "a percentage between 0% and 100%, such as `5%`")
+    return Decimal(found[1]) / 100
+
+
+def name(text: str) -> str:
+    """Accept what the owner calls a store, an ESP or a sync."""
+    if not NAME.fullmatch(text):
+        raise Wrong("no name for a store, an ESP or a sync", "letters without accents, digits, `_` and `-`")
+    return text

@@ -1,0 +1,362 @@
+"""WooCommerce: https://woocommerce.github.io/woocommerce-rest-api-docs/, version 3 of the API.
+
+The way of the data: asked here, signed in `keys`, read in `payloads`. Pitfalls, and what is done:
+
+- Pages shift while orders change. Changes are walked by time: always page 1, from the last row's second.
+  A backfill pages by number within closed windows of creation time, which is cheap; when its count does
+  not come out, `careful` walks by time too. More rows in one second than fit a page are read by number
+  within that second, and again when one of them went away meanwhile.
+- Filters by time leave the given second out: we ask from a second before. They take naive UTC beside
+  `dates_are_gmt=true`; with a `Z` they would be off by the shop's offset.
+- A page beyond the last may say that there are 0 rows in all: such a count is no count. A page can be short
+  because the key may not see some of its rows: where the shop counts, the count says when to stop.
+- `status=any` leaves the trash out; trashing moves the time of change, so the trash is asked for separately.
+  What is deleted for good just vanishes.
+- Accounts have no time of change to filter by: we read the newest, those that changed orders name, and a
+  page of all in turn.
+- A refund moves its order's time of change and stands in the order.
+- Hosts put PHP notices before the JSON, answer with empty bodies, drop the `Authorization` header, know
+  only `/index.php/wp-json/`. See also `keys`, `refusals` and `payloads`.
+"""
+
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from math import ceil
+from typing import Any
+
+import structlog
+
+from connectors.base import Page, Resource, Window
+from connectors.errors import BadRecord, Refused
+from connectors.facts import Fact, Order
+from connectors.http import Answer, Api
+from connectors.paging import Row, read_rows
+from connectors.stores.woocommerce.cursors import OVERLAP, Reading, read_place, write_place
+from connectors.stores.woocommerce.keys import Keys
+from connectors.stores.woocommerce.listing import (
+    CREATED,
+    MODIFIED,
+    PAGE_SIZE,
+    SECOND,
+    Params,
+    Place,
+    Shop,
+    ids_of,
+    unseen,
+)
+from connectors.stores.woocommerce.payloads import (
+    STANDINGS,
+    Terms,
+    read_customer,
+    read_order,
+    read_product,
+)
+from connectors.stores.woocommerce.refusals import cut_junk, explain
+from connectors.stores.woocommerce.settings import WooCommerceSettings
+
+log = structlog.get_logger()
+
+WINDOWS = 8
+ORDERS_PER_WINDOW = 2_500
+
+FIELDS: Mapping[Resource, str] = {
+    Resource.ORDERS: "id,number,status,currency,date_created_gmt,date_modified_gmt,date_paid_gmt,total,"
+    "discount_total,discount_tax,customer_id,billing,line_items,refunds,meta_data",
+    Resource.CUSTOMERS: "id,date_created_gmt,date_modified_gmt,email,first_name,last_name,role,billing,meta_data",
+    Resource.PRODUCTS: "id,name,categories,date_created_gmt,date_modified_gmt",
+}
+"""What is read, so what is sent: a page gets several times smaller, and the shop answers in half the time."""
+
+LISTED: Mapping[Resource, Params] = {
+    Resource.ORDERS: {"status": "any"},
+    Resource.CUSTOMERS: {"role": "all"},
+    Resource.PRODUCTS: {},
+}
+"""Whole lists: left alone, customers come without subscribers and whoever else buys."""
+
+BY_ID = {"orderby": "id", "order": "asc"}
+NEWEST_FIRST = {"orderby": "registered_date", "order": "desc"}
+
+CHANGES: Mapping[Resource, Sequence[Params]] = {
+    Resource.ORDERS: ({"status": "any"}, {"status": "trash"}),
+    Resource.PRODUCTS: ({},),
+}
+"""The walks that together meet every change."""
+
+RIGHTS: Mapping[Resource, Params] = {
+    Resource.ORDERS: {"status": "any", **MODIFIED.between(None, None)},
+    Resource.CUSTOMERS: {"role": "all"},
+    Resource.PRODUCTS: {},
+}
+
+KINDS: Mapping[Resource, str] = {
+    Resource.ORDERS: "order",
+    Resource.CUSTOMERS: "customer",
+    Resource.PRODUCTS: "product",
+}
+TOPICS: Mapping[str, Resource] = {kind: resource for resource, kind in KINDS.items()}
+
+PING = re.compile(rb"webhook_id=\d+")
+
+
+class WooCommerce:
+    Settings = WooCommerceSettings
+
+    resources: Sequence[Resource] = (Resource.PRODUCTS, Resource.CUSTOMERS, Resource.ORDERS)
+
+    def __init__(self, settings: WooCommerceSettings) -> None:
+        key, secret = settings.key.get_secret_value(), settings.secret.get_secret_value()
+        root = settings.base_url or settings.url
+        self._webhook_secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+        self._api = Api(
+            root,
+            auth=Keys(key, secret, root=root, home=settings.url),
+            secrets=[key, secret, self._webhook_secret],
+            clean=cut_junk,
+            transient=_is_blank,
+            explain=explain,
+        )
+        self._shop = Shop(self._api)
+        self._paid = frozenset(settings.paid_statuses)
+        terms = Terms(self._paid, settings.consent_meta_key)
+        self._readers: Mapping[Resource, Callable[[Row], Fact]] = {
+            Resource.ORDERS: partial(read_order, terms=terms),
+            Resource.CUSTOMERS: partial(read_customer, terms=terms),
+            Resource.PRODUCTS: read_product,
+        }
+        self._strange_statuses: set[str] = set()
+
+    @property
+    def tally(self) -> Counter[str]:
+        return self._api.tally
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+
+    async def check(self) -> Sequence[str]:
+        refusals: dict[Resource, Refused] = {}
+        for resource, params in RIGHTS.items():
+            try:
+                await self._shop.list(resource, {**params, "_fields": "id"}, size=1)
+            except Refused as error:
+                if error.status not in {401, 403}:
+                    raise
+                refusals[resource] = error
+        if len(refusals) == len(RIGHTS):
+            raise refusals[Resource.ORDERS]
+        return [f"{resource} cannot be read: {error}" for resource, error in refusals.items()]
+
+    async def plan_backfill(self, resource: Resource, since: datetime | None) -> Sequence[Window]:
+        """Cut orders by creation. Accounts and products are read whole: orders since then may name any."""
+        if resource is not Resource.ORDERS:
+            return [Window(resource)]
+        oldest, count = await self._outermost("asc", since)
+        if count == 0:
+            return []
+        newest, _ = await self._outermost("desc", since)
+        if oldest is None or newest is None:
+            return [Window(resource, since)]
+        return _windows(oldest, newest + SECOND, min(WINDOWS, ceil(count / ORDERS_PER_WINDOW)))
+
+    def backfill(self, window: Window, cursor: str | None, *, careful: bool = False) -> AsyncIterator[Page]:
+        if window.resource is not Resource.ORDERS:
+            read = self._by_half_pages if careful else self._by_number
+            return read(window.resource, LISTED[window.resource] | BY_ID, cursor)
+        if careful:
+            return self._by_creation(window, cursor)
+        span = CREATED.between(window.start, window.end)
+        return self._by_number(Resource.ORDERS, LISTED[Resource.ORDERS] | span, cursor)
+
+    def changes(self, resource: Resource, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
+        since -= self._shop.lag  # `since` is by our clock, cursors are by the shop's
+        if resource is Resource.CUSTOMERS:
+            return self._changed_customers(since, cursor)
+        return self._changed(resource, Reading.after(since, cursor))
+
+    async def reread(self, records: Sequence[str]) -> Page:
+        """Ask for single records by their ids; what is in the trash counts as gone."""
+        pages = []
+        for resource, kind in KINDS.items():
+            wanted = sorted({name.removeprefix(f"{kind} ") for name in records if name.startswith(f"{kind} ")})
+            ids = [identifier for identifier in wanted if identifier.isdigit()]
+            for start in range(0, len(ids), PAGE_SIZE):
+                include = {"include": ",".join(ids[start : start + PAGE_SIZE])}
+                asked = self._asked(resource, LISTED[resource] | include)
+                listing = await self._shop.list(resource, asked)
+                pages.append(self._page(resource, listing.rows, ""))
+        facts = [fact for page in pages for fact in page.facts]
+        return Page(facts, "", [bad for page in pages for bad in page.bad])
+
+    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Page:
+        """Verify a delivery and read it; its page has no cursor.
+
+        Raises Refused when the signature is not ours. The ping that a shop sends while a webhook is made
+        has none, and says nothing: its page is empty, as is that of any topic which is no fact of ours,
+        and of an order that was gone when the shop came to write the body.
+        """
+        lower = {name.lower(): value for name, value in headers.items()}
+        given = lower.get("x-wc-webhook-signature")
+        if given is None and PING.fullmatch(body.strip()):
+            return Page([], "")
+        self._verify(given or "", body)
+        return self._read_delivery(lower.get("x-wc-webhook-topic", ""), body)
+
+    def _verify(self, given: str, body: bytes) -> None:
+        """Compare with base64 of HMAC-SHA256 over the very bytes, in constant time."""
+        if not self._webhook_secret:
+            raise Refused("a webhook came, but there is no `webhook_secret` to check it with")
+        ours = base64.b64encode(hmac.digest(self._webhook_secret.encode(), body, hashlib.sha256))
+        if not hmac.compare_digest(ours, given.strip().encode()):
+            raise Refused("webhook: the signature does not match `webhook_secret`")
+
+    def _read_delivery(self, topic: str, body: bytes) -> Page:
+        kind, _, event = topic.partition(".")
+        resource = TOPICS.get(kind)
+        try:
+            row = json.loads(body, parse_float=Decimal)
+        except ValueError:
+            return Page([], "", [BadRecord(f"webhook {kind}", "its body is no JSON")])
+        if resource is None or (isinstance(row, Mapping) and "code" in row and "id" not in row):
+            return Page([], "")
+        if event == "deleted":
+            return Page([], "", gone=sorted(ids_of([row])) if resource is Resource.ORDERS else [])
+        return self._page(resource, [row], "")
+
+    async def _outermost(self, order: str, since: datetime | None) -> tuple[datetime | None, int]:
+        """Ask when the oldest or the newest order was created, and how many there are."""
+        params = LISTED[Resource.ORDERS] | CREATED.between(since, None)
+        fields = {"order": order, "_fields": f"id,{CREATED.name}"}
+        listing = await self._shop.list(Resource.ORDERS, {**params, **fields}, size=1)
+        moment = CREATED.moment(listing.rows[0]) if listing.rows else None
+        return moment, len(listing.rows) if listing.total is None else listing.total
+
+    async def _by_number(self, resource: Resource, params: Params, cursor: str | None) -> AsyncIterator[Page]:
+        """Read page by page; a row that moved to the next page comes once."""
+        number = int(cursor or 0)
+        before: frozenset[str] = frozenset()
+        is_last = False
+        while not is_last:
+            number += 1
+            listing = await self._shop.list(resource, self._asked(resource, params), number)
+            if listing.rows or number == 1:
+                rows = unseen(listing.rows, before)
+                yield self._page(resource, rows, str(number), total=listing.total)
+            before, is_last = ids_of(listing.rows), listing.is_last
+
+    async def _by_half_pages(
+        self, resource: Resource, params: Params, cursor: str | None
+    ) -> AsyncIterator[Page]:
+        """Read pages that overlap by half: only fifty deletions between two answers could hide a row."""
+        told: dict[str, Any] = json.loads(cursor) if cursor else {"offset": 0, "ids": []}
+        offset, before, is_last = told["offset"], frozenset(told["ids"]), False
+        while not is_last:
+            asked = self._asked(resource, params) | {"offset": offset}
+            listing = await self._shop.list(resource, asked)
+            rows = unseen(listing.rows, before)
+            before = ids_of(listing.rows)
+            short = len(listing.rows) < PAGE_SIZE
+            is_last = short if listing.total is None else offset + PAGE_SIZE >= listing.total
+            offset += PAGE_SIZE // 2
+            place = json.dumps({"offset": offset, "ids": sorted(before)})
+            yield self._page(resource, rows, place, total=listing.total)
+
+    async def _by_creation(self, window: Window, cursor: str | None) -> AsyncIterator[Page]:
+        place = read_place(cursor) if cursor else Place(window.start)
+        params = self._asked(Resource.ORDERS, LISTED[Resource.ORDERS])
+        async for step in self._shop.walk(Resource.ORDERS, params, CREATED, place, window.end):
+            if step.rows or step.is_last:
+                yield self._page(Resource.ORDERS, step.rows, write_place(step.place), total=step.total)
+
+    async def _changed(self, resource: Resource, reading: Reading) -> AsyncIterator[Page]:
+        """Take the walks that together meet every change, from where `reading` stands."""
+        walks = CHANGES[resource]
+        met: set[str] = set()
+        while reading.walk < len(walks):
+            params = self._asked(resource, walks[reading.walk])
+            async for step in self._shop.walk(resource, params, MODIFIED, reading.place):
+                began = reading.began or step.sent_at or datetime.now(UTC)
+                reading = replace(reading, began=began, place=step.place)
+                if step.is_last:
+                    reading = replace(reading, walk=reading.walk + 1, place=Place(reading.start))
+                at_end = reading.walk == len(walks)
+                page = self._page(resource, step.rows, reading.caught_up() if at_end else reading.text())
+                if step.rows or at_end:
+                    yield await self._with_accounts(page, met)
+
+    async def _with_accounts(self, page: Page, met: set[str]) -> Page:
+        """Add the accounts that a page's orders name, each once a reading."""
+        named = {fact.customer_id for fact in page.facts if isinstance(fact, Order) and fact.customer_id}
+        new = sorted(named - met)
+        met |= named
+        if not new:
+            return page
+        asked = LISTED[Resource.CUSTOMERS] | {"include": ",".join(new)}
+        listing = await self._shop.list(Resource.CUSTOMERS, self._asked(Resource.CUSTOMERS, asked))
+        accounts = self._page(Resource.CUSTOMERS, listing.rows, page.cursor)
+        return replace(page, facts=[*accounts.facts, *page.facts], bad=[*accounts.bad, *page.bad])
+
+    async def _changed_customers(self, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
+        """Read the accounts made since the last reading, then one page of all: a slow round.
+
+        Until the end each page carries the old cursor: a reading that broke off begins anew.
+        """
+        told: dict[str, Any] = {"began": since.isoformat(), "scan": 1} | json.loads(cursor or "{}")
+        here = json.dumps(told)
+        horizon = datetime.fromisoformat(told["began"]) - OVERLAP
+        listed = self._asked(Resource.CUSTOMERS, LISTED[Resource.CUSTOMERS])
+        began = datetime.now(UTC)
+        number, is_last = 0, False
+        while not is_last:
+            number += 1
+            listing = await self._shop.list(Resource.CUSTOMERS, listed | NEWEST_FIRST, number)
+            began = listing.sent_at or began if number == 1 else began
+            yield self._page(Resource.CUSTOMERS, listing.rows, here)
+            is_last = listing.is_last or not _all_since(listing.rows, horizon)
+        listing = await self._shop.list(Resource.CUSTOMERS, listed | BY_ID, told["scan"])
+        there = {"began": began.isoformat(), "scan": 1 if listing.is_last else told["scan"] + 1}
+        yield self._page(Resource.CUSTOMERS, listing.rows, json.dumps(there))
+
+    def _asked(self, resource: Resource, params: Params) -> dict[str, Any]:
+        return {**params, "_fields": FIELDS[resource]}
+
+    def _page(
+        self, resource: Resource, rows: Sequence[Any], cursor: str, *, total: int | None = None
+    ) -> Page:
+        facts, bad = read_rows(rows, self._readers[resource], KINDS[resource])
+        self._warn_about_strange_statuses(facts)
+        return Page(facts, cursor, bad, total=total)
+
+    def _warn_about_strange_statuses(self, facts: Sequence[Fact]) -> None:
+        statuses = {fact.status for fact in facts if isinstance(fact, Order)}
+        strange = statuses - STANDINGS.keys() - self._paid - self._strange_statuses
+        self._strange_statuses |= strange
+        for status in sorted(strange):
+            log.warning("status_unknown", status=status, hint="list it in `paid_statuses` if it is paid")
+
+
+def _windows(start: datetime, end: datetime, count: int) -> list[Window]:
+    """Cut [start, end) into `count` parts of the same length, at whole seconds."""
+    seconds = int((end - start).total_seconds())
+    count = min(count, seconds)
+    cuts = [start + part * seconds // count * SECOND for part in range(count + 1)]
+    return [Window(Resource.ORDERS, a, b) for a, b in itertools.pairwise(cuts)]
+
+
+def _all_since(rows: Sequence[Any], moment: datetime) -> bool:
+    created = [CREATED.moment(row) for row in rows]
+    return all(at is None or at >= moment for at in created) and bool(rows)
+
+
+def _is_blank(answer: Answer) -> bool:
+    """Tell a 200 without a body: PHP died, and was told to be silent about it."""
+    return answer.status == 200 and not answer.body.strip()

@@ -1,0 +1,287 @@
+"""From WooCommerce's JSON to facts. Pure: no clock, no I/O, no log.
+
+- Amounts are text, but a line's `price` is a number with noise: it is not read.
+- `total` stays what was charged; refunds stand beside it as negative amounts.
+- PHP writes an empty object as `[]`, and a list whose middle was cut out as `{"0": …, "2": …}`.
+- Only `*_gmt` moments are read: the others are the shop's wall clock. `date_modified_gmt` may be null.
+- `date_paid_gmt` proves nothing where it is null: cash on delivery is `processing` without it.
+- `meta_data[].value` is whatever a plugin stored: text, number, list, object.
+- Category names come with HTML entities.
+"""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from connectors.facts import (
+    Consent,
+    Customer,
+    Line,
+    Money,
+    Order,
+    Person,
+    Product,
+    Refund,
+    Source,
+    Standing,
+    money,
+    normal_email,
+    text_or_none,
+    utc,
+)
+from connectors.paging import Row, UnreadableField
+
+NEVER_PAID: Mapping[str, Standing] = {
+    "refunded": Standing.REFUNDED,
+    "cancelled": Standing.CANCELLED,
+    "trash": Standing.DELETED,
+}
+"""What these say, no setting can change."""
+
+STANDINGS: Mapping[str, Standing] = {
+    **NEVER_PAID,
+    "pending": Standing.UNPAID,
+    "on-hold": Standing.UNPAID,
+    "failed": Standing.UNPAID,
+    "checkout-draft": Standing.UNPAID,
+    "auto-draft": Standing.UNPAID,
+    "processing": Standing.UNPAID,  # unless `paid_statuses` names them, as it does by default
+    "completed": Standing.UNPAID,
+}
+
+STAFF = frozenset({"administrator", "editor", "author", "contributor", "shop_manager"})
+"""Roles of people who run the shop: they place orders by phone, and are nobody's customers."""
+
+WORDS: Mapping[str, bool] = {
+    **dict.fromkeys(("1", "yes", "on", "true", "subscribed"), True),
+    **dict.fromkeys(("0", "no", "off", "false", "unsubscribed"), False),
+}
+"""What a plugin writes for a ticked and for an unticked box; anything else is no word."""
+
+ATTRIBUTION = "_wc_order_attribution_"
+DIRECT = ("(direct)", "(none)")
+EVIDENCE = tuple(
+    (name, ATTRIBUTION + name)
+    for name in (
+        "utm_source",
+        "utm_medium",
+        "utm_campaign",
+        "utm_content",
+        "utm_term",
+        "utm_id",
+        "utm_source_platform",
+        "utm_creative_format",
+        "utm_marketing_tactic",
+        "referrer",
+        "session_entry",
+    )
+)
+"""What is shown of it, and under which meta key it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the owner decides about reading: which statuses are paid, where plugins keep consent."""
+
+    paid: frozenset[str]
+    consent_key: str
+
+
+def read_order(row: Row, terms: Terms) -> Order:
+    currency = str(row["currency"])
+    billing = _object(row, "billing")
+    meta = _meta(row)
+    created = _created(row)
+    status = bare_status(row["status"])
+    paid_at = utc(row.get("date_paid_gmt"))
+    return Order(
+        id=str(row["id"]),
+        number=str(row.get("number") or row["id"]),
+        email=normal_email(billing.get("email")),
+        customer_id=_id(row.get("customer_id")),
+        standing=standing(status, paid_at, terms.paid),
+        status=status,
+        total=_amount(row, "total", currency),
+        created_at=created,
+        updated_at=utc(row.get("date_modified_gmt")) or created,
+        paid_at=paid_at,
+        discount=_sum(row, ("discount_total", "discount_tax"), currency),
+        lines=[_line(line, currency) for line in _rows(row.get("line_items"))],
+        refunds=[_refund(refund, row, currency) for refund in _rows(row.get("refunds"))],
+        person=_person(billing),
+        source=_source(meta),
+        consent=_consent(meta, terms, created),
+    )
+
+
+def read_customer(row: Row, terms: Terms) -> Customer:
+    """Read an account. Staff keep neither address nor name, so that nobody ever mails them."""
+    role = str(row.get("role") or "")
+    created = _created(row)
+    updated = utc(row.get("date_modified_gmt")) or created
+    if role in STAFF:
+        return Customer(str(row["id"]), None, created, updated, tags=(role,))
+    return Customer(
+        id=str(row["id"]),
+        email=normal_email(row["email"]),
+        created_at=created,
+        updated_at=updated,
+        person=_person(_object(row, "billing"), account=row),
+        consent=_consent(_meta(row), terms, updated),
+        tags=(role,) if role else (),
+    )
+
+
+def read_product(row: Row) -> Product:
+    updated = utc(row.get("date_modified_gmt")) or _created(row)
+    names = [text_or_none(category["name"]) for category in _rows(row.get("categories"))]
+    return Product(
+        id=str(row["id"]),
+        title=html.unescape(str(row["name"])),
+        categories=[name for name in names if name],
+        updated_at=updated,
+    )
+
+
+def standing(status: str, paid_at: datetime | None, paid_statuses: Iterable[str]) -> Standing:
+    """Say what an order counts as; a status that only a plugin knows is paid once money came."""
+    if status in paid_statuses:
+        return Standing.PAID
+    return STANDINGS.get(status) or (Standing.PAID if paid_at else Standing.UNPAID)
+
+
+def bare_status(status: Any) -> str:
+    """Take off the `wc-` that some plugins leave on their statuses."""
+    if not isinstance(status, str) or not status:
+        raise UnreadableField("status", "a status")
+    return status.removeprefix("wc-")
+
+
+def as_rows(body: Any) -> list[Any] | None:
+    """Read a list as PHP writes it; None for what is none, as an error object."""
+    if isinstance(body, list):
+        return body
+    if isinstance(body, Mapping) and all(str(key).isdigit() for key in body):
+        return list(body.values())
+    return None
+
+
+def moment_of(row: Any, name: str) -> datetime | None:
+    """Read a moment for paging; None where the row is too broken to have one."""
+    try:
+        return utc(row[name])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _line(line: Row, currency: str) -> Line:
+    return Line(
+        product_id=_id(line.get("product_id")),
+        title=text_or_none(line.get("name")) or "",
+        quantity=int(_decimal(line.get("quantity"), "quantity")),
+        total=_sum(line, ("total", "total_tax"), currency),
+    )
+
+
+def _refund(refund: Row, order: Row, currency: str) -> Refund:
+    amount = abs(_decimal(refund["total"], "refunds.total"))
+    return Refund(str(refund["id"]), str(order["id"]), money(amount, currency))
+
+
+def _person(billing: Row, account: Row | None = None) -> Person:
+    """Read who it is; an account's own name comes before the one under its address."""
+    own = account or {}
+    return Person(
+        first_name=text_or_none(own.get("first_name")) or text_or_none(billing.get("first_name")),
+        last_name=text_or_none(own.get("last_name")) or text_or_none(billing.get("last_name")),
+        company=text_or_none(billing.get("company")),
+        phone=text_or_none(billing.get("phone")),
+        postal_code=text_or_none(billing.get("postcode")),
+        city=text_or_none(billing.get("city")),
+        country=text_or_none(billing.get("country")),
+    )
+
+
+def _source(meta: Mapping[str, Any]) -> Source | None:
+    """Read the order attribution that WooCommerce keeps since 8.5; None where it did not."""
+    kind = _told(meta.get(ATTRIBUTION + "source_type"))
+    told = {name: text for name, key in EVIDENCE if (text := _told(meta.get(key)))}
+    name = "direct" if kind == "typein" else told.get("utm_source") or kind
+    if not name:
+        return None
+    evidence = "; ".join(f"{key}={value}" for key, value in told.items())
+    return Source(name, told.get("utm_medium"), evidence or None)
+
+
+def _told(value: Any) -> str | None:
+    if not value or value in DIRECT or not isinstance(value, str):
+        return None
+    return text_or_none(value)
+
+
+def _consent(meta: Mapping[str, Any], terms: Terms, at: datetime) -> Consent | None:
+    value = meta.get(terms.consent_key)
+    if not isinstance(value, str | int | Decimal):
+        return None
+    given = WORDS.get(str(value).strip().lower())
+    return Consent(given, at) if given is not None else None
+
+
+def _meta(row: Row) -> dict[str, Any]:
+    """Read `meta_data` by key; of two entries with one key the later counts."""
+    return {entry["key"]: entry.get("value") for entry in _rows(row.get("meta_data")) if "key" in entry}
+
+
+def _rows(value: Any) -> Sequence[Any]:
+    return (as_rows(value) or ()) if value else ()
+
+
+def _object(row: Row, name: str) -> Row:
+    value = row[name]
+    if isinstance(value, Mapping):
+        return value
+    if value == []:
+        return {}
+    raise UnreadableField(name, "an object")
+
+
+def _id(value: Any) -> str | None:
+    return str(value) if value and value != "0" else None
+
+
+def _created(row: Row) -> datetime:
+    """Read when it was created; a draft may have been changed only."""
+    created = utc(row.get("date_created_gmt")) or utc(row.get("date_modified_gmt"))
+    if created is None:
+        raise UnreadableField("date_created_gmt", "a moment")
+    return created
+
+
+def _amount(row: Row, name: str, currency: str) -> Money:
+    if row[name] is None or row[name] == "":
+        raise UnreadableField(name, "an amount")
+    amount = _decimal(row[name], name)
+    try:
+        return money(amount, currency)
+    except (ValueError, KeyError) as error:
+        raise UnreadableField("currency", "a currency of ISO 4217") from error
+
+
+def _sum(row: Row, names: Iterable[str], currency: str) -> Money:
+    return money(sum((_decimal(row.get(name), name) for name in names), Decimal()), currency)
+
+
+def _decimal(value: Any, name: str) -> Decimal:
+    """Read a number that may be text; nothing is nought. Raises UnreadableField for anything else."""
+    if value is None or value == "":
+        return Decimal()
+    try:
+        number = Decimal(str(value).strip())
+    except InvalidOperation as error:
+        raise UnreadableField(name, "an amount") from error
+    if not number.is_finite():
+        raise UnreadableField(name, "an amount")
+    return number

@@ -1,0 +1,50 @@
+"""What the stages share: the sync that they work for."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from mappings.clock import Clock
+from mappings.compile import CompiledMapping
+from state.outbox import Target
+from state.profiles import Scope
+
+Tick = Callable[[int, int], None]
+"""Told how far a stage has come: done, and expected in all."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sync, as the stages see it; `refresh` is its slower clock, where the owner set one."""
+
+    target: Target
+    scope: Scope
+    mapping: CompiledMapping
+    timezone: ZoneInfo
+    refresh: str | None = None
+
+    @property
+    def sync(self) -> str:
+        return self.target.sync
+
+    def clock(self, now: datetime) -> Clock:
+        return Clock(now, self.timezone)
+
+
+async def in_group(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run jobs together; the first error stops the others and is raised alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from None
+
+
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Find the error that a group of tasks stumbled over first."""
+    first = errors.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

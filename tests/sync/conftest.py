@@ -1,0 +1,149 @@
+"""A small world: a simulated shop, a simulated audience, and a folder as an owner would write it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import respx
+
+from connectors.esps.mailchimp import simulator as mailchimp
+from connectors.simulation import HistoricOrder, Simulation
+from connectors.stores.woocommerce import simulator as woocommerce
+from sync.app import Cartwire, read_plant
+from sync.report import Report
+from sync.run import Order, run_sync
+
+SHOP, NEWS = "http://shop.test", "http://news.test"
+FIRST = datetime(2026, 1, 1, 9, tzinfo=UTC)
+
+CONFIGURATION = """
+timezone: Europe/Paris
+currency: EUR
+stores:
+  shop:
+    type: woocommerce
+    url: http://shop.example
+    key: {key}
+    secret: {secret}
+    base_url: {shop}
+esps:
+  news:
+    type: mailchimp
+    api_key: {api_key}
+    audience: {audience}
+    base_url: {news}
+syncs:
+  crm:
+    stores: [shop]
+    esp: news
+    mapping: mappings/crm.yaml
+"""
+MAPPING = """
+fields:
+  FNAME: first_name
+  ORDERS: orders_count
+  SPENT: total_spent
+  LASTORD: {value: last_order_at, type: date}
+lists:
+  Customers: orders_count >= 1
+  Loyal: orders_count >= 2
+"""
+
+
+def order(number: int, email: str, total: str = "10.00", **changes: Any) -> HistoricOrder:
+    """Make a paid order of a guest."""
+    known = {
+        "id": number,
+        "email": email,
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "account": None,
+        "created_at": FIRST + timedelta(minutes=number),
+        "total": total,
+        "currency": "EUR",
+        "status": "paid",
+        "category": "Tea",
+        "quantity": 1,
+    }
+    return HistoricOrder(**known | changes)
+
+
+HISTORY = [order(number, f"person{number % 7}@example.com") for number in range(1, 31)]
+
+
+@dataclass
+class World:
+    """The shop, the audience, and Cartwire between them."""
+
+    folder: Path
+    shop: Simulation
+    news: Simulation
+    router: respx.MockRouter
+    reports: list[Report] = field(default_factory=list)
+    plant: Any = None
+
+    def configure(self, mapping: str = MAPPING, extra: str = "") -> None:
+        """Write the folder; `extra` is more of the sync's keys."""
+        (self.folder / "mappings").mkdir(exist_ok=True)
+        (self.folder / "mappings" / "crm.yaml").write_text(mapping, encoding="utf-8")
+        text = CONFIGURATION.format(**woocommerce.SETTINGS, **mailchimp.SETTINGS, shop=SHOP, news=NEWS)
+        (self.folder / "cartwire.yaml").write_text(text + extra, encoding="utf-8")
+        self.plant = read_plant(self.folder, {})
+
+    def open(self) -> Cartwire:
+        """Open what is configured."""
+        return Cartwire(self.plant)
+
+    async def run(self, **wanted: Any) -> Report:
+        """Run the sync once, as a command would."""
+        async with self.open() as cartwire:
+            sync = cartwire.syncs["crm"]
+            report = await run_sync(sync, cartwire.db, self.folder, Order(**wanted))
+        self.reports.append(report)
+        return report
+
+    async def backfill(self) -> Report:
+        """Read the whole history and push."""
+        return await self.run(kind="backfill", history=True)
+
+    @property
+    def contacts(self) -> dict[str, tuple[dict[str, Any], set[str], str]]:
+        """Address -> (the mapping's fields, lists, status), as the audience has them."""
+        names = ("FNAME", "ORDERS", "SPENT", "LASTORD")
+        return {
+            email: (
+                {name: contact.fields.get(name) for name in names if contact.fields.get(name, "") != ""},
+                set(contact.tags),
+                contact.status,
+            )
+            for email, contact in self.news.state.contacts.items()
+        }
+
+    def empty_audience(self) -> None:
+        """Begin with an audience that has nobody."""
+        self.news = mailchimp.simulator(batch_seconds=0)
+        self.router.route(host="news.test").mock(side_effect=respx.ASGIHandler(self.news))
+
+    def forget_requests(self) -> None:
+        """Begin to count requests anew."""
+        self.shop.requests.clear()
+        self.news.requests.clear()
+
+
+@pytest.fixture
+def router() -> Iterator[respx.MockRouter]:
+    with respx.mock(assert_all_called=False) as mocked:
+        yield mocked
+
+
+@pytest.fixture
+def world(tmp_path: Path, router: respx.MockRouter, pauses: list[float]) -> World:
+    shop = woocommerce.simulator(HISTORY)
+    router.route(host="shop.test").mock(side_effect=respx.ASGIHandler(shop))
+    made = World(tmp_path, shop, mailchimp.simulator(batch_seconds=0), router)
+    made.empty_audience()
+    made.configure()
+    return made

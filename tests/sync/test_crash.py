@@ -1,0 +1,125 @@
+"""P2: a kill at any step, then a restart, ends in the state that an undisturbed run reaches."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from connectors.esps.mailchimp import simulator as mailchimp
+from connectors.stores.woocommerce import simulator as woocommerce
+from tests.faults import Killed, kill_at
+from tests.sync.conftest import HISTORY, NEWS, SHOP, World
+from tests.sync.servers import serve
+
+
+def fresh(world: World) -> None:
+    """Empty the audience and the state store."""
+    for file in world.folder.glob("state.db*"):
+        file.unlink()
+    world.empty_audience()
+
+
+@pytest.mark.crash
+async def test_P2_a_kill_at_any_step_of_a_backfill_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.backfill()
+    undisturbed = world.contacts
+
+    for step in count(1):
+        fresh(world)
+        with monkeypatch.context() as patches:
+            life = kill_at(step, patches)
+            with contextlib.suppress(Killed):
+                await world.backfill()
+        await world.run()
+
+        assert world.contacts == undisturbed, f"killed at step {step}"
+        if not life.killed:
+            break
+
+    assert step > 40
+
+
+@pytest.mark.crash
+async def test_P2_a_kill_at_any_step_of_an_incremental_run_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.backfill()
+    for step in count(1):
+        world.shop.state.add_order(email="person1@example.com", total="1.00")
+        world.shop.state.add_order(email=f"new{step}@example.com", total="1.00")
+        with monkeypatch.context() as patches:
+            life = kill_at(step, patches)
+            with contextlib.suppress(Killed):
+                await world.run()
+        await world.run()
+
+        assert world.contacts["person1@example.com"][0]["ORDERS"] == 5 + step
+        assert world.contacts[f"new{step}@example.com"][1] == {"Customers"}
+        if not life.killed:
+            break
+
+    assert step > 20
+
+
+@pytest.fixture
+def servers(world: World) -> Iterator[World]:
+    """Put the world on real sockets."""
+    with serve(woocommerce.simulator(HISTORY)) as shop, serve(mailchimp.simulator(batch_seconds=0)) as news:
+        world.shop, world.news = shop.app, news.app
+        file = world.folder / "cartwire.yaml"
+        file.write_text(file.read_text().replace(SHOP, shop.url).replace(NEWS, news.url))
+        yield world
+
+
+KILLED_AFTER = """
+    import os, signal, sys
+    from state.db import Database
+    from connectors.http import Api
+    left = int(sys.argv[1])
+    def counted(original):
+        async def wrapped(*arguments, **options):
+            global left
+            result = await original(*arguments, **options)
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+        return wrapped
+    Database.run, Api._exchange = counted(Database.run), counted(Api._exchange)
+    from sync.cli import main
+    sys.argv = ["cartwire", "--dir", sys.argv[2], "backfill", "crm"]
+    main()
+"""
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("after", [3, 7, 12, 18, 25, 33])
+def test_P2_a_real_process_killed_by_the_system_goes_on(servers: World, after: int) -> None:
+    script = textwrap.dedent(KILLED_AFTER)
+    command = [sys.executable, "-c", script, str(after), str(servers.folder)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    first = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    again = subprocess.run(
+        [sys.executable, "-m", "sync.cli", "--dir", str(servers.folder), "backfill", "crm"],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert first.returncode == -signal.SIGKILL
+    assert again.returncode == 0, again.stderr.decode()
+    assert {email: each[0]["ORDERS"] for email, each in servers.contacts.items()} == {
+        f"person{number}@example.com": 5 if number in {1, 2} else 4 for number in range(7)
+    }
+    assert servers.contacts["person1@example.com"][1] == {"Customers", "Loyal"}

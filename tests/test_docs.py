@@ -1,0 +1,125 @@
+"""The docs are tested: their samples load, their links lead somewhere, and they leave out no setting."""
+
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+import connectors.esps
+import connectors.stores
+from config.model import Limits, Settings, SyncConfig
+from config.secrets import REFERENCE
+from config.settings import load
+from config.yaml import parse
+from connectors.registry import esp_types, store_types
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in [*DOCS.rglob("*.md"), ROOT / "README.md"] if path.exists())
+BLOCK = re.compile(r"^( *)```yaml\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+TYPES = [
+    (package.__name__.rpartition(".")[2], module.name)
+    for package in (connectors.stores, connectors.esps)
+    for module in pkgutil.iter_modules(package.__path__)
+]
+MISSING = {
+    "timezone": "timezone: Europe/Paris\n",
+    "currency": "currency: EUR\n",
+    "stores": "stores: {s: {type: woocommerce, url: https://shop.example, key: '${KEY}', secret: '${SECRET}'}}\n",
+    "esps": "esps: {e: {type: mailchimp, api_key: '${KEY}', audience: abc123def4}}\n",
+}
+"""What a sample may leave out because its page is about something else."""
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for number, found in enumerate(BLOCK.finditer(page.read_text()), start=1):
+            text = re.sub(rf"^{found[1]}", "", found[2], flags=re.MULTILINE)
+            yield f"{page.relative_to(ROOT)}#{number}", text
+
+
+BLOCKS = dict(blocks())
+CONFIGURATIONS = {
+    name: text for name, text in BLOCKS.items() if re.search(r"^(stores|esps):", text, re.MULTILINE)
+}
+
+
+def completed(text: str) -> str:
+    """Add what a sample leaves out, down to a sync over all its stores."""
+    found = parse(text.encode(), "sample").data
+    text += "".join(line for key, line in MISSING.items() if key not in found)
+    if "syncs" in found:
+        return text
+    known = parse(text.encode(), "sample").data
+    esp = next(iter(known["esps"]))
+    return f"{text}syncs: {{x: {{stores: [{', '.join(known['stores'])}], esp: {esp}, mapping: m.yaml}}}}\n"
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_sample_of_a_configuration_loads(name, tmp_path):
+    text = completed(CONFIGURATIONS[name])
+    for file in ["m.yaml", *re.findall(r"mapping:\s*([\w/.-]+)", text)]:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("extends: preset:crm\n")
+    (tmp_path / "cartwire.yaml").write_text(text)
+    environ = {found[2]: "abcdef0123456789abcdef0123456789-us21" for found in REFERENCE.finditer(text)}
+    environ |= {name: "abc123def4" for name in environ if "AUDIENCE" in name}
+
+    loaded = load(tmp_path, store_types(), esp_types(), environ)
+
+    assert loaded.settings.syncs
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_sample_of_yaml_is_yaml(name):
+    document = parse(BLOCKS[name].encode(), name)
+
+    only_remarks = not re.search(r"^[^#\n]", BLOCKS[name], re.MULTILINE)
+    assert only_remarks or document.problems == ()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page):
+    targets = [target.partition("#")[0] for target in LINK.findall(page.read_text()) if "://" not in target]
+
+    dead = [target for target in targets if target and not (page.parent / target).exists()]
+
+    assert dead == []
+
+
+@pytest.mark.parametrize(("kind", "name"), TYPES)
+def test_a_connector_has_its_page_with_every_setting_and_its_row(kind, name):
+    settings = {"stores": store_types, "esps": esp_types}[kind]()[name].Settings
+    page = DOCS / "connectors" / f"{name}.md"
+    rows = (DOCS / "connectors" / "README.md").read_text()
+
+    assert page.exists()
+    assert [key for key in settings.model_fields if f"`{key}`" not in page.read_text()] == []
+    assert [key for key, info in settings.model_fields.items() if not info.description] == []
+    assert re.search(rf"^\| `{name}` \|.*\]\({name}\.md\) \|$", rows, re.MULTILINE)
+
+
+def table(model: type[BaseModel]) -> str:
+    """Write a model's keys as a Markdown table."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for key, info in model.model_fields.items():
+        if info.annotation is Path:
+            continue
+        default = info.get_default(call_default_factory=True)
+        shown = "required" if default is PydanticUndefined else f"`{default}`" if default else "none"
+        lines.append(f"| `{key}` | {shown} | {info.description} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("model", [Settings, SyncConfig, Limits])
+def test_the_tables_of_keys_are_those_of_the_models(model):
+    text = (DOCS / "configuration.md").read_text()
+
+    (found,) = re.findall(rf"<!-- keys: {model.__name__} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+
+    assert found == f"\n{table(model)}\n", "write this table into docs/configuration.md"
