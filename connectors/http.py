@@ -75,9 +75,11 @@ class Answer:
 class Api:
     """One outside system's HTTP API: shared connections, one budget, one pause for everybody.
 
-    `concurrency` is requests in flight; `per_second` a rate, None for none. `secrets` never appear in
-    an error. `clean` mends a body before it is parsed. `transient` may call further answers worth a
-    retry. `explain` makes the owner's sentence out of a refusal's answer.
+    `concurrency` is requests in flight; `per_second` a rate, None for none; `spaced` keeps requests
+    evenly apart, for vendors that count every second (else the first second may see twice the rate).
+    `secrets` never appear in an error. `clean` mends a body before it is parsed. `transient` may call
+    further answers worth a retry. `explain` makes the owner's sentence out of a refusal's answer, `pause`
+    reads how many seconds an answer, taken or a 429, asks everybody to wait other than by `Retry-After`.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Api:
         headers: Mapping[str, str] | None = None,
         concurrency: int = 4,
         per_second: float | None = None,
+        spaced: bool = False,
         timeout: float = 60.0,
         secrets: Sequence[str] = (),
         clean: Callable[[bytes], bytes] | None = None,
         transient: Callable[[Answer], bool] | None = None,
         explain: Callable[[Answer], str | None] | None = None,
+        pause: Callable[[Answer], float | None] | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.tally: Counter[str] = Counter()
@@ -105,11 +109,13 @@ class Api:
             follow_redirects=False,
         )
         self._slots = asyncio.Semaphore(concurrency)
-        self._rate = AsyncLimiter(max(1.0, per_second), max(1.0, 1 / per_second)) if per_second else None
+        self._spaced = spaced
+        self._rate = self._limiter(per_second) if per_second else None
         self._secrets = [secret for secret in secrets if secret]
         self._clean = clean
         self._transient = transient or (lambda _: False)
         self._explain = explain or (lambda _: None)
+        self._pause_in = pause or (lambda _: None)
         self._resume_at = 0.0
 
     async def get(
@@ -167,12 +173,20 @@ class Api:
                 if response.status_code not in {200, 206}:
                     answer = Answer(response.status_code, _headers(response), await response.aread(), None)
                     raise self._error(answer)
-                yield Stream(response.status_code, response.aiter_lines())
+                yield Stream(response.status_code, _lines(response))
         except httpx.RequestError as error:
             raise Unreachable(f"{_host(url)}: {_trouble(error)}") from error
 
+    def slow_down(self, per_second: float) -> None:
+        """Keep to this rate from now on: the other end named one."""
+        self._rate = self._limiter(per_second)
+
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    def keep_secret(self, secret: str) -> None:
+        """Never show `secret`, which we came by later: a token that the other end gave us."""
+        self._secrets.append(secret)
 
     def redact(self, text: str) -> str:
         """Cut secrets and e-mail addresses out of a vendor's words, and shorten them."""
@@ -180,6 +194,10 @@ class Api:
             text = text.replace(secret, "…")
         text = _ADDRESS.sub("(address)", text)
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+    def _limiter(self, per_second: float) -> AsyncLimiter:
+        most = 1.0 if self._spaced else max(1.0, per_second)
+        return AsyncLimiter(most, most / per_second)
 
     async def _retrying(self, attempt: Callable[[], Awaitable[Result]], *, repeat: bool) -> Result:
         """Try again what is worth it; nothing else does."""
@@ -201,9 +219,9 @@ class Api:
 
     async def _exchange(self, request: httpx.Request, auth: Any) -> httpx.Response:
         async with self._slots:
+            await self._wait_for_the_pause()
             if self._rate:
                 await self._rate.acquire()
-            await self._wait_for_the_pause()
             self.tally[request.method] += 1
             began = time.monotonic()
             try:
@@ -214,7 +232,7 @@ class Api:
         log.debug(
             "request_answered",
             method=request.method,
-            path=request.url.path,
+            path=self.redact(request.url.path),  # some vendors want addresses in the path
             status=response.status_code,
             seconds=round(time.monotonic() - began, 3),
         )
@@ -230,6 +248,7 @@ class Api:
         good = response.is_success or answer.status in expect
         if not good or self._transient(answer):
             raise self._error(answer)
+        self._pause_everybody(self._pause_in(answer))
         if not parse or not answer.body or answer.status == 204:
             return answer
         return Answer(answer.status, answer.headers, answer.body, self._parse(answer))
@@ -246,7 +265,7 @@ class Api:
         """Turn a status into an error: the table that every connector shares."""
         host = _host(self.base_url)
         if answer.status == 429:
-            wait = retry_after(answer.headers, datetime.now(UTC))
+            wait = retry_after(answer.headers, datetime.now(UTC)) or self._pause_in(answer)
             self._pause_everybody(wait)
             return Throttled(f"{host}: 429, too many requests", wait)
         if answer.status in TRANSIENT or self._transient(answer):
@@ -254,7 +273,12 @@ class Api:
                 f"{host}: answered {answer.status}", retry_after(answer.headers, datetime.now(UTC))
             )
         said = self._explain(answer) or _words(answer)
-        return Refused(self.redact(f"{host}: {answer.status} {said}"), status=answer.status, body=answer.body)
+        return Refused(
+            self.redact(f"{host}: {answer.status} {said}"),
+            status=answer.status,
+            headers=answer.headers,
+            body=answer.body,
+        )
 
     def _pause_everybody(self, seconds: float | None) -> None:
         if seconds:
@@ -263,10 +287,14 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An open download: `status` 206 when the server resumed where the Range header said."""
+    """An open download: `status` 206 when the server resumed where the Range header said.
+
+    `lines` end at a line feed and nowhere else, and come without it: JSON may hold the other characters that
+    Python takes for the end of a line (U+2028), and who resumes must be able to count bytes.
+    """
 
     status: int
-    lines: AsyncIterator[str]
+    lines: AsyncIterator[bytes]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -308,6 +336,16 @@ def _certificates() -> ssl.SSLContext:
 def _trouble(error: httpx.RequestError) -> str:
     """Name the trouble without the URL, which may hold a key."""
     return _TROUBLES.get(type(error), type(error).__name__)
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
+    if rest:
+        yield rest
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:

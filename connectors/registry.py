@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -9,23 +10,45 @@ import connectors.esps
 import connectors.stores
 
 
-@lru_cache
-def store_types() -> dict[str, type[Any]]:
-    """Every store connector's class by its type, aliases included."""
-    return _found(connectors.stores.__name__, connectors.stores.__path__)
+class Types(Mapping[str, type[Any]]):
+    """The connectors of one kind by their types; each is imported when it is asked for.
+
+    A folder's `Connector` is the class, its `ALIASES` are other names of the type, which listing leaves out.
+    """
+
+    def __init__(self, package: str, path: Iterable[str]) -> None:
+        self._package = package
+        self._names = sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
+
+    def __getitem__(self, type_: str) -> type[Any]:
+        if type_ in self._names:
+            return self._load(type_)
+        for name in self._names:
+            if type_ in getattr(self._module(name), "ALIASES", ()):
+                return self._load(name)
+        raise KeyError(type_)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _load(self, name: str) -> type[Any]:
+        found: type[Any] = self._module(name).Connector
+        return found
+
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{self._package}.{name}")
 
 
 @lru_cache
-def esp_types() -> dict[str, type[Any]]:
-    """Every ESP connector's class by its type, aliases included."""
-    return _found(connectors.esps.__name__, connectors.esps.__path__)
+def store_types() -> Types:
+    """Every store connector's class by its type."""
+    return Types(connectors.stores.__name__, connectors.stores.__path__)
 
 
-def _found(package: str, path: Any) -> dict[str, type[Any]]:
-    """Import each folder; its `Connector` is the class, its `ALIASES` are other names of the type."""
-    found: dict[str, type[Any]] = {}
-    for module in pkgutil.iter_modules(path):
-        folder = importlib.import_module(f"{package}.{module.name}")
-        for name in (module.name, *getattr(folder, "ALIASES", ())):
-            found[name] = folder.Connector
-    return found
+@lru_cache
+def esp_types() -> Types:
+    """Every ESP connector's class by its type."""
+    return Types(connectors.esps.__name__, connectors.esps.__path__)

