@@ -85,7 +85,7 @@ async def run_sync(sync: Sync, db: Database, folder: Path, order: Order) -> Repo
     A killed run leaves its cursors, outbox and windows; the next one goes on there. Raises StateError
     when another run of this sync is under way.
     """
-    began, now = time.monotonic(), datetime.now(UTC)
+    began, now = time.monotonic(), utc_now()
     report = Report(sync.name, order.kind)
     before = _tallies(sync)
     with runs.alone(folder, sync.name), structlog.contextvars.bound_contextvars(sync=sync.name):
@@ -96,8 +96,7 @@ async def run_sync(sync: Sync, db: Database, folder: Path, order: Order) -> Repo
             finally:
                 await _account(sync, db, report, before)
                 report.seconds = round(time.monotonic() - began, 3)
-                ended = datetime.now(UTC)
-                await db.run(runs.end_run, number, report.outcome.value, report.as_dict(), ended)
+                await db.run(runs.end_run, number, report.outcome.value, report.as_dict(), utc_now())
                 log.info("run_ended", outcome=report.outcome.value, seconds=report.seconds)
     return report
 
@@ -185,6 +184,11 @@ async def _account(sync: Sync, db: Database, report: Report, before: Mapping[str
     esp = report.requests[sync.job.target.esp]
     report.writes = sum(count for method, count in esp.items() if method not in READS)
     report.outcome = _outcome(report)
+
+
+def utc_now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
 
 
 def _outcome(report: Report) -> Outcome:

@@ -15,6 +15,7 @@ from connectors.stores.woocommerce import simulator as woocommerce
 from sync.app import Cartwire, read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
+from tests.edge import edge
 
 SHOP, NEWS = "http://shop.test", "http://news.test"
 FIRST = datetime(2026, 1, 1, 9, tzinfo=UTC)
@@ -125,7 +126,7 @@ class World:
     def empty_audience(self) -> None:
         """Begin with an audience that has nobody."""
         self.news = mailchimp.simulator(batch_seconds=0)
-        self.router.route(host="news.test").mock(side_effect=respx.ASGIHandler(self.news))
+        self.router.route(host="news.test").mock(side_effect=edge(self.news))
 
     def forget_requests(self) -> None:
         """Begin to count requests anew."""
@@ -142,7 +143,7 @@ def router() -> Iterator[respx.MockRouter]:
 @pytest.fixture
 def world(tmp_path: Path, router: respx.MockRouter, pauses: list[float]) -> World:
     shop = woocommerce.simulator(HISTORY)
-    router.route(host="shop.test").mock(side_effect=respx.ASGIHandler(shop))
+    router.route(host="shop.test").mock(side_effect=edge(shop))
     made = World(tmp_path, shop, mailchimp.simulator(batch_seconds=0), router)
     made.empty_audience()
     made.configure()
