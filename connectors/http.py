@@ -11,7 +11,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -47,7 +47,12 @@ _TROUBLES: Mapping[type[Exception], str] = {
     httpx.WriteError: "the connection broke while writing",
     httpx.RemoteProtocolError: "the answer broke off",
 }
-_ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
+_ADDRESS = re.compile(r"[^\s<>\"'(),;:]+(@|%40)[^\s<>\"'(),;:]+", re.IGNORECASE)
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+_BARE = {"user-agent": "Cartwire", "accept-encoding": "gzip, deflate"}
+"""All that a download from somebody else's storage tells of us: no key, no cookie."""
 
 Auth = httpx.Auth
 BasicAuth = httpx.BasicAuth
@@ -68,7 +73,7 @@ class Answer:
         """The server's own clock (`Date`), or None."""
         try:
             return email.utils.parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             return None
 
 
@@ -111,7 +116,7 @@ class Api:
         self._slots = asyncio.Semaphore(concurrency)
         self._spaced = spaced
         self._rate = self._limiter(per_second) if per_second else None
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = _longest_first(secrets)
         self._clean = clean
         self._transient = transient or (lambda _: False)
         self._explain = explain or (lambda _: None)
@@ -158,8 +163,7 @@ class Api:
         """Download an absolute URL without our credentials (pre-signed storage refuses them)."""
 
         async def attempt() -> bytes:
-            request = self._client.build_request("GET", url)
-            response = await self._exchange(request, auth=None)
+            response = await self._exchange(httpx.Request("GET", url, headers=_BARE), auth=None)
             return self._judge(response, frozenset(), parse=False).body
 
         return await self._retrying(attempt, repeat=True)
@@ -168,8 +172,10 @@ class Api:
     async def stream(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator["Stream"]:
         """Open a download without our credentials, to be read line by line; not retried: the caller resumes."""
         self.tally["GET"] += 1
+        request = httpx.Request("GET", url, headers={**_BARE, **(headers or {})})
         try:
-            async with self._client.stream("GET", url, headers=headers, auth=None) as response:
+            response = await self._client.send(request, auth=None, stream=True)
+            async with aclosing(response):
                 if response.status_code not in {200, 206}:
                     answer = Answer(response.status_code, _headers(response), await response.aread(), None)
                     raise self._error(answer)
@@ -186,7 +192,7 @@ class Api:
 
     def keep_secret(self, secret: str) -> None:
         """Never show `secret`, which we came by later: a token that the other end gave us."""
-        self._secrets.append(secret)
+        self._secrets = _longest_first([*self._secrets, secret])
 
     def redact(self, text: str) -> str:
         """Cut secrets and e-mail addresses out of a vendor's words, and shorten them."""
@@ -256,8 +262,8 @@ class Api:
     def _parse(self, answer: Answer) -> Any:
         body = self._clean(answer.body) if self._clean else answer.body
         try:
-            return _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return _read(body)
+        except (msgspec.DecodeError, RecursionError) as error:
             kind = answer.headers.get("content-type", "no content type")
             raise RemoteFault(f"{_host(self.base_url)}: answered {kind}, not JSON") from error
 
@@ -302,7 +308,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
-    if text.replace(".", "", 1).isdigit():
+    if text.replace(".", "", 1).isdecimal():
         return float(text)
     try:
         return max(0.0, (email.utils.parsedate_to_datetime(text) - now).total_seconds())
@@ -354,6 +360,20 @@ def _headers(response: httpx.Response) -> dict[str, str]:
 
 def _host(url: str) -> str:
     return httpx.URL(url).host
+
+
+def _longest_first(secrets: Sequence[str]) -> list[str]:
+    """Order secrets so that one which begins like another is not cut in the middle."""
+    return sorted(filter(None, secrets), key=len, reverse=True)
+
+
+def _read(body: bytes) -> Any:
+    """Read JSON; what is no letter (bad UTF-8, half a pair) becomes U+FFFD, so that a name costs no page."""
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body.decode("utf-8-sig", "replace")
+        return _decode(_ESCAPE.sub(lambda found: r"\ufffd" if found["half"] else found[0], text))
 
 
 def _words(answer: Answer) -> str:

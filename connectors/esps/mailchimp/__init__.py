@@ -1,0 +1,5 @@
+from connectors.esps.mailchimp.connector import Mailchimp
+
+Connector = Mailchimp
+
+__all__ = ["Connector", "Mailchimp"]

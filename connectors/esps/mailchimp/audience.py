@@ -1,0 +1,178 @@
+"""What an audience holds beside its contacts' values: merge fields, lists (tags), and who may not be mailed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from connectors.base import Field, FieldType
+from connectors.errors import Refused
+from connectors.esps.mailchimp.writes import document_of, words
+from connectors.facts import utc
+from connectors.http import Answer, Api
+
+PAGE_SIZE = 1000
+"""The most that Mailchimp gives; it gives 10 to those who do not ask."""
+ROW_OVERLAP = timedelta(seconds=5)
+"""How far before the last row's time the next page begins: rows of one second are in no order."""
+BAD = frozenset({400})
+VENDOR_TYPES = {FieldType.TEXT: "text", FieldType.NUMBER: "number", FieldType.DATE: "date"}
+FITTING = {
+    FieldType.TEXT: frozenset({"text", "phone", "url", "imageurl", "radio", "dropdown", "zip", "birthday"}),
+    FieldType.NUMBER: frozenset({"number"}),
+    FieldType.DATE: frozenset({"date"}),
+}
+"""Types of an existing merge field that can take our values; Mailchimp judges each value."""
+
+Row = Mapping[str, Any]
+
+
+class Audience:
+    """One audience, by its id. `list_word` is what messages call a list ("tag", "segment")."""
+
+    def __init__(self, api: Api, audience: str, list_word: str) -> None:
+        self.path = f"/lists/{audience}"
+        self._api = api
+        self._list_word = list_word
+        self._list_ids: dict[str, int] = {}
+        self._listing = asyncio.Lock()
+
+    async def prepare_fields(self, fields: Sequence[Field]) -> dict[str, str]:
+        """Create the merge fields that are missing; return name -> reason for those of no use."""
+        there = await self._merge_fields()
+        refused = {
+            field.name: reason
+            for field in fields
+            if field.name not in there and (reason := await self._create_field(field))
+        }
+        if refused:  # by now it may be there: a creation whose answer got lost was sent again
+            there = await self._merge_fields()
+        unfit = {
+            field.name: f"is a {there[field.name]} field in Mailchimp, which takes no {field.type}"
+            for field in fields
+            if field.name in there and there[field.name] not in FITTING[field.type]
+        }
+        return {name: reason for name, reason in refused.items() if name not in there} | unfit
+
+    async def _merge_fields(self) -> dict[str, str]:
+        """Every merge field's type by its tag."""
+        rows = self._rows("merge-fields", "merge_fields", ("tag", "type"))
+        return {str(row["tag"]).upper(): str(row["type"]) async for row in rows}
+
+    async def _create_field(self, field: Field) -> str | None:
+        """Return Mailchimp's reason when it does not want to."""
+        body = {
+            "name": field.title,
+            "tag": field.name,
+            "type": VENDOR_TYPES[field.type],
+            "public": False,
+            "required": False,
+        }
+        answer = await self._api.send("POST", f"{self.path}/merge-fields", body, expect=BAD)
+        if answer.status == 400:
+            return self._reason(answer)
+        tag = document_of(answer.json).get("tag", field.name)
+        return None if tag == field.name else f"Mailchimp keeps this tag for itself and made {tag} of it"
+
+    async def prepare_lists(self, names: Sequence[str]) -> dict[str, str]:
+        """Create the lists that are missing; return name -> reason for those that cannot be."""
+        async with self._listing:
+            await self._look_up_lists()
+            made = {name: await self._make_list(name) for name in names}
+        return {name: reason for name, reason in made.items() if isinstance(reason, str)}
+
+    async def list_id(self, name: str) -> int:
+        """Find a list, or make it. Raises Refused when Mailchimp does not want to."""
+        async with self._listing:
+            if _folded(name) not in self._list_ids:
+                await self._look_up_lists()
+            made = await self._make_list(name)
+        if isinstance(made, str):
+            raise Refused(f"Mailchimp: the {self._list_word} {name!r} cannot be made: {made}")
+        return made
+
+    def forget_list(self, name: str, list_id: int) -> None:
+        """Look it up again next time: it was deleted. One made anew in the meantime stays."""
+        if self._list_ids.get(_folded(name)) == list_id:
+            del self._list_ids[_folded(name)]
+
+    async def _look_up_lists(self) -> None:
+        rows = self._rows("segments", "segments", ("id", "name"), type="static")
+        self._list_ids = {_folded(str(row["name"])): int(row["id"]) async for row in rows}
+
+    async def _make_list(self, name: str) -> int | str:
+        """Return its id, or Mailchimp's reason against making it: an empty static segment, which is a tag."""
+        if known := self._list_ids.get(_folded(name)):
+            return known
+        body = {"name": name, "static_segment": []}
+        answer = await self._api.send("POST", f"{self.path}/segments", body, expect=BAD)
+        if answer.status == 400:  # it may be there after all: a creation whose answer got lost was sent again
+            await self._look_up_lists()
+            return self._list_ids.get(_folded(name)) or self._reason(answer)
+        self._list_ids[_folded(name)] = int(answer.json["id"])
+        return self._list_ids[_folded(name)]
+
+    async def members(self, status: str, since: datetime | None) -> AsyncIterator[Sequence[Row]]:
+        """Read the addresses of a status, those that changed first first; some come twice.
+
+        Who changes meanwhile moves to the end and shifts the rest, so each page begins at the last row's
+        time. The offset is followed, with overlap, only while time stands still: after an import, say.
+        """
+        offset = 0
+        while True:
+            page = await self._members_page(status, since, offset)
+            rows: Sequence[Row] = page["members"]
+            yield rows
+            if not rows or (len(rows) < PAGE_SIZE and offset + len(rows) >= int(page.get("total_items", 0))):
+                return
+            reached = _reached(rows)
+            if reached and (since is None or reached > since):
+                since, offset = reached, 0
+            else:
+                offset += len(rows) - len(rows) // 10
+
+    async def _members_page(self, status: str, since: datetime | None, offset: int) -> Row:
+        asked = {
+            "status": status,
+            "fields": "members.email_address,members.status,members.last_changed,total_items",
+            "sort_field": "last_changed",
+            "sort_dir": "ASC",
+            "count": PAGE_SIZE,
+            "offset": offset,
+        }
+        if since:
+            asked["since_last_changed"] = since.isoformat(timespec="seconds")
+        return document_of((await self._api.get(f"{self.path}/members", asked)).json)
+
+    async def _rows(self, path: str, name: str, columns: Sequence[str], **asked: str) -> AsyncIterator[Row]:
+        """Read every row of a collection that hardly changes."""
+        fields = ",".join([*(f"{name}.{column}" for column in columns), "total_items"])
+        offset, total = 0, 1
+        while offset < total:
+            here = asked | {"fields": fields, "count": PAGE_SIZE, "offset": offset}
+            page = document_of((await self._api.get(f"{self.path}/{path}", here)).json)
+            for row in page[name]:
+                yield row
+            total = int(page.get("total_items", 0)) if page[name] else 0
+            offset += len(page[name])
+
+    def _reason(self, answer: Answer) -> str:
+        return self._api.redact(words(document_of(answer.json)) or "refused without a reason")
+
+
+def _reached(rows: Sequence[Row]) -> datetime | None:
+    """Say from when to go on after these rows; None when time does not tell them apart.
+
+    They may have changed all at once, or not be in the order that we asked for.
+    """
+    changed = [utc(row.get("last_changed")) for row in rows]
+    moments = [moment for moment in changed if moment]
+    if len(moments) < len(rows) or moments != sorted(moments):
+        return None
+    reached = moments[-1] - ROW_OVERLAP
+    return reached if reached > moments[0] else None
+
+
+def _folded(name: str) -> str:
+    """Tag names are the same whatever their case, and Mailchimp may keep another than we sent."""
+    return name.strip().casefold()

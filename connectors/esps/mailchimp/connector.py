@@ -1,0 +1,204 @@
+"""Mailchimp Marketing API 3.0: https://mailchimp.com/developer/marketing/api/.
+
+- `status` in a PUT subscribes people again who opted out: only `status_if_new` is sent, and `status` only
+  to unsubscribe. The bulk call `POST /lists/{id}` knows no `status_if_new`, so bulk is `POST /batches`.
+- A list is a tag, and a tag is a static segment: both have one id, and its members change 500 at once.
+- Pages hold 10 rows unless told otherwise. There are no rate headers, but more than 10 simultaneous
+  connections are refused; the edge says it with a 403 or 429 that is a web page.
+- A required merge field refuses every write that lacks it, even one of other fields, unless validation
+  is skipped.
+- Offsets move under one's feet while contacts change: opted-out people are read by their last change.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
+from pydantic import Field as Setting
+
+from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.esps.mailchimp.audience import VENDOR_TYPES, Audience
+from connectors.esps.mailchimp.delivery import Delivery
+from connectors.esps.mailchimp.writes import TEXT_BYTES, document_of, first_write, words
+from connectors.facts import utc
+from connectors.http import Answer, Api, BasicAuth
+
+CONNECTIONS = 5
+"""To the API, and one to the storage of batch results: six of the ten that Mailchimp allows a user."""
+TIMEOUT = 125.0
+"""Seconds. Mailchimp itself cuts a request after 120."""
+OVERLAP = timedelta(hours=1)
+"""How far before the asked moment the opted-out people are read: Mailchimp's lists lag a little."""
+OPTED_OUT = ("unsubscribed", "cleaned", "archived")
+POWERLESS = frozenset({"viewer", "author"})
+"""Roles that may not change contacts: https://mailchimp.com/help/manage-user-levels-in-your-account/."""
+ABSENT = frozenset({404})
+HINTS = {
+    401: "`api_key`: Mailchimp does not accept it",
+    403: "`api_key`: Mailchimp forbids this to it",
+    404: "`audience`: Mailchimp does not find it, or what is below it",
+}
+
+
+class Mailchimp:
+    """One audience of a Mailchimp account."""
+
+    class Settings(BaseModel):
+        """What the owner writes under `esps:` beside `type: mailchimp`."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        api_key: SecretStr = Setting(
+            description="API key with the data centre at its end (`…-us21`), of an Owner, Admin or Manager."
+        )
+        audience: str = Setting(
+            description="The Audience ID (10 letters and digits), not the audience's name."
+        )
+        base_url: str | None = Setting(
+            None, description="Replaces https://<data centre>.api.mailchimp.com, for a proxy or a simulator."
+        )
+        lists_as: Literal["tags", "segments"] = Setting(
+            "tags",
+            description=(
+                "What messages call a list. Mailchimp keeps a tag as a static segment with the same id and"
+                " name, so `tags` and `segments` give the same calls and the same entries in the account."
+            ),
+        )
+
+        @field_validator("audience")
+        @classmethod
+        def _is_an_id(cls, audience: str) -> str:
+            if not audience.strip().isalnum():
+                raise ValueError("is not an Audience ID: that is 10 letters and digits, no name and no link")
+            return audience.strip()
+
+        @field_validator("base_url")
+        @classmethod
+        def _is_a_url(cls, base_url: str | None) -> str | None:
+            if base_url is not None and not base_url.startswith(("https://", "http://")):
+                raise ValueError("must begin with https:// or http://")
+            return base_url
+
+        @model_validator(mode="after")
+        def _has_a_data_centre(self) -> "Mailchimp.Settings":
+            if self.base_url is None and not self.data_centre.isalnum():
+                raise ValueError("`api_key` lacks the data centre at its end (like -us21): copy all of it")
+            return self
+
+        @property
+        def data_centre(self) -> str:
+            """What follows the last hyphen of the key, empty when there is none."""
+            _, hyphen, name = self.api_key.get_secret_value().strip().rpartition("-")
+            return name if hyphen else ""
+
+        @property
+        def api_url(self) -> str:
+            host = (self.base_url or f"https://{self.data_centre}.api.mailchimp.com").rstrip("/")
+            return host if host.endswith("/3.0") else f"{host}/3.0"
+
+    traits = Traits(
+        batch_size=1000,
+        list_batch_size=500,
+        pushes=4,
+        field_types=frozenset(VENDOR_TYPES),
+        max_fields=30,
+        name_pattern=r"^[A-Z][A-Z0-9_]{0,9}$",
+        name_rule="up to 10 upper-case letters, digits and _, beginning with a letter (a merge tag)",
+        builtin_fields=frozenset({"FNAME", "LNAME"}),
+        text_bytes=TEXT_BYTES,
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.api_key.get_secret_value().strip()
+        self._api = Api(
+            settings.api_url,
+            auth=BasicAuth("cartwire", key),
+            concurrency=CONNECTIONS,
+            timeout=TIMEOUT,
+            secrets=[key],
+            transient=_from_the_edge,
+            explain=_explain,
+        )
+        # Apart from the API, where a 403 without JSON is a busy edge: here it is a link that has expired.
+        self._storage = Api(settings.api_url, concurrency=1, timeout=TIMEOUT, secrets=[key])
+        self._storage.tally = self.tally = self._api.tally
+        self._audience = Audience(self._api, settings.audience, settings.lists_as.removesuffix("s"))
+        self._delivery = Delivery(self._api, self._storage, self._audience.path)
+
+    async def check(self) -> Sequence[str]:
+        account = document_of((await self._api.get("/", {"fields": "role"})).json)
+        audience = await self._api.get(self._audience.path, {"fields": "id"}, expect=ABSENT)
+        wrong = []
+        if (role := account.get("role")) in POWERLESS:
+            wrong.append(f"`api_key`: its user is {role}; changing contacts needs Manager, Admin or Owner")
+        if audience.status == 404:
+            wrong.append("`audience`: this account has no audience with this id")
+        return wrong
+
+    async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
+        refused = await self._audience.prepare_fields(fields) if fields else {}
+        return refused | (await self._audience.prepare_lists(lists) if lists else {})
+
+    async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        refusals = await self._delivery.push([first_write(contact) for contact in contacts])
+        return [replace(refusal, reason=self._api.redact(refusal.reason)) for refusal in refusals]
+
+    async def change_list(
+        self, name: str, join: Sequence[Member], leave: Sequence[Member]
+    ) -> Sequence[Refusal]:
+        body = {
+            "members_to_add": [member.email for member in join],
+            "members_to_remove": [member.email for member in leave],
+        }
+        list_id = await self._audience.list_id(name)
+        answer = await self._api.send(
+            "POST", f"{self._audience.path}/segments/{list_id}", body, expect=ABSENT
+        )
+        if answer.status == 404:  # somebody deleted it
+            self._audience.forget_list(name, list_id)
+            list_id = await self._audience.list_id(name)
+            answer = await self._api.send("POST", f"{self._audience.path}/segments/{list_id}", body)
+        reasons = _left_out(document_of(answer.json))
+        return [
+            Refusal(member.profile, Blame.MEMBERSHIP, self._api.redact(reasons[member.email.lower()]), name)
+            for member in join
+            if member.email.lower() in reasons
+        ]
+
+    async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
+        for status in OPTED_OUT:
+            async for rows in self._audience.members(status, since - OVERLAP if since else None):
+                yield [OptOut(row["email_address"], status, utc(row.get("last_changed"))) for row in rows]
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+        await self._storage.aclose()
+
+
+def _left_out(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Reason by address of those that a list did not take, because they are not in the audience."""
+    errors = answer.get("errors") or ()
+    return {
+        str(address).lower(): str(error.get("error") or "not in the audience")
+        for error in errors
+        for address in error.get("email_addresses") or ()
+    }
+
+
+def _from_the_edge(answer: Answer) -> bool:
+    """Whether a 403 is the busy edge's: the API's own is JSON. Seen at Airbyte, PR 76232."""
+    return answer.status == 403 and "json" not in answer.headers.get("content-type", "")
+
+
+def _explain(answer: Answer) -> str | None:
+    """Name the setting that is at fault, with Mailchimp's words and the id that its support asks for."""
+    try:
+        problem = document_of(msgspec.json.decode(answer.body))
+    except msgspec.DecodeError:
+        return None
+    hint = HINTS.get(answer.status)
+    instance = f"instance {problem['instance']}" if problem.get("instance") else None
+    return ": ".join(part for part in (hint, words(problem), instance) if part) or None

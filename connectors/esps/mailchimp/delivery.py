@@ -1,0 +1,137 @@
+"""Contacts on their way to Mailchimp: few one by one, many in a background batch; what is refused comes back.
+
+Every write is an upsert or a rename that may be repeated, so whatever is in doubt is sent again.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from connectors.base import Blame, Refusal
+from connectors.errors import RemoteFault
+from connectors.esps.mailchimp.batches import Outcome, operation, run_batch
+from connectors.esps.mailchimp.writes import Verdict, Write, document_of, judge, rename_rounds
+from connectors.http import Answer, Api
+
+SINGLE_WRITES = 50
+"""Contacts up to which single calls are sooner done than a batch, which takes seconds at least."""
+SKIP_VALIDATION = {"skip_merge_validation": "true"}
+BAD = frozenset({400})
+ABSENT = frozenset({404})
+GONE = frozenset({404, 405})
+NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
+
+Result = TypeVar("Result")
+
+
+class Delivery:
+    """`audience` is the audience's path, `storage` where batch results are fetched."""
+
+    def __init__(self, api: Api, storage: Api, audience: str) -> None:
+        self._api = api
+        self._storage = storage
+        self._audience = audience
+
+    async def push(self, writes: Sequence[Write]) -> list[Refusal]:
+        """Rename first: a new contact may come to the address that another has left."""
+        refusals: list[Refusal] = []
+        for renames in rename_rounds([write for write in writes if write.old_key]):
+            refusals += await self._write_each(renames)
+        plain = [write for write in writes if not write.old_key]
+        write_all = self._write_batch if len(plain) > SINGLE_WRITES else self._write_each
+        return refusals + await write_all(plain)
+
+    async def _write_batch(self, writes: Sequence[Write]) -> list[Refusal]:
+        """Write in the background; what was lost, throttled or is worth another try then goes alone."""
+        operations = [operation(write, self._audience, SKIP_VALIDATION) for write in writes]
+        outcomes = await run_batch(self._api, self._storage, operations)
+        verdicts = [_verdict(write, outcomes.get(str(write.contact.profile))) for write in writes]
+        again = [verdict for verdict in verdicts if isinstance(verdict, Write)]
+        answered = [
+            write for write, verdict in zip(writes, verdicts, strict=True) if not isinstance(verdict, Write)
+        ]
+        final = [refusal for verdict in verdicts if not isinstance(verdict, Write) for refusal in verdict]
+        return final + await self._write_each(again, answered)
+
+    async def _write_each(self, writes: Sequence[Write], answered: Sequence[Write] = ()) -> list[Refusal]:
+        """Write each alone. Where Mailchimp breaks at one it is refused, if it takes others; else raise.
+
+        `answered` are writes that went through before.
+        """
+        outcomes = await _together([self._tried(write) for write in writes])
+        broken: list[Refusal] = []
+        refusals: list[Refusal] = []
+        witnesses = list(answered)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, RemoteFault):
+                reason = f"Mailchimp breaks at this contact: {outcome}"
+                broken.append(Refusal(write.contact.profile, Blame.CONTACT, reason))
+            else:
+                refusals += outcome
+                witnesses.append(write)
+        if broken and not witnesses:
+            raise RemoteFault(broken[0].reason)
+        if broken:
+            await self._write(witnesses[-1])  # raises when Mailchimp is down by now: no contact is at fault
+        return refusals + broken
+
+    async def _tried(self, write: Write) -> Sequence[Refusal] | RemoteFault:
+        try:
+            return await self._write(write)
+        except RemoteFault as fault:
+            return fault
+
+    async def _write(self, write: Write) -> Sequence[Refusal]:
+        return await (self._rename(write, write.old_key) if write.old_key else self._upsert(write))
+
+    async def _upsert(self, write: Write) -> Sequence[Refusal]:
+        """Put the contact, without what is refused of it, until it lands or nothing can be left out."""
+        while True:
+            answer = await self._send_member("PUT", write.key, write.upsert(), BAD)
+            verdict = judge(write, answer.status, document_of(answer.json))
+            if not isinstance(verdict, Write):
+                return verdict
+            write = verdict
+
+    async def _rename(self, write: Write, old_key: str) -> Sequence[Refusal]:
+        """Change the address of the old record; where the new address has its own, retire the old one."""
+        while True:
+            answer = await self._send_member("PATCH", old_key, write.change(), BAD | ABSENT)
+            problem = document_of(answer.json)
+            if answer.status == 404:
+                return await self._upsert(write)
+            if problem.get("title") == "Member Exists":
+                return await self._merge(write, old_key)
+            verdict = judge(write, answer.status, problem)
+            if not isinstance(verdict, Write):
+                return verdict
+            write = verdict
+
+    async def _merge(self, write: Write, old_key: str) -> Sequence[Refusal]:
+        refusals = await self._upsert(write)
+        if not any(refusal.blame in NOT_LANDED for refusal in refusals):
+            await self._api.send("DELETE", f"{self._audience}/members/{old_key}", expect=GONE)
+        return refusals
+
+    async def _send_member(
+        self, method: str, key: str, body: Mapping[str, Any], expect: frozenset[int]
+    ) -> Answer:
+        path = f"{self._audience}/members/{key}"
+        return await self._api.send(method, path, body, params=SKIP_VALIDATION, expect=expect)
+
+
+def _verdict(write: Write, outcome: Outcome | None) -> Verdict:
+    """Judge an operation as a single write; one without a verdict of Mailchimp on the contact goes again."""
+    if outcome is None or (outcome.status >= 300 and not (outcome.status == 400 and outcome.problem)):
+        return write
+    return judge(write, outcome.status, outcome.problem)
+
+
+async def _together(jobs: Sequence[Coroutine[Any, Any, Result]]) -> Sequence[Result]:
+    """Do all at once, within the Api's limit; the first error ends the rest and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in tasks]

@@ -1,0 +1,190 @@
+"""A contact as Mailchimp takes it, and what its answer to one write means. Decides, sends nothing.
+
+A write is judged alike whether it went out alone or as an operation of a batch.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from connectors.base import Blame, Contact, Refusal, Subscribe, Value
+
+TEXT_BYTES = 255
+"""What a text merge field holds, in UTF-8 bytes; longer text is cut, as Mailchimp would refuse it."""
+
+STATUS_IF_NEW = {
+    Subscribe.YES: "subscribed",
+    Subscribe.ASK: "pending",
+    Subscribe.NO: "transactional",
+    Subscribe.STOP: "transactional",
+}
+ADDRESS_AT_FAULT = ("looks fake or invalid", "valid email address")
+"""Parts of what an `Invalid Resource` says of an address that will never be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out."""
+
+    contact: Contact
+    fields: Mapping[str, Any]
+    subscribe: Subscribe
+    given_up: tuple[Refusal, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return subscriber_hash(self.contact.email)
+
+    @property
+    def old_key(self) -> str | None:
+        """The key of the record to rename, None where there is nothing to rename."""
+        old = subscriber_hash(self.contact.was) if self.contact.was else None
+        return old if old != self.key else None
+
+    def change(self) -> dict[str, Any]:
+        """Make the body for a record that is there: it never holds a status, but to take one away."""
+        body: dict[str, Any] = {"email_address": self.contact.email}
+        if self.fields:
+            body["merge_fields"] = dict(self.fields)
+        if self.subscribe is Subscribe.STOP:
+            body["status"] = "unsubscribed"
+        return body
+
+    def upsert(self) -> dict[str, Any]:
+        """Make the body of a PUT: `status_if_new` counts for a new record only."""
+        return self.change() | {"status_if_new": STATUS_IF_NEW[self.subscribe]}
+
+
+Verdict = Write | tuple[Refusal, ...]
+"""The write to try next, or what of the contact did not land (nothing, when empty)."""
+
+
+def first_write(contact: Contact) -> Write:
+    fields = {name: merge_value(value) for name, value in contact.fields.items()}
+    return Write(contact, fields, contact.subscribe)
+
+
+def subscriber_hash(email: str) -> str:
+    """Make the key of a member within an audience, as Mailchimp defines it; it is no secret."""
+    return hashlib.md5(email.lower().encode("utf-8", "ignore"), usedforsecurity=False).hexdigest()
+
+
+def merge_value(value: Value) -> Any:
+    """Write a value as a merge field takes it: "" clears (null does not), there are no booleans."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.date().isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        return value.encode("utf-8", "ignore")[:TEXT_BYTES].decode("utf-8", "ignore")
+    return value
+
+
+def rename_rounds(writes: Sequence[Write]) -> Sequence[Sequence[Write]]:
+    """Order renames so that none goes to an address that another of them still has to leave.
+
+    Addresses that were exchanged in a ring all have their records already: those are plain updates.
+    """
+    rounds: list[Sequence[Write]] = []
+    waiting = list(writes)
+    while waiting:
+        held = {write.old_key for write in waiting}
+        free = [write for write in waiting if write.key not in held]
+        rounds.append(free or [replace(write, contact=replace(write.contact, was=None)) for write in waiting])
+        waiting = [write for write in waiting if free and write.key in held]
+    return rounds
+
+
+def judge(write: Write, status: int, problem: Mapping[str, Any]) -> Verdict:
+    """Read the answer to a write: a 2xx, or a 400 with its problem document."""
+    if status < 300:
+        return write.given_up
+    return _BY_TITLE.get(str(problem.get("title")), _not_taken)(write, problem)
+
+
+def document_of(answer: object) -> Mapping[str, Any]:
+    """Take what was parsed for a document, an empty one when it is anything else."""
+    return answer if isinstance(answer, Mapping) else {}
+
+
+def words(problem: Mapping[str, Any]) -> str:
+    """Say in one line what a problem document says; empty when it says nothing."""
+    said = [problem.get("title"), problem.get("detail"), *(error["message"] for error in _errors(problem))]
+    return ": ".join(dict.fromkeys(str(part) for part in said if part))
+
+
+def _errors(problem: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Field name and message of each entry; the name without a path before it ("merge_fields.TAG")."""
+    found = problem.get("errors")
+    return [
+        {
+            "field": str(error.get("field") or "").rpartition(".")[2],
+            "message": str(error.get("message") or ""),
+        }
+        for error in (found if isinstance(found, list) else ())
+        if isinstance(error, Mapping)
+    ]
+
+
+def _invalid(write: Write, problem: Mapping[str, Any]) -> Verdict:
+    """Leave out the fields that are named and try again; without any, the contact itself is at fault."""
+    sent = {name.upper(): name for name in write.fields}
+    named = {
+        sent[error["field"].upper()]: error["message"]
+        for error in _errors(problem)
+        if error["field"].upper() in sent
+    }
+    if not named:
+        return _invalid_contact(write, problem)
+    refused = [
+        Refusal(write.contact.profile, Blame.FIELD, _without(message, write.fields[name]), name)
+        for name, message in named.items()
+    ]
+    kept = {name: value for name, value in write.fields.items() if name not in named}
+    return replace(write, fields=kept, given_up=(*write.given_up, *refused))
+
+
+def _invalid_contact(write: Write, problem: Mapping[str, Any]) -> Verdict:
+    said = words(problem).lower()
+    blocked = any(phrase in said for phrase in ADDRESS_AT_FAULT)
+    return _refused(write, Blame.BLOCKED if blocked else Blame.CONTACT, problem)
+
+
+def _in_compliance_state(write: Write, problem: Mapping[str, Any]) -> Verdict:
+    """Believe that they opted out; their fields may still be written, without a word on the status."""
+    if write.subscribe is Subscribe.NO:
+        return _refused(write, Blame.BLOCKED, problem)
+    opted_out = Refusal(write.contact.profile, Blame.OPTED_OUT, words(problem))
+    return replace(write, subscribe=Subscribe.NO, given_up=(*write.given_up, opted_out))
+
+
+def _forgotten(write: Write, problem: Mapping[str, Any]) -> Verdict:
+    return _refused(write, Blame.BLOCKED, problem)
+
+
+def _not_taken(write: Write, problem: Mapping[str, Any]) -> Verdict:
+    return _refused(write, Blame.CONTACT, problem)
+
+
+def _refused(write: Write, blame: Blame, problem: Mapping[str, Any]) -> Verdict:
+    return (Refusal(write.contact.profile, blame, words(problem) or "refused without a reason"),)
+
+
+def _without(message: str, value: object) -> str:
+    """Cut a quoted value out of a message; a very short one would hit other words and tells nothing."""
+    text = str(value)
+    return message.replace(text, "…") if len(text) > 2 else message
+
+
+_BY_TITLE: Mapping[str, Callable[[Write, Mapping[str, Any]], Verdict]] = {
+    "Invalid Resource": _invalid,
+    "Member In Compliance State": _in_compliance_state,
+    "Forgotten Email Not Subscribed": _forgotten,
+}
+"""Every other title (`Member Exists`, `Bad Request`) is one contact's dead letter: it stops no other."""
