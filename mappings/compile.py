@@ -1,0 +1,274 @@
+"""A mapping becomes one SELECT: fields are its columns, lists its boolean columns, NULL is unknown (P12).
+
+Everything is checked here, once, when the mapping is read; a compiled mapping runs unchanged on SQLite and on
+PostgreSQL. Besides the SELECT it knows when values change although no fact does: by comparisons with
+the clock (`moving`), with every day (`daily`), or with the whole base (`figures`).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as attribute
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, select, type_coerce, union
+from sqlalchemy.dialects import sqlite
+
+from connectors.base import Field, FieldType, Value
+from connectors.facts import exponent
+from mappings import model
+from mappings.catalogue import PROFILES
+from mappings.clock import Bound, Clock, clock_values
+from mappings.errors import MappingError, MappingProblem
+from mappings.explain import Explained, Rule, explain
+from mappings.expressions import Translator
+from mappings.figures import Figure, make_figure
+from mappings.functions import LANGUAGE
+from mappings.operators import truth
+from mappings.portable import TYPES, Portable
+from mappings.terms import Needs, Scale, Term, Wrong, needs_of
+from mappings.values import READERS, Reader, natural_type
+from state.tables import Kind
+
+__all__ = [
+    "Clock",
+    "CompiledField",
+    "CompiledList",
+    "CompiledMapping",
+    "Evaluated",
+    "Explained",
+    "Figure",
+    "Moving",
+    "compile_mapping",
+]
+
+
+TRUTH = (Kind.BOOLEAN, FieldType.BOOLEAN)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledField:
+    """A field: what the ESP is told of it, and how its value comes about."""
+
+    name: str
+    field: Field
+    expression: str
+    term: Term = attribute(repr=False)
+    reader: Reader = attribute(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledList:
+    """A list: a rule that is true, false, or unknown."""
+
+    name: str
+    journey: bool
+    expression: str
+    term: Term = attribute(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """A comparison of a column with the clock: answers change as the bound passes the column's moment."""
+
+    column: str
+    bound: Callable[[Clock], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What one profile is to look like at the ESP. A list that is None is left as it is (P12)."""
+
+    profile: int
+    email: str
+    fields: Mapping[str, Value]
+    lists: Mapping[str, bool | None]
+
+
+class CompiledMapping:
+    """A checked mapping. `daily` asks for a full evaluation when the local date changes."""
+
+    def __init__(
+        self, fields: Sequence[CompiledField], lists: Sequence[CompiledList], scale: Scale, digest: str
+    ):
+        needs = needs_of([*(each.term for each in fields), *(each.term for each in lists)])
+        self.compiled_fields = fields
+        self.fields: Sequence[Field] = [each.field for each in fields]
+        self.lists: Sequence[CompiledList] = lists
+        self.digest = digest
+        self.daily = needs.clocked
+        self.figures: Sequence[Figure] = [
+            make_figure(one) for one in sorted(needs.figures, key=lambda one: one.key)
+        ]
+        self.moving: Sequence[Moving] = [Moving(column, bound.at) for column, bound in _ordered(needs)]
+        self._scale = scale
+        self._bounds = needs.bounds
+        self._select = select(
+            PROFILES.c.id.label("profile"), PROFILES.c.email.label("email"), *self._columns()
+        )
+
+    def select(self, sync: str, clock: Clock, profiles: Select[Any] | None) -> Select[Any]:
+        """Select id, address, every field (f0…) and list (l0…) of the profiles of a sync.
+
+        `profiles` selects the ids to look at, None looks at all.
+        """
+        query = self._bound(self._select, sync, clock)
+        if profiles is None:
+            return query.where(PROFILES.c.sync == sync)
+        # SQLite would rather look through the whole sync than for some ids.
+        its_sync = Portable("unindexed", PROFILES.c.sync, kind=Kind.TEXT)
+        return query.where(PROFILES.c.id.in_(profiles), its_sync == sync)
+
+    def moved(self, sync: str, before: Clock, after: Clock) -> Select[Any] | None:
+        """Select the ids of profiles that a comparison with the clock may see differently at `after`.
+
+        One index range for each comparison; None when nobody can have moved.
+        """
+        ranges = []
+        for moving in self.moving:
+            first, last = sorted((moving.bound(before), moving.bound(after)))
+            if first < last:
+                passed = PROFILES.c[moving.column].between(first, last)
+                ranges.append(select(PROFILES.c.id).where(PROFILES.c.sync == sync, passed))
+        if not ranges:
+            return None
+        return select(union(*ranges).subquery().c.id)
+
+    def read(self, row: Row[Any], clock: Clock) -> Evaluated:
+        """Turn a row of `select` into what is pushed."""
+        profile, email, *values = tuple(row)
+        digits, count = self._scale.digits, len(self.compiled_fields)
+        fields = {
+            each.name: None if value is None else each.reader(value, clock, digits)
+            for each, value in zip(self.compiled_fields, values[:count], strict=True)
+        }
+        lists = {
+            each.name: None if value is None else bool(value)
+            for each, value in zip(self.lists, values[count:], strict=True)
+        }
+        return Evaluated(profile, email, fields, lists)
+
+    def select_parts(self, sync: str, clock: Clock, email: str) -> Select[Any]:
+        """Select one profile with its values, the parts of every rule, and the columns they use."""
+        columns = [column for rule in self._rules() for column in rule.columns(self._scale)]
+        query = select(PROFILES.c.id.label("profile"), *columns)
+        return self._bound(query, sync, clock).where(PROFILES.c.sync == sync, PROFILES.c.email == email)
+
+    def read_parts(self, row: Row[Any], clock: Clock) -> Sequence[Explained]:
+        """Lay out a row of `select_parts`: each field and list with its parts, and when it next changes."""
+        return [explain(rule, row._mapping, clock, self._scale) for rule in self._rules()]  # noqa: SLF001 - SQLAlchemy's public name for a row by its labels
+
+    def _rules(self) -> Sequence[Rule]:
+        fields = [
+            Rule(f"f{i}", "fields", each.name, each.expression, each.term, each.reader)
+            for i, each in enumerate(self.compiled_fields)
+        ]
+        lists = [
+            Rule(f"l{i}", "lists", each.name, each.expression, each.term, READERS[TRUTH])
+            for i, each in enumerate(self.lists)
+        ]
+        return [*fields, *lists]
+
+    def _columns(self) -> Sequence[Any]:
+        fields = [_typed(each.term).label(f"f{i}") for i, each in enumerate(self.compiled_fields)]
+        return [*fields, *(_typed(each.term).label(f"l{i}") for i, each in enumerate(self.lists))]
+
+    def _bound(self, query: Select[Any], sync: str, clock: Clock) -> Select[Any]:
+        return query.params(sync=sync, **clock_values(self._bounds, clock))
+
+
+def _ordered(needs: Needs) -> Sequence[tuple[str, Bound]]:
+    return sorted(needs.moving, key=lambda moving: (moving[0], moving[1].name))
+
+
+def _typed(term: Term) -> Any:
+    """Say what comes back, whatever SQLAlchemy would think of the construct."""
+    return type_coerce(term.sql, TYPES[term.kind or Kind.TEXT])
+
+
+# --- compiling -----------------------------------------------------------------------------------------
+
+
+def compile_mapping(mapping: "model.Mapping", *, currency: str) -> CompiledMapping:
+    """Check and compile a mapping for a sync whose money is in `currency` (ISO 4217).
+
+    Raises MappingError with every problem. Raises ValueError for a currency that does not exist.
+    """
+    scale = Scale(exponent(currency))
+    problems: list[MappingProblem] = []
+    fields = [_field(name, spec, scale, problems) for name, spec in mapping.field_specs().items()]
+    lists = [_list(name, spec, scale, problems) for name, spec in mapping.list_specs().items()]
+    if problems:
+        raise MappingError(problems)
+    good_fields = [each for each in fields if each]
+    good_lists = [each for each in lists if each]
+    digest = _digest(good_fields, good_lists, currency)
+    return CompiledMapping(good_fields, good_lists, scale, digest)
+
+
+def _field(
+    name: str, spec: "model.FieldSpec", scale: Scale, problems: list[MappingProblem]
+) -> CompiledField | None:
+    def check(term: Term) -> None:
+        if term.kind is None:
+            raise Wrong("is always unknown", "write null beside `fields` to leave an inherited field out")
+        wanted = FieldType(spec.type) if spec.type else natural_type(term.kind)
+        if (term.kind, wanted) not in READERS:
+            can = " or ".join(f"`type: {type_}`" for kind, type_ in READERS if kind is term.kind)
+            raise Wrong(f"is {term.said}, which cannot be pushed as {wanted}", f"use {can}")
+
+    term = _translate(("fields", name), spec.value, scale, check, problems)
+    if term is None or term.kind is None:
+        return None
+    type_ = FieldType(spec.type) if spec.type else natural_type(term.kind)
+    told = Field(name, type_, spec.title or name)
+    return CompiledField(name, told, spec.value, term, READERS[term.kind, type_])
+
+
+def _list(
+    name: str, spec: "model.ListSpec", scale: Scale, problems: list[MappingProblem]
+) -> CompiledList | None:
+    def check(term: Term) -> None:
+        truth(term, "a rule")
+
+    term = _translate(("lists", name), spec.when, scale, check, problems)
+    return None if term is None else CompiledList(name, spec.journey, spec.when, term)
+
+
+def _translate(
+    path: tuple[str, ...],
+    expression: str,
+    scale: Scale,
+    check: Callable[[Term], None],
+    problems: list[MappingProblem],
+) -> Term | None:
+    """Translate one expression and judge the whole; add to `problems` what is wrong with it."""
+    translator = Translator(expression, scale)
+    term = translator.translate()
+    wrongs = translator.problems
+    if term is not None:
+        try:
+            check(term)
+        except Wrong as wrong:
+            wrong.offset = wrong.offset or 0
+            wrongs = [wrong]
+    problems += [MappingProblem(path, wrong.what, wrong.instead, wrong.offset) for wrong in wrongs]
+    return None if wrongs else term
+
+
+def _digest(fields: Sequence[CompiledField], lists: Sequence[CompiledList], currency: str) -> str:
+    """Sum up everything that results depend on: two mappings with one digest give the same values."""
+    parts = [
+        ["language", LANGUAGE, currency],
+        *(["field", each.name, each.field.type, each.field.title, *_sql(each.term)] for each in fields),
+        *(["list", each.name, each.journey, *_sql(each.term)] for each in lists),
+    ]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def _sql(term: Term) -> Sequence[Any]:
+    """Write a term as SQL with its literals: spaces and brackets that mean nothing do not count."""
+    compiled = select(term.sql).add_columns(bindparam("sync")).compile(dialect=sqlite.dialect())
+    return [term.kind, str(compiled), sorted(compiled.params.items(), key=str)]

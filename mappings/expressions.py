@@ -1,0 +1,374 @@
+"""From an owner's text to a checked term. What is not on a list here cannot be written.
+
+The text is parsed by sqlglot, with a dialect that knows no function: every call arrives as a name and
+arguments, and the name is looked up in our own registry. Each kind of node that a rule may hold stands in
+NODES with the parts it may have; everything else (subqueries, windows, casts, placeholders) is refused with its
+place. The result is built from the nodes by SQLAlchemy; the text itself goes nowhere.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from sqlglot import Token, TokenType, exp, parser
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import ParseError, TokenError
+
+from mappings import operators
+from mappings.catalogue import PROFILES, catalogue
+from mappings.errors import did_you_mean
+from mappings.functions import FUNCTIONS
+from mappings.terms import NULL, Needs, Scale, Term, Wrong, boolean_term, number_term, text_term
+
+MAX_LENGTH = 2_000
+MAX_DEPTH = 20  # brackets: sqlglot spends some 25 frames on each, Python has 1,000
+MAX_SIZE = 2_000
+MAX_WRITTEN = 60
+CHAINED, NESTED, MAX_WEIGHT = 3, 7, 84
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*\"""")
+QUOTE = re.compile(r"""['"]""")
+COMMENT = re.compile(r"--|/\*")
+
+REFUSED_TOKENS = {
+    TokenType.SEMICOLON: "a rule is one expression",
+    TokenType.PLACEHOLDER: "a rule has no placeholders",
+    TokenType.PARAMETER: "a rule has no parameters",
+    TokenType.COLON: "a rule has no placeholders",
+    TokenType.DCOLON: "a rule has no casts",
+    TokenType.DOT: "a column stands without a table",
+    TokenType.ARROW: "a rule has no JSON",
+    TokenType.DARROW: "a rule has no JSON",
+    TokenType.HASH_ARROW: "a rule has no JSON",
+    TokenType.DHASH_ARROW: "a rule has no JSON",
+    TokenType.L_BRACE: "a rule has no braces",
+    TokenType.L_BRACKET: "a rule has no lists in square brackets",
+    TokenType.SELECT: "a rule has no subqueries",
+    TokenType.WITH: "a rule has no subqueries",
+    TokenType.OVER: "a rule has no windows",
+}
+OPENING = {TokenType.L_PAREN, TokenType.CASE}
+CLOSING = {TokenType.R_PAREN, TokenType.END}
+PREFIXES = {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE}
+
+
+class Cartwire(Dialect):
+    """SQL expressions without a single function."""
+
+    class Parser(parser.Parser):
+        FUNCTIONS = {}  # noqa: RUF012 - sqlglot's own way to define a dialect
+        FUNCTION_PARSERS = {}  # noqa: RUF012 - as above
+        NO_PAREN_FUNCTIONS = {}  # noqa: RUF012 - as above
+        NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012 - as above
+            "CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]
+        }
+
+
+def tokens_of(text: str) -> Sequence[Token]:
+    """Cut an expression into tokens; refuse what is too long, hidden, or nested too deeply to be parsed.
+
+    Raises Wrong with the place.
+    """
+    if not text.strip():
+        raise Wrong("nothing stands here", "write an expression", 0)
+    if len(text) > MAX_LENGTH:
+        raise Wrong(f"longer than {MAX_LENGTH} characters", "split the rule into several lists", MAX_LENGTH)
+    if hidden := CONTROL.search(text):
+        raise Wrong("there is a control character here", "delete it", hidden.start())
+    try:
+        tokens = Cartwire().tokenize(text)
+    except TokenError:
+        place = _first(QUOTE, text)
+        raise Wrong(
+            "a quotation mark is not closed", "a quote inside a text is written twice", place
+        ) from None
+    if not tokens or any(token.comments for token in tokens):
+        raise Wrong("a rule has no comments", "write YAML comments (#) above it", _first(COMMENT, text))
+    for token in tokens:
+        if token.token_type in REFUSED_TOKENS:
+            raise Wrong(f"`{token.text}` cannot stand here", REFUSED_TOKENS[token.token_type], token.start)
+    _check_nesting(tokens)
+    return tokens
+
+
+def _first(sign: re.Pattern[str], text: str) -> int:
+    """Find where a sign first stands outside of quotation marks."""
+    found = sign.search(QUOTED.sub(lambda quoted: " " * len(quoted[0]), text))
+    return found.start() if found else 0
+
+
+def _check_nesting(tokens: Sequence[Token]) -> None:
+    depth, prefixes = 0, 0
+    for token in tokens:
+        depth += (token.token_type in OPENING) - (token.token_type in CLOSING)
+        prefixes = prefixes + 1 if token.token_type in PREFIXES else 0
+        if depth + prefixes > MAX_DEPTH:
+            raise Wrong("nested too deeply", f"{MAX_DEPTH} levels are the limit", token.start)
+
+
+def parse(text: str) -> exp.Expr:
+    """Parse one expression. Raises Wrong with the place where it cannot be read."""
+    tokens = tokens_of(text)
+    try:
+        trees = Cartwire().parser().parse_into(exp.Condition, list(tokens), text)
+    except ParseError as error:
+        raise _unreadable(error, tokens) from None
+    except RecursionError:
+        raise Wrong("nested too deeply", f"{MAX_DEPTH} levels are the limit", 0) from None
+    if not trees or trees[0] is None:  # a word such as ELSE alone
+        raise Wrong("no expression begins here", "write an expression", tokens[0].start)
+    return trees[0]
+
+
+def _unreadable(error: ParseError, tokens: Sequence[Token]) -> Wrong:
+    """Say in our words what sqlglot did not understand."""
+    first = error.errors[0]
+    said, word = first["description"] or "", first["highlight"] or ""
+    places = (t.start for t in tokens if (t.line, t.col) == (first["line"], first["col"]))
+    if said.startswith("Required keyword"):
+        what = f"something is missing beside `{word}`"
+    elif said.startswith("Expecting"):
+        what = f"expected `{said.removeprefix('Expecting').strip()}`, found `{word}`"
+    else:
+        what = f"did not expect `{word}` here"
+    return Wrong(what, None, next(places, 0))
+
+
+# --- the tree ------------------------------------------------------------------------------------------
+
+
+class Translator:
+    """Turns one expression into a term; gathers what is wrong instead of stopping at the first."""
+
+    def __init__(self, text: str, scale: Scale) -> None:
+        self.text = text
+        self.scale = scale
+        self.problems: list[Wrong] = []
+
+    def translate(self) -> Term | None:
+        """Return the term, or None when `problems` says why there is none."""
+        try:
+            tree = parse(self.text)
+            _check_depth(tree)
+        except Wrong as wrong:
+            self.problems.append(wrong)
+            return None
+        return self.term(tree)
+
+    def term(self, node: exp.Expr) -> Term | None:
+        """Translate a node; None when it or a part of it was refused."""
+        try:
+            parts, make = _known(node)
+            terms = [self.term(part) for part in self._children(node, parts)]
+            if None in terms:
+                return None
+            made = make(self, node, [term for term in terms if term])
+            return replace(_small(made), text=self._written(node))
+        except Wrong as wrong:
+            wrong.offset = _start(node) if wrong.offset is None else wrong.offset
+            self.problems.append(wrong)
+            return None
+
+    def _children(self, node: exp.Expr, parts: Sequence[str]) -> Iterator[exp.Expr]:
+        """Walk over the operands, a chain of `and` or `or` as one row however long."""
+        if isinstance(node, exp.And | exp.Or):
+            yield from node.flatten(unnest=False)
+            return
+        for part in parts:
+            value = node.args.get(part)
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, exp.If):
+                    yield from (child.this, child.args["true"])
+                elif isinstance(child, exp.Expr):
+                    yield child
+
+    def _written(self, node: exp.Expr) -> str:
+        """Cut out how the owner wrote this part, for a message."""
+        spans = [n.meta for n in node.walk() if "start" in n.meta]
+        if not spans or isinstance(node, exp.Case):
+            return "case … end" if spans else node.sql(dialect=Cartwire)
+        start, end = min(span["start"] for span in spans), max(span["end"] for span in spans) + 1
+        if isinstance(node, exp.Anonymous) and "(" not in self.text[start:end]:
+            end = self.text.find("(", end) + 1
+        while self.text[start:end].count("(") > self.text[start:end].count(")") and end < len(self.text):
+            end += 1
+        written = " ".join(self.text[start:end].split())
+        return written if len(written) <= MAX_WRITTEN else f"{written[:MAX_WRITTEN]}…"
+
+
+def _start(node: exp.Expr) -> int:
+    """Find where a node begins: operators have no place of their own, their first operand has."""
+    own = node.meta.get("start")
+    return (
+        own
+        if own is not None
+        else min((n.meta["start"] for n in node.walk() if "start" in n.meta), default=0)
+    )
+
+
+def _small(term: Term) -> Term:
+    """Refuse what SQL has to repeat so often that it explodes: `in` over ages, inside of one another."""
+    if term.needs.size > MAX_SIZE:
+        raise Wrong("too much in one expression", "split the rule into several lists")
+    return term
+
+
+def _check_depth(tree: exp.Expr) -> None:
+    """Refuse a tree that SQLite could not parse: its parser keeps 100 things in mind, and no more."""
+    level: Sequence[tuple[exp.Expr, int]] = [(tree, 0)]
+    while level:
+        level = [
+            (child, depth + _weight(node, child))
+            for node, depth in level
+            for child in node.iter_expressions()
+        ]
+        if deep := next((node for node, depth in level if depth > MAX_WEIGHT), None):
+            raise Wrong("nested too deeply", "split the rule", _start(deep))
+
+
+def _weight(node: exp.Expr, child: exp.Expr) -> int:
+    """Count what a step down costs SQLite's parser: little in a chain such as a + b + c, much elsewhere."""
+    if isinstance(node, exp.Paren | exp.If) or (
+        isinstance(node, exp.Connector) and type(child) is type(node)
+    ):
+        return 0
+    return CHAINED if isinstance(node, exp.Binary) and child is node.this else NESTED
+
+
+# --- nodes ---------------------------------------------------------------------------------------------
+
+Make: TypeAlias = Callable[[Translator, Any, Sequence[Term]], Term]
+
+
+def _literal(_: Translator, node: exp.Literal, __: Sequence[Term]) -> Term:
+    return text_term(node.this) if node.is_string else number_term(Decimal(node.this))
+
+
+def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term:
+    written = node.name
+    column = catalogue().get(written.lower())
+    if column is None or node.this.args.get("quoted"):
+        raise _unknown_column(written, quoted=bool(node.this.args.get("quoted")))
+    if column.expression:
+        virtual = Translator(column.expression, translator.scale).translate()
+        assert virtual  # noqa: S101 - a test compiles every virtual column
+        return virtual
+    return Term(column.kind, PROFILES.c[column.name], Needs(columns=frozenset({column.name})))
+
+
+def _unknown_column(name: str, *, quoted: bool) -> Wrong:
+    if quoted:
+        return Wrong(f'"{name}" in double quotes would be a column', f"write '{name}' for a text")
+    if name.lower() in FUNCTIONS:
+        return Wrong(f"`{name}` is a function", f"write {FUNCTIONS[name.lower()].usage}")
+    known = did_you_mean(name, catalogue())
+    return Wrong(f"unknown column `{name}`", known or "docs/mapping.md lists the columns")
+
+
+def _call(translator: Translator, node: exp.Anonymous, terms: Sequence[Term]) -> Term:
+    name = str(node.this)
+    known = FUNCTIONS.get(name.lower())
+    if known is None:
+        near = did_you_mean(name, FUNCTIONS)
+        raise Wrong(f"unknown function `{name}`", near or "docs/mapping.md lists the functions")
+    return known.call(terms, translator.scale)
+
+
+def _comparison(sign: str) -> Make:
+    return lambda translator, _, terms: operators.compare(sign, terms[0], terms[1], translator.scale)
+
+
+def _arithmetic(name: str) -> Make:
+    return lambda translator, _, terms: operators.arithmetic(name, terms[0], terms[1], translator.scale)
+
+
+def _pattern(*, any_case: bool) -> Make:
+    def make(_: Translator, node: exp.Expr, terms: Sequence[Term]) -> Term:
+        matched = operators.like(terms[0], terms[1], any_case=any_case)
+        return operators.negation(matched) if node.args.get("negate") else matched
+
+    return make
+
+
+def _is(_: Translator, node: exp.Is, terms: Sequence[Term]) -> Term:
+    if isinstance(node.expression, exp.Null):
+        return operators.is_null(terms[0])
+    if isinstance(node.expression, exp.Boolean):
+        return operators.is_truth(terms[0], wanted=node.expression.this)
+    raise Wrong("`is` asks for null, true or false", "compare by =")
+
+
+def _case(translator: Translator, node: exp.Case, terms: Sequence[Term]) -> Term:
+    """Read both forms: `case x when 1 …` compares x with each."""
+    subject, rest = (terms[0], list(terms[1:])) if node.this else (None, list(terms))
+    otherwise = rest.pop() if node.args.get("default") else NULL
+    whens = [(rest[i], rest[i + 1]) for i in range(0, len(rest), 2)]
+    if subject:
+        whens = [(operators.compare("=", subject, when, translator.scale), then) for when, then in whens]
+    return operators.choice(whens, otherwise, translator.scale)
+
+
+def _same(_: Translator, __: exp.Expr, terms: Sequence[Term]) -> Term:
+    return terms[0]
+
+
+BOTH = ("this", "expression")
+NODES: Mapping[type[exp.Expr], tuple[Sequence[str], Make]] = {  # node: parts that are walked, what it makes
+    exp.Literal: ((), _literal),
+    exp.Boolean: ((), lambda _, node, __: boolean_term(node.this)),
+    exp.Null: ((), lambda *_: NULL),
+    exp.Column: ((), _column),
+    exp.Anonymous: (("expressions",), _call),
+    exp.Paren: (("this",), _same),
+    exp.And: (BOTH, lambda _, __, terms: operators.all_of(terms)),
+    exp.Or: (BOTH, lambda _, __, terms: operators.any_of(terms)),
+    exp.Not: (("this",), lambda _, __, terms: operators.negation(terms[0])),
+    exp.Neg: (("this",), lambda _, __, terms: operators.negative(terms[0])),
+    exp.EQ: (BOTH, _comparison("=")),
+    exp.NEQ: (BOTH, _comparison("<>")),
+    exp.LT: (BOTH, _comparison("<")),
+    exp.LTE: (BOTH, _comparison("<=")),
+    exp.GT: (BOTH, _comparison(">")),
+    exp.GTE: (BOTH, _comparison(">=")),
+    exp.Add: (BOTH, _arithmetic("add")),
+    exp.Sub: (BOTH, _arithmetic("subtract")),
+    exp.Mul: (BOTH, _arithmetic("multiply")),
+    exp.Div: (BOTH, _arithmetic("divide")),
+    exp.Mod: (BOTH, _arithmetic("modulo")),
+    exp.DPipe: (BOTH, lambda _, __, terms: operators.joined(terms[0], terms[1])),
+    exp.Like: (BOTH, _pattern(any_case=False)),
+    exp.ILike: (BOTH, _pattern(any_case=True)),
+    exp.Is: (BOTH, _is),
+    exp.In: (("this", "expressions"), lambda t, _, terms: operators.one_of(terms[0], terms[1:], t.scale)),
+    exp.Between: (
+        ("this", "low", "high"),
+        lambda t, _, terms: operators.between(terms[0], terms[1], terms[2], t.scale),
+    ),
+    exp.Case: (("this", "ifs", "default"), _case),
+}
+PLAIN_PARTS = {"this", "is_string", "negate", "safe", "typed"}  # what a node may have beside what is walked
+
+REFUSED_NODES: Mapping[type[exp.Expr], str] = {
+    exp.Cast: "a rule has no casts; dates are written as texts: '2026-01-31'",
+    exp.Subquery: "a rule has no subqueries",
+    exp.Exists: "a rule has no subqueries",
+    exp.Star: "name the columns",
+    exp.Interval: "write days_ago(3), months_ago(3) or hours_ago(3)",
+    exp.Tuple: "a list stands after `in` only",
+    exp.Window: "a rule has no windows",
+}
+
+
+def _known(node: exp.Expr) -> tuple[Sequence[str], Make]:
+    """Find what to do with a node. Raises Wrong for one that no rule may hold, or that has more parts."""
+    found = NODES.get(type(node))
+    if found is None:
+        kind = type(node).__name__.lower()
+        raise Wrong(f"a rule cannot hold this ({kind})", REFUSED_NODES.get(type(node)))
+    extra = [name for name, value in node.args.items() if value and name not in PLAIN_PARTS | set(found[0])]
+    if extra or not isinstance(node.this, str | bool | exp.Expr | None):
+        raise Wrong(f"a rule cannot hold this ({', '.join(extra)})")
+    return found

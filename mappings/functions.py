@@ -1,0 +1,356 @@
+"""What a rule may call. A function is registered here or it does not exist.
+
+The annotations say what it takes, and are checked before it is called; the first line of its docstring
+is what the docs and the schema say. LANGUAGE counts the versions of what functions mean.
+"""
+
+import hashlib
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Annotated
+
+from sqlalchemy import case, func, literal, literal_column, null, select
+from sqlalchemy.dialects import sqlite
+
+from mappings.catalogue import PROFILES
+from mappings.clock import NOW, Bound
+from mappings.operators import FIGURES, compare, figure_exists, figure_rows, joined
+from mappings.portable import Portable
+from mappings.terms import (
+    Needs,
+    Overall,
+    Scale,
+    Term,
+    Wrong,
+    bound_term,
+    clock_parameters,
+    meet,
+    moment_of,
+    needs_of,
+    number_term,
+    text_term,
+)
+from state.functions import SQLITE_FUNCTIONS
+from state.tables import Kind
+
+__all__ = ["FUNCTIONS", "LANGUAGE", "SQLITE_FUNCTIONS", "Function", "function", "function_table"]
+
+LANGUAGE = 1
+"""Raise it when a function begins to give other results: every profile is then evaluated anew."""
+
+DIGITS = 9
+
+Anything = Annotated[Term, frozenset(Kind)]
+Text = Annotated[Term, frozenset({Kind.TEXT})]
+Number = Annotated[Term, frozenset({Kind.NUMBER})]
+Amount = Annotated[Term, frozenset({Kind.NUMBER, Kind.MONEY})]
+Moment = Annotated[Term, frozenset({Kind.MOMENT})]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    name: str
+    kinds: frozenset[Kind]
+    optional: bool
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    name: str
+    parameters: Sequence[Parameter]
+    description: str
+    apply: Callable[..., Term]
+    scaled: bool
+
+    @property
+    def usage(self) -> str:
+        """Write how it is called: round(number or money, digits)."""
+        names = (
+            f"[{p.name}]" if p.optional else f"{p.name}, …" if p.repeated else p.name for p in self.parameters
+        )
+        return f"{self.name}({', '.join(names)})"
+
+    def call(self, arguments: Sequence[Term], scale: Scale) -> Term:
+        """Check number and kinds of the arguments, then apply. Raises Wrong."""
+        required = sum(not p.optional for p in self.parameters)
+        most = None if any(p.repeated for p in self.parameters) else len(self.parameters)
+        if len(arguments) < required or (most is not None and len(arguments) > most):
+            raise Wrong(f"{self.name}() does not take {len(arguments)} arguments", f"write {self.usage}")
+        padded = [*self.parameters, *[self.parameters[-1]] * len(arguments)] if arguments else []
+        checked = [_taken(self, parameter, term) for parameter, term in zip(padded, arguments, strict=False)]
+        return self.apply(scale, *checked) if self.scaled else self.apply(*checked)
+
+
+def _taken(called: Function, parameter: Parameter, term: Term) -> Term:
+    if parameter.kinds == {Kind.MOMENT} and term.string is not None:
+        return moment_of(term)
+    if term.kind is None and parameter.kinds == frozenset(Kind):
+        return term
+    if term.kind not in parameter.kinds:
+        kinds = " or ".join(sorted(parameter.kinds))
+        raise Wrong(f"{called.name}() takes {kinds} as {parameter.name}, not {term.said}")
+    return term
+
+
+FUNCTIONS: dict[str, Function] = {}
+
+
+def function(apply: Callable[..., Term]) -> Callable[..., Term]:
+    """Register a function under its own name, a trailing underscore left away.
+
+    Its parameters are annotated with their kinds; one named `scale` comes first and is how money is kept.
+    """
+    name = apply.__name__.rstrip("_")
+    hints = typing.get_type_hints(apply, include_extras=True)
+    signature = inspect.signature(apply).parameters
+    parameters = [
+        Parameter(
+            parameter.name.rstrip("_"),
+            hints[parameter.name].__metadata__[0],
+            optional=parameter.default is not parameter.empty,
+            repeated=parameter.kind is parameter.VAR_POSITIONAL,
+        )
+        for parameter in signature.values()
+        if parameter.name != "scale"
+    ]
+    description = " ".join((apply.__doc__ or "").split())
+    FUNCTIONS[name] = Function(name, parameters, description, apply, "scale" in signature)
+    return apply
+
+
+def function_table() -> str:
+    """Write the functions as a table for `docs/mapping.md`."""
+    rows = (
+        f"| `{known.usage}` | {known.description} |" for known in sorted(FUNCTIONS.values(), key=_by_name)
+    )
+    return "\n".join(("| function | what it gives |", "| --- | --- |", *rows))
+
+
+def _by_name(known: Function) -> str:
+    return known.name
+
+
+def _whole(term: Term, called: str) -> int:
+    """Read a literal whole number. Raises Wrong for what is only known in the database."""
+    if term.number is None or term.number != term.number.to_integral_value():
+        raise Wrong(f"{called}() takes a whole number that is written out, not {term.said}")
+    return int(term.number)
+
+
+def _call(name: str, kind: Kind, *terms: Term) -> Term:
+    return Term(kind, Portable(name, *(term.sql for term in terms), kind=kind), needs_of(terms))
+
+
+# --- time ----------------------------------------------------------------------------------------------
+
+
+@function
+def now() -> Term:
+    """Take the moment of the run."""
+    return bound_term(NOW)
+
+
+@function
+def days_ago(days: Number) -> Term:
+    """Go back that many days, to the same local time."""
+    return bound_term(Bound("days", _whole(days, "days_ago")))
+
+
+@function
+def months_ago(months: Number) -> Term:
+    """Go back that many months, to the same day and local time, or to that month's last day."""
+    return bound_term(Bound("months", _whole(months, "months_ago")))
+
+
+@function
+def hours_ago(hours: Number) -> Term:
+    """Go back exactly that many hours."""
+    return bound_term(Bound("hours", _whole(hours, "hours_ago")))
+
+
+@function
+def days_since(moment: Moment) -> Term:
+    """Count the whole days from a moment to now: `days_since(x) >= n` is `x <= days_ago(n)`."""
+    moment_now, zone = clock_parameters()
+    sql = Portable("days_between", moment.sql, moment_now, zone, kind=Kind.NUMBER)
+    return Term(Kind.NUMBER, sql, _by_the_clock(moment), age=("days", moment))
+
+
+@function
+def hours_since(moment: Moment) -> Term:
+    """Count the whole hours from a moment to now: `hours_since(x) >= n` is `x <= hours_ago(n)`."""
+    moment_now, _ = clock_parameters()
+    sql = Portable("hours_between", moment.sql, moment_now, kind=Kind.NUMBER)
+    return Term(Kind.NUMBER, sql, _by_the_clock(moment), age=("hours", moment))
+
+
+def _by_the_clock(term: Term) -> Needs:
+    return replace(term.needs, bounds=term.needs.bounds | {NOW}, clocked=True)
+
+
+# --- numbers -------------------------------------------------------------------------------------------
+
+
+NO_DIGITS = number_term(Decimal(0))
+
+
+@function
+def round_(scale: Scale, amount: Amount, digits: Number = NO_DIGITS) -> Term:
+    """Round to that many digits after the point, else to a whole number; halves go away from zero."""
+    places = _whole(digits, "round")
+    if abs(places) > DIGITS:
+        raise Wrong(f"round() takes digits from -{DIGITS} to {DIGITS}")
+    assert amount.kind  # noqa: S101 - checked by its annotation
+    kept = places - scale.digits if amount.kind is Kind.MONEY else places
+    sql = Portable("round", amount.sql, literal(kept), kind=amount.kind)
+    return Term(amount.kind, sql, amount.needs)
+
+
+@function
+def floor(scale: Scale, amount: Amount) -> Term:
+    """Round down to a whole number, or to a whole amount of money."""
+    return _to_whole("floor", amount, scale)
+
+
+@function
+def ceil(scale: Scale, amount: Amount) -> Term:
+    """Round up to a whole number, or to a whole amount of money."""
+    return _to_whole("ceil", amount, scale)
+
+
+def _to_whole(name: str, amount: Term, scale: Scale) -> Term:
+    assert amount.kind  # noqa: S101 - checked by its annotation
+    step = literal(scale.factor if amount.kind is Kind.MONEY else 1)
+    return Term(amount.kind, Portable(name, amount.sql, step, kind=amount.kind), amount.needs)
+
+
+@function
+def abs_(amount: Amount) -> Term:
+    """Drop the sign."""
+    return _call("abs", amount.kind or Kind.NUMBER, amount)
+
+
+# --- texts ---------------------------------------------------------------------------------------------
+
+
+@function
+def lower(text: Text) -> Term:
+    """Write in lower-case letters."""
+    return _call("lower", Kind.TEXT, text)
+
+
+@function
+def upper(text: Text) -> Term:
+    """Write in upper-case letters."""
+    return _call("upper", Kind.TEXT, text)
+
+
+@function
+def length(text: Text) -> Term:
+    """Count the characters."""
+    return _call("length", Kind.NUMBER, text)
+
+
+@function
+def concat(scale: Scale, *texts: Text) -> Term:
+    """Join texts, leaving out those that are unknown."""
+    empty = text_term("")
+    result, *rest = [coalesce(scale, text, empty) for text in texts]
+    for term in rest:
+        result = joined(result, term)
+    return result
+
+
+# --- unknowns and choices ------------------------------------------------------------------------------
+
+
+@function
+def coalesce(scale: Scale, *values: Anything) -> Term:
+    """Take the first value that is known."""
+    kind, terms = meet(values, scale, "choose between")
+    if len(terms) == 1:
+        return terms[0]
+    return Term(kind, func.coalesce(*(term.sql for term in terms)), needs_of(terms))
+
+
+@function
+def nullif(scale: Scale, value: Anything, other: Anything) -> Term:
+    """Take the first value, but unknown if it equals the other."""
+    same = compare("=", value, other, scale)
+    kind, terms = meet((value, other), scale, "compare")
+    return Term(kind, func.nullif(*(term.sql for term in terms)), same.needs)
+
+
+@function
+def least(scale: Scale, *values: Anything) -> Term:
+    """Take the smallest value; unknown if one of them is unknown."""
+    return _extreme("least", values, scale)
+
+
+@function
+def greatest(scale: Scale, *values: Anything) -> Term:
+    """Take the largest value; unknown if one of them is unknown."""
+    return _extreme("greatest", values, scale)
+
+
+def _extreme(name: str, values: Sequence[Term], scale: Scale) -> Term:
+    kind, terms = meet(values, scale, "compare")
+    if kind in {None, Kind.BOOLEAN} or any(term.kind is None for term in terms):
+        raise Wrong(f"{name}() takes numbers, moments or texts")
+    assert kind  # noqa: S101 - has just been checked
+    if len(terms) == 1:
+        return terms[0]
+    plain = [Portable("bytewise", t.sql, kind=kind) if kind is Kind.TEXT else t.sql for t in terms]
+    return Term(kind, Portable(name, *plain, kind=kind), needs_of(terms))
+
+
+# --- the whole base ------------------------------------------------------------------------------------
+
+
+@function
+def overall_avg(amount: Amount) -> Term:
+    """Take the average over all profiles of which it is known."""
+    return _overall("average", amount)
+
+
+@function
+def overall_median(amount: Amount) -> Term:
+    """Take the median over all profiles of which it is known."""
+    return _overall("median", amount)
+
+
+def _overall(kind: str, amount: Term) -> Term:
+    figure = _figure(kind, amount)
+    value = select(FIGURES.c.value).where(*figure_rows(figure.key), FIGURES.c.rank == 0).scalar_subquery()
+    sql = Portable("exact", value, kind=amount.kind or Kind.NUMBER)
+    return Term(amount.kind, sql, Needs(figures=frozenset({figure})))
+
+
+@function
+def top_percent(amount: Amount) -> Term:
+    """Tell in which top share of all profiles a value is, in percent: `<= 10` is the best tenth."""
+    figure = _figure("percentiles", amount)
+    value = Portable("double", amount.sql, kind=Kind.NUMBER)
+    below = select(FIGURES.c.rank).where(*figure_rows(figure.key), FIGURES.c.value <= value)
+    rank = below.order_by(FIGURES.c.value.desc()).limit(literal_column("1")).scalar_subquery()
+    # Whoever is below everybody that was counted is in the last share.
+    last = case((figure_exists(figure.key), literal_column("1000")), else_=null())
+    permille = case((amount.sql.is_not(null()), func.coalesce(rank, last)), else_=null())
+    sql = Portable("divide", permille, literal(10), kind=Kind.NUMBER)
+    needs = replace(amount.needs, figures=amount.needs.figures | {figure})
+    return Term(Kind.NUMBER, sql, needs, share=(figure, amount))
+
+
+def _figure(kind: str, amount: Term) -> Overall:
+    """Name the figure by what it computes, so that two rules that want the same share it."""
+    if amount.needs.figures:
+        raise Wrong("a number over the whole base cannot be computed from another")
+    if not amount.needs.columns:
+        raise Wrong(f"this needs a column, not {amount.said}")
+    compiled = select(amount.sql).select_from(PROFILES).compile(dialect=sqlite.dialect())
+    identity = repr((LANGUAGE, kind, str(compiled), sorted(compiled.params.items(), key=str)))
+    return Overall(hashlib.sha256(identity.encode()).hexdigest()[:16], kind, amount)

@@ -1,0 +1,203 @@
+"""The YAML's shape: what stands in a mapping file, checked and put on top of what it extends.
+
+What comes in is plain data; the file's lines and the choice of the file are for whoever reads it.
+"""
+
+import unicodedata
+from collections.abc import Mapping as AnyMapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+
+from mappings.errors import MappingError, MappingProblem, did_you_mean
+
+PRESETS = Path(__file__).parent / "presets"
+PREFIX = "preset:"
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
+def as_text(value: object) -> object:
+    """Take what YAML sees as a number or a truth for the text it was written as: `true`, `1`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if value is None or isinstance(value, str | dict | list) else str(value)
+
+
+Expression = Annotated[str, BeforeValidator(as_text)]
+
+
+class FieldSpec(BaseModel):
+    """A field with its settings; a bare expression is short for `{value: …}`."""
+
+    model_config = ConfigDict(extra="forbid")
+    value: Expression = Field(description="SQL expression over the profile's columns.")
+    type: Literal["text", "number", "date", "boolean"] | None = Field(
+        default=None,
+        description="What the e-mail platform is to keep it as; taken from the expression if left out.",
+    )
+    title: str | None = Field(default=None, description="Name for people, where the platform shows one.")
+
+
+class ListSpec(BaseModel):
+    """A list with its settings; a bare expression is short for `{when: …}`."""
+
+    model_config = ConfigDict(extra="forbid")
+    when: Expression = Field(description="SQL expression that is true for whoever belongs to the list.")
+    journey: bool = Field(
+        default=False,
+        description="Entering the list starts an automation: nobody enters it because of old orders.",
+    )
+
+
+class Mapping(BaseModel):
+    """What a sync pushes: fields and lists, each an expression over the profile's columns."""
+
+    model_config = ConfigDict(extra="forbid")
+    extends: str | None = Field(
+        default=None, description="A shipped mapping (`preset:crm`) or another file, which this one adds to."
+    )
+    fields: dict[str, FieldSpec | Expression | None] = Field(
+        default_factory=dict,
+        description="Custom field -> expression. `null` leaves an inherited field out.",
+    )
+    lists: dict[str, ListSpec | Expression | None] = Field(
+        default_factory=dict, description="List -> rule. `null` leaves an inherited list out."
+    )
+
+    def field_specs(self) -> dict[str, FieldSpec]:
+        """Return every field in its long form, without those left out."""
+        specs = {name: _long(FieldSpec, "value", spec) for name, spec in self.fields.items()}
+        return {name: spec for name, spec in specs.items() if spec}
+
+    def list_specs(self) -> dict[str, ListSpec]:
+        """Return every list in its long form, without those left out."""
+        specs = {name: _long(ListSpec, "when", spec) for name, spec in self.lists.items()}
+        return {name: spec for name, spec in specs.items() if spec}
+
+
+def _long(form: type[Spec], key: str, spec: Spec | str | None) -> Spec | None:
+    return form.model_validate({key: spec}) if isinstance(spec, str) else spec
+
+
+FORMS: AnyMapping[str, tuple[type[BaseModel], str]] = {
+    "fields": (FieldSpec, "value"),
+    "lists": (ListSpec, "when"),
+}
+"""Section -> the long form of its entries, and the key that a bare expression stands for."""
+
+
+def preset(name: str) -> object:
+    """Return the plain data of a shipped mapping. Raises MappingError for a name that is none."""
+    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if name not in known:
+        near = did_you_mean(name, known) or f"known: {', '.join(known)}"
+        raise MappingError([MappingProblem(("extends",), f"unknown preset `{name}`", near)])
+    data: object = YAML(typ="safe", pure=True).load(PRESETS / f"{name}.yaml")
+    return data
+
+
+def read_mapping(raw: object, base: Mapping | None = None) -> Mapping:
+    """Read the plain data of a mapping file, on top of the mapping that it extends.
+
+    An entry replaces the inherited one of the same name and keeps its place; null takes it away. Raises
+    MappingError with every problem; expressions are judged later, by `compile_mapping`.
+    """
+    reading = _Reading(base or Mapping())
+    mapping = reading.mapping({} if raw is None else raw)
+    if reading.problems:
+        raise MappingError(reading.problems)
+    return mapping
+
+
+class _Reading:
+    """One reading: gathers problems instead of stopping at the first."""
+
+    def __init__(self, base: Mapping) -> None:
+        self.base = base
+        self.problems: list[MappingProblem] = []
+
+    def mapping(self, raw: object) -> Mapping:
+        if not isinstance(raw, dict):
+            self._report((), "a mapping file holds `fields:` and `lists:`")
+            return Mapping()
+        for key in raw:
+            if key not in Mapping.model_fields:
+                self._report((str(key),), "unknown key", did_you_mean(str(key), Mapping.model_fields))
+        extends = raw.get("extends")
+        if not isinstance(extends, str | None):
+            self._report(("extends",), "names one mapping", f"write `{PREFIX}crm` or the path of a file")
+            extends = None
+        sections = {name: self._section(name, raw.get(name)) for name in FORMS}
+        if not self.problems and not any(sections.values()):
+            self._report((), "nothing is mapped", "write fields or lists")
+        return Mapping.model_validate({"extends": extends, **sections})
+
+    def _section(self, section: str, raw: object) -> dict[str, Any]:
+        merged: dict[str, Any] = dict(getattr(self.base, section))
+        if not isinstance(raw, dict | None):
+            self._report(
+                (section,), "holds names with an expression each", f"write `NAME: …` below `{section}:`"
+            )
+            return merged
+        for key, value in (raw or {}).items():
+            name = str(as_text(key)) if key is not None else ""
+            path = (section, name)
+            if self._name_is_good(path) and self._is_new(path, merged):
+                merged[name] = self._entry(path, value)
+        return {name: entry for name, entry in merged.items() if entry is not None}
+
+    def _name_is_good(self, path: tuple[str, str]) -> bool:
+        section, name = path
+        if not name or name != name.strip():
+            self._report(path, "a name is empty, or begins or ends with a space")
+        elif any(unicodedata.category(character) == "Cc" for character in name):
+            self._report((section, name.encode("unicode_escape").decode()), "a name with a control character")
+        else:
+            return True
+        return False
+
+    def _is_new(self, path: tuple[str, str], merged: AnyMapping[str, Any]) -> bool:
+        """Tell whether no other name differs by case only: several platforms take both for one."""
+        name = path[1]
+        same = [known for known in merged if known.casefold() == name.casefold() and known != name]
+        if same:
+            self._report(path, f"stands here as `{same[0]}` too", "names differ in more than their case")
+        return not same
+
+    def _entry(self, path: tuple[str, str], value: object) -> Any:
+        section, name = path
+        form, key = FORMS[section]
+        if value is None:
+            if name not in getattr(self.base, section):
+                near = did_you_mean(name, getattr(self.base, section))
+                self._report(path, "nothing of this name is inherited", near or "write an expression")
+            return None
+        if isinstance(value, list):
+            self._report(path, "is a list", f"write one expression, or `{{{key}: …}}`")
+            return None
+        try:
+            return form.model_validate(value if isinstance(value, dict) else {key: value})
+        except ValidationError as error:
+            self.problems += [_problem(path, detail, form) for detail in error.errors()]
+            return None
+
+    def _report(self, path: tuple[str, ...], what: str, instead: str | None = None) -> None:
+        self.problems.append(MappingProblem(path, what, instead))
+
+
+def _problem(path: tuple[str, ...], detail: AnyMapping[str, Any], form: type[BaseModel]) -> MappingProblem:
+    """Say in our words what pydantic found."""
+    key = str(detail["loc"][0]) if detail["loc"] else ""
+    match detail["type"]:
+        case "extra_forbidden" | "invalid_key":
+            near = did_you_mean(key, form.model_fields) or f"known: {', '.join(form.model_fields)}"
+            return MappingProblem((*path, key), "unknown key", near)
+        case "missing":
+            return MappingProblem(path, f"`{key}` is missing", f"write `{key}: …` with an expression")
+        case "literal_error":
+            return MappingProblem((*path, key), "unknown type", f"known: {detail['ctx']['expected']}")
+        case _:
+            described = form.model_fields[key].description
+            return MappingProblem((*path, key), "is not understood", f"give: {described}")

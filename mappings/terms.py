@@ -1,0 +1,212 @@
+"""A term: a checked part of an expression, with its type, its SQL, and what it rests on.
+
+Money is in minor units in SQL and in major units in what owners write: a number that meets money is scaled.
+A NULL literal has no kind and goes with every other. Time is tracked as it flows upward, so that `compile`
+knows when a value can change although no fact did.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, false, literal, null, true
+from sqlalchemy.sql.elements import ColumnElement
+
+from mappings.catalogue import PROFILES
+from mappings.clock import NOW, ZONE, Bound
+from mappings.portable import MOMENT, TYPES, Portable, number_type
+from state.tables import Kind
+
+LARGEST = Decimal(10) ** 15
+SMALLEST = Decimal(10) ** -9
+LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
+AMOUNTS = (Kind.NUMBER, Kind.MONEY)
+
+
+class Wrong(Exception):
+    """A part of an expression that cannot stand; `offset` is filled in where it is known."""
+
+    def __init__(self, what: str, instead: str | None = None, offset: int | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.instead = instead
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """A number over the whole base, `kind` of `value`. `key` names its rows in the table `figures`."""
+
+    key: str
+    kind: str  # average, median, percentiles
+    value: "Term" = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a value rests on.
+
+    `moving` are comparisons of a column with the clock: the value changes when the bound passes the
+    column's moment. `clocked` says that it also changes in ways that nobody tracks. `size` counts the parts of
+    the SQL, in which an operand can stand twice.
+    """
+
+    columns: frozenset[str] = frozenset()
+    bounds: frozenset[Bound] = frozenset()
+    moving: frozenset[tuple[str, Bound]] = frozenset()
+    figures: frozenset[Overall] = frozenset()
+    clocked: bool = False
+    size: int = 1
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(
+            self.columns | other.columns,
+            self.bounds | other.bounds,
+            self.moving | other.moving,
+            self.figures | other.figures,
+            self.clocked or other.clocked,
+            self.size + other.size,
+        )
+
+    @property
+    def moments(self) -> frozenset[str]:
+        return frozenset(name for name in self.columns if PROFILES.c[name].info["kind"] is Kind.MOMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of an expression. `kind` is None for NULL; `text` is how the owner wrote it.
+
+    What a comparison can make use of is kept beside the SQL: the value of a literal (`number`, `string`),
+    the bound of a moment that only the clock decides, the moment whose age in days or hours this is
+    (`age`), the figure whose share this is and the value it is taken of (`share`).
+    """
+
+    kind: Kind | None
+    sql: ColumnElement[Any]
+    needs: Needs = Needs()
+    text: str = ""
+    number: Decimal | None = None
+    string: str | None = None
+    bound: Bound | None = None
+    age: "tuple[str, Term] | None" = None
+    share: "tuple[Overall, Term] | None" = None
+
+    @property
+    def said(self) -> str:
+        """Say what this is, for a message: `last_order_at` (moment)."""
+        return f"`{self.text}` ({self.kind})" if self.kind else "null"
+
+
+def needs_of(terms: Iterable[Term]) -> Needs:
+    total = Needs(size=1)
+    for term in terms:
+        total |= term.needs
+    return total
+
+
+# --- literals ------------------------------------------------------------------------------------------
+
+
+def number_term(number: Decimal, kind: Kind = Kind.NUMBER) -> Term:
+    """Make a number that is known now. Raises Wrong where databases would no longer agree about it."""
+    if not number.is_finite() or abs(number) > LARGEST or 0 < abs(number) < SMALLEST:
+        raise Wrong("this number is too large or too small", "numbers go from 0.000000001 to 10^15")
+    sql: BindParameter[Any] = literal(int(number) if _whole(number) else number, number_type(number))
+    return Term(kind, sql, number=number)
+
+
+def text_term(text: str) -> Term:
+    return Term(Kind.TEXT, literal(text, TYPES[Kind.TEXT]), string=text)
+
+
+def boolean_term(value: bool) -> Term:  # noqa: FBT001 - the literal itself
+    return Term(Kind.BOOLEAN, true() if value else false())
+
+
+NULL = Term(None, null(), text="null")
+
+
+def bound_term(bound: Bound) -> Term:
+    """Make a moment that the clock decides, by a parameter that is bound when the clock is known."""
+    needs = Needs(bounds=frozenset({bound}), clocked=bound.moves)
+    return Term(Kind.MOMENT, bindparam(bound.name, type_=MOMENT), needs, bound=bound)
+
+
+def clock_parameters() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Make the parameters for now and for the zone."""
+    return bindparam(NOW.name, type_=MOMENT), bindparam(ZONE, type_=TYPES[Kind.TEXT])
+
+
+def _whole(number: Decimal) -> bool:
+    return number == number.to_integral_value()
+
+
+# --- meeting -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How money is kept: `digits` after the point of the sync's currency."""
+
+    digits: int
+
+    @property
+    def factor(self) -> int:
+        return int(10**self.digits)
+
+    def to_money(self, term: Term) -> Term:
+        """Read a number as an amount of money: 100 is 100.00 EUR, 10000 minor units."""
+        if term.number is not None:
+            minor = term.number * self.factor
+            sql: ColumnElement[Any] = literal(int(minor) if _whole(minor) else minor, number_type(minor))
+            return replace(term, kind=Kind.MONEY, sql=sql, number=None)
+        scaled = Portable("multiply", term.sql, literal(self.factor), kind=Kind.MONEY)
+        return replace(term, kind=Kind.MONEY, sql=scaled, age=None, share=None)
+
+
+def moment_of(term: Term) -> Term:
+    """Read a text literal as a local date or time. Raises Wrong for one that is none."""
+    if term.string is None:
+        return term
+    try:
+        written = datetime.fromisoformat(term.string) if LOCAL_TIME.fullmatch(term.string) else None
+    except ValueError:  # the form of a date, but no such day
+        written = None
+    if written is None:
+        what = f"`{term.text}` is not a date"
+        raise Wrong(what, "write '2026-01-31' or '2026-01-31 14:30' (local time)")
+    return replace(bound_term(Bound("date", written.isoformat())), text=term.text)
+
+
+def meet(terms: Sequence[Term], scale: Scale, what: str) -> tuple[Kind | None, Sequence[Term]]:
+    """Bring terms to one kind: numbers become money beside money, date texts become moments beside moments.
+
+    Raises Wrong, with the two sides that do not go together, when there is no such kind.
+    """
+    kinds = {term.kind for term in terms if term.kind}
+    if kinds == set(AMOUNTS):
+        terms = [scale.to_money(term) if term.kind is Kind.NUMBER else term for term in terms]
+        return Kind.MONEY, terms
+    if kinds == {Kind.TEXT, Kind.MOMENT} and all(t.string is not None for t in terms if t.kind is Kind.TEXT):
+        return Kind.MOMENT, [moment_of(term) for term in terms]
+    if len(kinds) > 1:
+        first = next(term for term in terms if term.kind)
+        other = next(term for term in terms if term.kind not in {None, first.kind})
+        raise Wrong(f"cannot {what} {first.said} with {other.said}", _remedy(first, other))
+    return next(iter(kinds), None), terms
+
+
+def _remedy(first: Term, other: Term) -> str | None:
+    """Say what would go together, where that can be guessed."""
+    for term, beside in ((first, other), (other, first)):
+        if term.string is not None and beside.kind in AMOUNTS:
+            return "write numbers without quotes"
+        if term.kind in AMOUNTS and beside.kind is Kind.MOMENT:
+            return f"did you mean `days_since({beside.text})`?"
+        if term.kind is Kind.NUMBER and beside.kind is Kind.TEXT and term.number is not None:
+            return f"write '{term.text}' for a text"
+    return None

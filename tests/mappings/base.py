@@ -1,0 +1,92 @@
+"""A small base of profiles in memory, and mappings run on it."""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import create_engine, event, insert
+from sqlmodel import SQLModel
+
+from mappings.clock import Clock
+from mappings.compile import CompiledMapping, Evaluated, compile_mapping
+from mappings.errors import MappingError, MappingProblem
+from mappings.model import read_mapping
+from state import functions
+from state.tables import FigureRow, ProfileRow, table
+
+SYNC = "crm"
+PARIS = ZoneInfo("Europe/Paris")
+NOW = Clock(datetime(2026, 5, 1, 12, tzinfo=UTC), PARIS)
+
+
+def compiled(
+    *, fields: dict[str, Any] | None = None, lists: dict[str, Any] | None = None, currency: str = "EUR"
+) -> CompiledMapping:
+    raw = {"fields": fields or {}, "lists": lists or {}}
+    return compile_mapping(read_mapping(raw), currency=currency)
+
+
+def problems(*, currency: str = "EUR", **sections: Any) -> list[MappingProblem]:
+    """Compile what cannot be compiled; return why."""
+    try:
+        compiled(currency=currency, **sections)
+    except MappingError as error:
+        return list(error.problems)
+    return []
+
+
+class Base:
+    """Profiles of one sync in an SQLite database of their own."""
+
+    def __init__(self) -> None:
+        self.engine = create_engine("sqlite://")
+        event.listen(self.engine, "connect", lambda connection, _: functions.register(connection))
+        SQLModel.metadata.create_all(self.engine, [table(ProfileRow), table(FigureRow)])
+        self.connection = self.engine.connect()
+
+    def close(self) -> None:
+        self.connection.close()
+        self.engine.dispose()
+
+    def add(self, email: str = "ada@example.com", sync: str = SYNC, **columns: Any) -> int:
+        """Store a profile; money in minor units, what is not named is unknown."""
+        row = {"sync": sync, "email": email, **REQUIRED, **columns}
+        return int(self.connection.execute(insert(table(ProfileRow)), [row]).lastrowid or 0)
+
+    def refresh(self, mapping: CompiledMapping, clock: Clock = NOW, sync: str = SYNC) -> None:
+        """Work out the mapping's figures and keep them."""
+        for figure in mapping.figures:
+            for row in self.connection.execute(figure.at(clock), {"sync": sync}).all():
+                values = {"sync": sync, "key": figure.key, "rank": row.rank, "value": row.value}
+                self.connection.execute(insert(table(FigureRow)), [values])
+
+    def run(self, mapping: CompiledMapping, clock: Clock = NOW, sync: str = SYNC) -> list[Evaluated]:
+        rows = self.connection.execute(mapping.select(sync, clock, None))
+        return sorted((mapping.read(row, clock) for row in rows), key=lambda each: each.profile)
+
+    def value(
+        self, expression: str, kind: str | None = None, clock: Clock = NOW, currency: str = "EUR"
+    ) -> Any:
+        """Evaluate one field for the only profile."""
+        mapping = compiled(fields={"X": {"value": expression, "type": kind}}, currency=currency)
+        (only,) = self.run(mapping, clock)
+        return only.fields["X"]
+
+    def truth(self, rule: str, clock: Clock = NOW, currency: str = "EUR") -> bool | None:
+        """Evaluate one rule for the only profile."""
+        (only,) = self.run(compiled(lists={"X": rule}, currency=currency), clock)
+        return only.lists["X"]
+
+    def members(self, rule: str, clock: Clock = NOW) -> set[int]:
+        return {each.profile for each in self.run(compiled(lists={"X": rule}), clock) if each.lists["X"]}
+
+    def moved(self, mapping: CompiledMapping, before: Clock, after: Clock) -> set[int]:
+        query = mapping.moved(SYNC, before, after)
+        return set() if query is None else set(self.connection.scalars(query))
+
+
+REQUIRED = {
+    column.name: 0
+    for column in table(ProfileRow).columns
+    if not column.nullable and column.name not in {"id", "sync", "email"} and column.default is None
+}
