@@ -123,7 +123,8 @@ class Contact:
     """What to write for one profile: only what changed since the ESP last accepted it.
 
     `known` says that this ESP has accepted the profile before. `was` is the address under which it knows
-    the profile, when that changed: rename, or move where the vendor cannot.
+    the profile, when that changed: rename, or move where the vendor cannot. `change` names this writing:
+    the same when it is sent again after a crash, another when the profile changes again.
     """
 
     profile: int
@@ -132,12 +133,16 @@ class Contact:
     subscribe: Subscribe = Subscribe.NO
     known: bool = False
     was: str | None = None
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """Who joins or leaves a list; `change` as in `Contact`."""
+
     profile: int
     email: str
+    change: str = ""
 
 
 class Blame(enum.StrEnum):

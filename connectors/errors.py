@@ -10,6 +10,8 @@ ConnectorError
     └── BadRecord        one record: becomes one dead letter
 """
 
+from collections.abc import Mapping
+
 
 class ConnectorError(Exception):
     """Base of all; its text is for the owner and holds neither secrets nor personal data."""
@@ -44,11 +46,19 @@ class Permanent(ConnectorError):
 
 
 class Refused(Permanent):
-    """`status` and `body` are what the vendor answered, for connectors that can do something about it."""
+    """What the vendor answered is kept for connectors that can do something about it."""
 
-    def __init__(self, message: str, *, status: int | None = None, body: bytes = b"") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers or {}
         self.body = body
 
 

@@ -163,6 +163,9 @@ class Product:
 Fact = Order | Refund | Customer | Checkout | Product
 
 
+LARGEST = 2**63
+
+
 @functools.lru_cache(maxsize=256)
 def exponent(currency: str) -> int:
     """Decimal digits of a currency's minor unit: 2 for EUR, 0 for JPY, 3 for KWD.
@@ -175,15 +178,18 @@ def exponent(currency: str) -> int:
 def money(amount: str | int | Decimal, currency: str) -> Money:
     """Read an amount in major units ("29.35") exactly; half a minor unit rounds away from zero.
 
-    Raises ValueError for what is no finite number or no currency.
+    Raises ValueError for what is no finite number, no currency, or more than 64 bits hold.
     """
     code = currency.strip().upper()
+    digits = exponent(code)
     try:
         value = Decimal(str(amount).strip() or "0")
-        minor = value.scaleb(exponent(code)).quantize(Decimal(1), ROUND_HALF_UP)
+        minor = int(value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP).scaleb(digits))
     except InvalidOperation as error:
         raise ValueError("not an amount") from error
-    return Money(int(minor), code)
+    if abs(minor) >= LARGEST:
+        raise ValueError("more than a state store holds")
+    return Money(minor, code)
 
 
 def normal_email(text: str | None) -> str | None:
@@ -216,4 +222,7 @@ def utc(text: str | None) -> datetime | None:
     if not text or text.startswith("0000-00-00"):
         return None
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("not a moment") from error

@@ -1,5 +1,6 @@
 """From a vendor's rows to our facts: one bad row never costs the page."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -7,6 +8,9 @@ from connectors.errors import BadRecord
 from connectors.facts import Fact
 
 Row = Mapping[str, Any]
+
+_ID = re.compile(r"(?!None$)[A-Za-z0-9:/_-]{1,100}")  # 727, gid://shopify/Order/727; never an address
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,50}")
 
 
 def read_rows(
@@ -25,12 +29,15 @@ def read_rows(
 
 def row_id(row: object) -> str:
     """Find the id of a row, however broken the rest of it is."""
-    return str(row.get("id", "without an id")) if isinstance(row, Mapping) else "that is no object"
+    if not isinstance(row, Mapping):
+        return "that is no object"
+    identifier = str(row.get("id"))
+    return identifier if _ID.fullmatch(identifier) else "without an id"
 
 
 def reason_of(error: Exception) -> str:
     """Say what is wrong with a row without quoting it."""
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and error.args and _NAME.fullmatch(str(error.args[0])):
         return f"`{error.args[0]}` is missing"
     if isinstance(error, TypeError | AttributeError):
         return "a field does not have the type that the API promises"

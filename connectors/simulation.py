@@ -123,7 +123,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._start = message
-        else:
+        elif self._fault is not None:
             self._body += message.get("body", b"")
         if self._fault is None:
             await self._send(message)

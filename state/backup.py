@@ -1,6 +1,7 @@
 """A consistent copy of the state store while the worker runs."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -21,19 +22,19 @@ def backup(url: str, file: Path) -> None:
     if file.exists():
         raise StateError(f"{file}: exists already; name a new file")
     try:
-        _copy(source.database, file)
+        _copy(Path(source.database), file)
     except sqlite3.Error as error:
         file.unlink(missing_ok=True)
         raise StateError(f"{file}: the copy failed ({error}); check space and rights there") from error
 
 
-def _copy(source: str, file: Path) -> None:
-    original, copy = sqlite3.connect(f"file:{source}?mode=ro", uri=True), sqlite3.connect(file)
-    try:
-        original.backup(copy, pages=1000)
-        healthy = copy.execute("PRAGMA quick_check").fetchone()[0]
-    finally:
-        original.close()
-        copy.close()
-    if healthy != "ok":
-        raise StateError(f"{file}: the copy is damaged, and so may be the state store")
+def _copy(source: Path, file: Path) -> None:
+    """Copy in one step: writers go on meanwhile, and none of them makes us begin again."""
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as original,
+        closing(sqlite3.connect(file)) as copy,
+    ):
+        original.backup(copy)
+        problem = copy.execute("PRAGMA quick_check").fetchone()[0]
+    if problem != "ok":
+        raise sqlite3.DatabaseError("the copy is damaged, and so may be the state store")

@@ -172,6 +172,12 @@ def close_window(session: Session, store: str, opened: OpenWindow, now: datetime
     return True
 
 
+def close_refused(session: Session, store: str, resource: Resource, now: datetime) -> None:
+    """Close the windows that are still open: the store does not let us read them."""
+    mine = (WINDOWS.c.store == store, WINDOWS.c.resource == resource.value, WINDOWS.c.done_at.is_(None))
+    session.execute(update(WINDOWS).where(*mine).values(done_at=now))
+
+
 def save_reread(session: Session, store: str, records: Sequence[str], page: Page, now: datetime) -> None:
     """Store records that were read again; those that the store no longer has need no dead letter."""
     runs.unbury(session, store, records)

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
@@ -40,7 +40,11 @@ class Database:
         self._engine = _engine(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._rehearsed: Session | None = None
-        self._thread.submit(self._open).result()
+        try:
+            self._thread.submit(self._open).result()
+        except StateError:
+            self.close()
+            raise
 
     async def run(
         self,
@@ -87,13 +91,13 @@ class Database:
                 return function(self._rehearsed, *arguments, **options)
             with Session(engine) as session, session.begin():
                 return function(session, *arguments, **options)
-        except OperationalError as error:
-            raise StateError(_advice(str(error.orig))) from error
+        except DatabaseError as error:
+            raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
 
     def _open(self) -> None:
         try:
             migrate(self._engine, self.name)
-        except (OperationalError, DatabaseError) as error:
+        except DatabaseError as error:
             raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
 
 
@@ -117,15 +121,17 @@ def migrate(engine: Engine, name: str) -> None:
 
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        engine = create_engine(parsed)
-    elif parsed.database in {None, "", ":memory:"}:
-        engine = create_engine(parsed, poolclass=StaticPool, connect_args={"check_same_thread": False})
-    else:
+    options: dict[str, Any] = {"hide_parameters": True}  # an error quotes no row (P8)
+    if parsed.get_backend_name() == "sqlite":
         folder = Path(str(parsed.database)).parent
-        if not folder.is_dir():
+        if parsed.database in {None, "", ":memory:"}:
+            options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        elif not folder.is_dir():
             raise StateError(f"{folder}: no such folder for the state store; create it")
-        engine = create_engine(parsed)
+    try:
+        engine = create_engine(parsed, **options)
+    except ModuleNotFoundError as error:
+        raise StateError(f"the state store needs the package `{error.name}`; install it") from error
     dialect.prepare(engine)
     return engine
 

@@ -1,16 +1,19 @@
 """The one place that knows two databases apart: upserts, and how SQLite is opened."""
 
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from state import functions
+from state.errors import StateError
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
@@ -56,7 +59,7 @@ class _Upsertion:
 def _upsertion(
     dialect: Dialect, table: Table, names: tuple[str, ...], index: tuple[str, ...], newer: str | None
 ) -> _Upsertion:
-    insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+    insert = (postgresql if dialect.name == "postgresql" else sqlite_dialect).insert(table)
     keys = index or tuple(column.name for column in table.primary_key)
     changed = {name: insert.excluded[name] for name in names if name not in keys}
     guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None
@@ -84,6 +87,33 @@ def prepare(engine: Engine) -> None:
         return
     event.listen(engine, "connect", _open_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+
+
+def leave_no_trace(session: Session) -> None:
+    """Once this transaction is committed, let nothing that it deleted stay in the files.
+
+    SQLite: secure_delete is not enough, it leaves what moved from one page to another; VACUUM writes the
+    file anew, and the log is emptied. PostgreSQL overwrites in its own time. Raises StateError when
+    another process reads meanwhile.
+    """
+    engine = session.get_bind()
+    if engine.dialect.name == "sqlite":
+        event.listen(session, "after_commit", lambda _session: _rewrite(engine.engine), once=True)
+
+
+def _rewrite(engine: Engine) -> None:
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("VACUUM")
+        is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.close()
+    except sqlite3.OperationalError as error:
+        raise StateError(f"the file still holds traces ({error}); mend that, and forget again") from error
+    finally:
+        connection.close()
+    if is_busy:
+        raise StateError("another process reads the state store: its log still holds traces; forget again")
 
 
 def _open_sqlite(connection: Any, _record: Any) -> None:

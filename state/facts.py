@@ -38,11 +38,14 @@ from state.tables import (
     ProductRow,
     RefundRow,
     RenameRow,
+    SyncRow,
     TouchedRow,
     table,
 )
 
 Columns = dict[str, Any]
+Word = tuple[str, str | None, Consent | None]
+"""A record, whose word it holds (None while the account is unknown), and the word (None when it has none)."""
 
 ORDERS = table(OrderRow)
 LINES = table(OrderLineRow)
@@ -54,6 +57,10 @@ CATEGORIES = table(ProductCategoryRow)
 CONSENTS = table(ConsentRow)
 TOUCHED = table(TouchedRow)
 RENAMES = table(RenameRow)
+SYNCS = table(SyncRow)
+
+REVISION_SIZE = 1000
+"""People; a page of a store rarely concerns more, a renamed category may concern everybody."""
 
 
 @dataclass(slots=True)
@@ -69,7 +76,7 @@ def save_page(session: Session, store: str, page: Page) -> int:
 
     Customers go first, so that the page's orders find their accounts.
     """
-    facts = privacy.without_forgotten(session, page.facts)
+    facts = privacy.without_forgotten(session, store, page.facts)
     marks = Marks(next_revision(session))
     changed = 0
     for kind, save in SAVERS.items():
@@ -82,13 +89,24 @@ def save_page(session: Session, store: str, page: Page) -> int:
 
 
 def next_revision(session: Session) -> int:
-    """Return the revision that what is stored now belongs to; writers are one at a time."""
-    return int(session.scalar(select(func.coalesce(func.max(TOUCHED.c.revision), 0))) or 0) + 1
+    """Return the revision that what is stored now belongs to; writers are one at a time.
+
+    Whoever was touched last may have been forgotten since: what the syncs have seen counts too.
+    """
+    columns = (TOUCHED.c.revision, RENAMES.c.revision, SYNCS.c.revision)
+    return max(session.scalar(select(func.max(column))) or 0 for column in columns) + 1
 
 
 def touch(session: Session, emails: Iterable[str | None], revision: int) -> None:
-    """Mark people whose facts changed, so that every sync evaluates them."""
-    rows = [{"email": email, "revision": revision} for email in sorted({email for email in emails if email})]
+    """Mark people whose facts changed, so that every sync evaluates them.
+
+    Many of them get revisions of their own: a sync takes whole revisions into memory.
+    """
+    people = sorted({email for email in emails if email})
+    rows = [
+        {"email": email, "revision": revision + position // REVISION_SIZE}
+        for position, email in enumerate(people)
+    ]
     upsert(session, TOUCHED, rows)
 
 
@@ -109,8 +127,8 @@ def count_created(
     return int(session.scalar(query) or 0)
 
 
-def save_consent(session: Session, origin: str, words: Sequence[tuple[str, str, Consent | None]]) -> None:
-    """Keep each (record, address, word); a record that no longer holds a word loses its row."""
+def save_consent(session: Session, origin: str, words: Sequence[Word]) -> None:
+    """Keep each word; a record that no longer holds one loses its row."""
     silent = [record for record, _, word in words if word is None]
     for part in chunks(silent):
         session.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
@@ -155,11 +173,11 @@ def _save_order_consents(
     people: Mapping[str, str | None],
     known: Mapping[str, Any],
 ) -> None:
-    words: list[tuple[str, str, Consent | None]] = []
-    for order in orders:
-        email = people[order.id]
-        if email and (order.consent or order.id in known):
-            words.append((f"order {order.id}", email, order.consent))
+    words: list[Word] = [
+        (f"order {order.id}", people[order.id], order.consent)
+        for order in orders
+        if order.consent or order.id in known
+    ]
     save_consent(session, store, words)
 
 
@@ -167,9 +185,7 @@ def _save_customers(session: Session, store: str, customers: Sequence[Customer],
     known = _versions(session, CUSTOMERS, store, [customer.id for customer in customers], CUSTOMERS.c.email)
     fresh = _newer(customers, known)
     upsert(session, CUSTOMERS, [_customer_columns(store, c) for c in fresh], newer="updated_at")
-    words = [
-        (f"customer {c.id}", c.email, c.consent) for c in fresh if c.email and (c.consent or c.id in known)
-    ]
+    words = [(f"customer {c.id}", c.email, c.consent) for c in fresh if c.consent or c.id in known]
     save_consent(session, store, words)
     before = {customer.id: known[customer.id][2] for customer in fresh if customer.id in known}
     moved = {c.id: c.email for c in fresh if c.id not in before or before[c.id] != c.email}
@@ -206,9 +222,8 @@ def _take_over(
         thing = (owned.c.store == store, owned.c.id == bindparam("the_id"))
         connection.execute(update(owned).where(*thing).values(person=bindparam("the_owner")), moving)
         proof = (CONSENTS.c.origin == store, CONSENTS.c.record == bindparam("the_record"))
-        kept = [each for each in moving if each["the_owner"] and owned is ORDERS]
-        if kept:
-            connection.execute(update(CONSENTS).where(*proof).values(email=bindparam("the_owner")), kept)
+        if owned is ORDERS:
+            connection.execute(update(CONSENTS).where(*proof).values(email=bindparam("the_owner")), moving)
     return people
 
 
@@ -224,11 +239,21 @@ def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout],
 
 
 def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks: Marks) -> int:
-    upsert(session, REFUNDS, [_refund_columns(store, refund) for refund in refunds])
+    known: dict[tuple[str, str], tuple[int, datetime | None]] = {}
     for part in chunks({refund.order_id for refund in refunds}):
+        stored = select(REFUNDS.c.order_id, REFUNDS.c.id, REFUNDS.c.amount_minor, REFUNDS.c.created_at)
+        for row in session.execute(stored.where(REFUNDS.c.store == store, REFUNDS.c.order_id.in_(part))):
+            known[row.order_id, row.id] = (row.amount_minor, row.created_at)
+    fresh = [
+        refund
+        for refund in refunds
+        if known.get((refund.order_id, refund.id)) != (refund.amount.minor, refund.created_at)
+    ]
+    upsert(session, REFUNDS, [_refund_columns(store, refund) for refund in fresh])
+    for part in chunks({refund.order_id for refund in fresh}):
         owners = select(ORDERS.c.person).where(ORDERS.c.store == store, ORDERS.c.id.in_(part))
         marks.people.update(session.scalars(owners))
-    return len(refunds)
+    return len(fresh)
 
 
 def _save_products(session: Session, store: str, products: Sequence[Product], marks: Marks) -> int:
@@ -249,10 +274,10 @@ def _save_products(session: Session, store: str, products: Sequence[Product], ma
             .where(LINES.c.store == store, LINES.c.product_id.in_(part))
         )
         marks.people.update(session.scalars(buyers))
-    rows = [
+    rows = [  # a name counts once: a shop can have Men/Shoes and Women/Shoes
         {"store": store, "product_id": product.id, "position": position, "name": name}
         for product in recategorised
-        for position, name in enumerate(product.categories)
+        for position, name in enumerate(dict.fromkeys(product.categories))
     ]
     upsert(session, CATEGORIES, rows)
     return len(fresh)

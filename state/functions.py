@@ -136,12 +136,22 @@ def _sql_mod(number: Number | None, divisor: Number | None) -> Number | None:
     return float(EXACT.remainder(_decimal(number), _decimal(divisor)))
 
 
+def lower(text: str) -> str:
+    """Lower letter by letter, as PostgreSQL does, so that a text keeps its length: İ becomes i."""
+    return "".join(letter.lower()[0] for letter in text)
+
+
+def upper(text: str) -> str:
+    """Raise letter by letter; a letter that would become two stays: ß."""
+    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)
+
+
 def _sql_lower(text: str | None) -> str | None:
-    return None if text is None else text.lower()
+    return None if text is None else lower(text)
 
 
 def _sql_upper(text: str | None) -> str | None:
-    return None if text is None else text.upper()
+    return None if text is None else upper(text)
 
 
 SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {

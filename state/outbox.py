@@ -21,22 +21,22 @@ from sqlalchemy.orm import Session
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
 from connectors.facts import Consent
-from state import facts, runs
+from state import facts, privacy, runs
 from state.dialect import chunks, upsert
 from state.profiles import esp_origin
 from state.tables import (
     AcceptedRow,
     ContactJobRow,
-    DeadLetterRow,
     MembershipJobRow,
     MembershipRow,
     ProfileRow,
+    SyncRow,
     table,
 )
 
 ACCEPTED, MEMBERSHIPS = table(AcceptedRow), table(MembershipRow)
 CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)
-PROFILES, LETTERS = table(ProfileRow), table(DeadLetterRow)
+PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,15 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a sync writes to; `consent` is its setting."""
+    """Where a sync writes to; `consent` is its setting.
+
+    `place` tells one audience or account from another: what one has accepted says nothing of the next.
+    """
 
     sync: str
     esp: str
     consent: str
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,23 @@ class _Memory:
 
     now: datetime
     accepted: dict[int, Row[Any]]
-    memberships: dict[int, dict[str, str | None]]
+    memberships: dict[int, dict[str, Row[Any]]]
     words: dict[int, tuple[bool | None, str | None]]
+
+
+def settle_in(session: Session, target: Target) -> bool:
+    """Forget what was accepted elsewhere when a sync writes to another place now; return whether it does."""
+    mine = SYNCS.c.name == target.sync
+    before = session.scalar(select(SYNCS.c.place).where(mine))
+    moved = before is not None and before != target.place
+    if moved:
+        for rows in (ACCEPTED, MEMBERSHIPS, CONTACT_JOBS, MEMBERSHIP_JOBS):
+            session.execute(delete(rows).where(rows.c.sync == target.sync))
+        runs.drop_dead_letters(session, target.sync, "profile ")
+        anew = {"evaluated_at": None, "opt_outs_at": None, "go_live_at": None}
+        session.execute(update(SYNCS).where(mine).values(**anew))
+    session.execute(update(SYNCS).where(mine).values(place=target.place))
+    return moved
 
 
 def offer(session: Session, target: Target, desired: Sequence[Desired], now: datetime) -> Offer:
@@ -250,7 +269,7 @@ def list_sizes(session: Session, sync: str) -> dict[str, int]:
     """Count the members of each list, as far as the ESP accepted them."""
     rows = session.execute(
         select(MEMBERSHIPS.c.list, func.count())
-        .where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.refused.is_(None))
+        .where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.inside.is_(True))
         .group_by(MEMBERSHIPS.c.list)
     )
     return {row[0]: int(row[1]) for row in rows}
@@ -259,8 +278,14 @@ def list_sizes(session: Session, sync: str) -> dict[str, int]:
 def settle_contacts(
     session: Session, target: Target, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
 ) -> int:
-    """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed."""
+    """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed.
+
+    Of people who were forgotten meanwhile nothing is kept.
+    """
     sync = target.sync
+    alive = _alive(session, sync, (job.contact.profile for job in jobs))
+    jobs = [job for job in jobs if job.contact.profile in alive]
+    refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against: defaultdict[int, list[Refusal]] = defaultdict(list)
     for refusal in refusals:
         against[refusal.profile].append(refusal)
@@ -277,33 +302,41 @@ def settle_contacts(
     _drop(session, sync, CONTACT_JOBS, {job.contact.profile: job.stamp for job in jobs})
     lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
     _withdraw_memberships(session, sync, lost)
+    _leave_all(session, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
     _note_opt_outs(session, target.esp, jobs, refusals, now)
-    runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
-    runs.unbury(
-        session, sync, [f"profile {job.contact.profile}" for job in jobs if job.contact.profile not in lost]
-    )
+    bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
+    sent = {name for job in jobs if job.contact.profile not in lost for name in _letters(job.contact)}
+    runs.unbury(session, sync, sent - {each.record for each in bad})
+    runs.bury(session, sync, bad, now)
     return len(jobs) - len(lost)
 
 
 def settle_memberships(
     session: Session, sync: str, jobs: Sequence[MembershipJob], refusals: Sequence[Refusal], now: datetime
 ) -> int:
-    """Keep the list changes that the ESP took, bury those it refused; return how many landed."""
-    reasons = {(refusal.profile, refusal.name): refusal.reason for refusal in refusals}
-    joined = [
-        {
-            "sync": sync,
-            "profile": job.member.profile,
-            "list": job.list,
-            "at": now,
-            "refused": reasons.get((job.member.profile, job.list)),
-        }
-        for job in jobs
-        if job.joins
-    ]
-    upsert(session, MEMBERSHIPS, joined)
+    """Keep the list changes that the ESP took, bury those it refused; return how many landed.
+
+    Of people who were forgotten meanwhile nothing is kept.
+    """
+    alive = _alive(session, sync, (job.member.profile for job in jobs))
+    jobs = [job for job in jobs if job.member.profile in alive]
+    refusals = [refusal for refusal in refusals if refusal.profile in alive]
+    against = {(refusal.profile, refusal.name): refusal for refusal in refusals}
+    stay = {key for key, refusal in against.items() if refusal.blame is not Blame.ABSENT}
+    entries = []
+    for job in jobs:
+        key = (job.member.profile, job.list)
+        if job.joins or key in stay:
+            reason = against[key].reason if key in against else None
+            inside = not job.joins or reason is None
+            entries.append(_entry(sync, *key, now, inside=inside, refused=reason))
+    upsert(session, MEMBERSHIPS, entries)
     for name in {job.list for job in jobs}:
-        left = [job.member.profile for job in jobs if job.list == name and not job.joins]
+        left = [
+            job.member.profile
+            for job in jobs
+            if job.list == name and not job.joins and (job.member.profile, name) not in stay
+        ]
         for part in chunks(left):
             session.execute(
                 delete(MEMBERSHIPS).where(
@@ -312,6 +345,7 @@ def settle_memberships(
             )
         stamps = {job.member.profile: job.stamp for job in jobs if job.list == name}
         _drop(session, sync, MEMBERSHIP_JOBS, stamps, MEMBERSHIP_JOBS.c.list == name)
+    runs.unbury(session, sync, [f"profile {job.member.profile} list {job.list}" for job in jobs])
     runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
 
@@ -319,23 +353,29 @@ def settle_memberships(
 def retry(session: Session, sync: str) -> int:
     """Forget refusals, so that the next comparison offers them again; return the dead letters dropped.
 
-    Addresses that the ESP blocked for good stay blocked: it is believed.
+    Addresses that the ESP blocked for good stay blocked: it is believed. An order without a rate stays a
+    dead letter: the ESP has nothing to do with it, a rate makes it good.
     """
-    mine = ACCEPTED.c.sync == sync
-    session.execute(update(ACCEPTED).where(mine).values(refused="{}", refused_contact=None))
-    session.execute(delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.refused.is_not(None)))
-    affected = [
-        int(row[0].split()[1])
-        for row in session.execute(select(LETTERS.c.record).where(LETTERS.c.scope == sync))
-        if row[0].startswith("profile ")
-    ]
-    revision = facts.next_revision(session)
-    for part in chunks(set(affected)):
-        emails = session.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
-        facts.touch(session, emails, revision)
-    dropped = runs.count_dead_letters(session, [sync])
-    session.execute(delete(LETTERS).where(LETTERS.c.scope == sync))
-    return dropped
+    contacts = (
+        ACCEPTED.c.sync == sync,
+        (ACCEPTED.c.refused != "{}") | ACCEPTED.c.refused_contact.is_not(None),
+    )
+    entries = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.refused.is_not(None))
+    affected = {
+        *session.scalars(select(ACCEPTED.c.profile).where(*contacts)),
+        *session.scalars(select(MEMBERSHIPS.c.profile).where(*entries)),
+    }
+    session.execute(update(ACCEPTED).where(*contacts).values(refused="{}", refused_contact=None))
+    session.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.inside.is_(False)))
+    session.execute(update(MEMBERSHIPS).where(*entries).values(refused=None))
+    emails: list[str] = []
+    for part in chunks(affected):
+        emails += session.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    facts.touch(session, emails, facts.next_revision(session))
+    before = runs.count_dead_letters(session, [sync])
+    for kind in RETRIED:
+        runs.drop_dead_letters(session, sync, kind)
+    return before - runs.count_dead_letters(session, [sync])
 
 
 # --- comparing -----------------------------------------------------------------------------------------
@@ -345,11 +385,11 @@ def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetim
     memory = _Memory(now, {}, defaultdict(dict), {})
     for part in chunks(profiles):
         memory.accepted.update({row.profile: row for row in _accepted(session, sync, part)})
-        entries = select(MEMBERSHIPS.c.profile, MEMBERSHIPS.c.list, MEMBERSHIPS.c.refused)
+        entries = select(MEMBERSHIPS)
         for row in session.execute(
             entries.where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
         ):
-            memory.memberships[row.profile][row.list] = row.refused
+            memory.memberships[row.profile][row.list] = row
         words = select(PROFILES.c.id, PROFILES.c.accepts_marketing, PROFILES.c.consent_origin)
         for row in session.execute(words.where(PROFILES.c.id.in_(part))):
             memory.words[row.id] = (row.accepts_marketing, row.consent_origin)
@@ -396,12 +436,13 @@ def _subscribe(
     given, origin = word or (None, None)
     if given:
         return GRANTED[target.consent]
-    subscribed = accepted is not None and accepted.subscribe in {Subscribe.YES, Subscribe.ASK}
+    subscribed = accepted is not None and accepted.subscribe in SUBSCRIBED
     if given is False and subscribed and origin != esp_origin(target.esp):
         return Subscribe.STOP
     return Subscribe.NO
 
 
+SUBSCRIBED = frozenset({Subscribe.YES, Subscribe.ASK})
 GRANTED = {
     "from_store": Subscribe.YES,
     "double_opt_in": Subscribe.ASK,
@@ -440,12 +481,13 @@ def _membership_jobs(
     """Lay down who joins and leaves; unknown does neither (P12)."""
     jobs = []
     for name, joins in want.lists.items():
-        here = name in memory.memberships[want.profile]
-        if joins is None or joins == here:
+        entry = memory.memberships[want.profile].get(name)
+        inside = entry is not None and entry.inside
+        tried = entry is not None and entry.refused is not None
+        if joins is None or joins == (inside != tried):
             continue
-        refused = memory.memberships[want.profile].get(name) is not None
-        if (joins and name in want.quiet) or (refused and not joins):
-            _enter_quietly(session, sync, want.profile, name, memory.now, joins=joins)
+        if tried or (joins and name in want.quiet):
+            _note_quietly(session, sync, want.profile, name, memory.now, inside=joins)
             continue
         counts = result.joins if joins else result.leaves
         counts[name] = counts.get(name, 0) + 1
@@ -461,15 +503,28 @@ def _membership_jobs(
     return jobs
 
 
-def _enter_quietly(
-    session: Session, sync: str, profile: int, name: str, now: datetime, *, joins: bool
+def _note_quietly(
+    session: Session, sync: str, profile: int, name: str, now: datetime, *, inside: bool
 ) -> None:
-    if joins:
-        row = {"sync": sync, "profile": profile, "list": name, "at": now, "refused": None}
-        upsert(session, MEMBERSHIPS, [row])
+    """Note what the ESP needs no telling: history, or that a change it refused is not wanted any more."""
+    if inside:
+        upsert(session, MEMBERSHIPS, [_entry(sync, profile, name, now)])
         return
     mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == profile, MEMBERSHIPS.c.list == name)
     session.execute(delete(MEMBERSHIPS).where(*mine))
+
+
+def _entry(
+    sync: str, profile: int, name: str, now: datetime, *, inside: bool = True, refused: str | None = None
+) -> dict[str, Any]:
+    return {
+        "sync": sync,
+        "profile": profile,
+        "list": name,
+        "at": now,
+        "inside": inside,
+        "refused": refused,
+    }
 
 
 def _count(result: Offer, contact: Contact) -> None:
@@ -481,6 +536,7 @@ def _count(result: Offer, contact: Contact) -> None:
 
 # --- settling ------------------------------------------------------------------------------------------
 
+RETRIED = ("profile ", "name ")
 LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
 BURIED = frozenset({Blame.CONTACT, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
 
@@ -490,6 +546,29 @@ def letter(refusal: Refusal) -> BadRecord:
     kind = {Blame.FIELD: "field", Blame.MEMBERSHIP: "list"}.get(refusal.blame)
     record = f"profile {refusal.profile}"
     return BadRecord(f"{record} {kind} {refusal.name}" if kind else record, refusal.reason)
+
+
+def _alive(session: Session, sync: str, profiles: Iterable[int]) -> set[int]:
+    found: set[int] = set()
+    for part in chunks(profiles):
+        found.update(
+            session.scalars(select(PROFILES.c.id).where(PROFILES.c.sync == sync, PROFILES.c.id.in_(part)))
+        )
+    return found
+
+
+def _letters(contact: Contact) -> list[str]:
+    """Name the dead letters that a contact which landed makes void."""
+    record = f"profile {contact.profile}"
+    return [record, *(f"{record} field {name}" for name in contact.fields)]
+
+
+def _leave_all(session: Session, sync: str, profiles: Iterable[int]) -> None:
+    """Forget the lists of addresses that are blocked: another address of theirs begins anew."""
+    for part in chunks(profiles):
+        session.execute(
+            delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
+        )
 
 
 def _settled(
@@ -509,7 +588,8 @@ def _settled(
     }
     blames = {refusal.blame: refusal.reason for refusal in refusals}
     if Blame.BLOCKED in blames:
-        return row | {"blocked": blames[Blame.BLOCKED], "email": contact.email}
+        unknown = {"fields": "{}", "refused": "{}", "subscribe": None, "accepted_at": None}
+        return row | unknown | {"blocked": blames[Blame.BLOCKED], "email": contact.email}
     if Blame.CONTACT in blames:
         return row | {"refused_contact": digest(contact)}
     left_out = {refusal.name: refusal.reason for refusal in refusals if refusal.blame in LEFT_OUT}
@@ -525,9 +605,15 @@ def _settled(
         "email": contact.email,
         "fields": msgspec.json.encode(fields).decode(),
         "refused": msgspec.json.encode(refused).decode(),
-        "subscribe": contact.subscribe.value,
+        "subscribe": _subscribed(contact, row["subscribe"]),
         "accepted_at": now,
     }
+
+
+def _subscribed(contact: Contact, before: Any) -> str:
+    """Remember that we subscribed somebody until they are told to be unsubscribed (P4)."""
+    silent = contact.subscribe is Subscribe.NO and before in SUBSCRIBED
+    return str(before if silent else contact.subscribe)
 
 
 def _drop(session: Session, sync: str, jobs: Any, stamps: Mapping[int, str], *also: Any) -> None:
@@ -542,7 +628,7 @@ def _note_opt_outs(
 ) -> None:
     """Remember what the ESP said about people who opted out there (P4)."""
     said = {refusal.profile: refusal.reason for refusal in refusals if refusal.blame is Blame.OPTED_OUT}
-    words = [
+    words: list[facts.Word] = [
         (
             f"contact {job.contact.email}",
             job.contact.email,
@@ -554,18 +640,19 @@ def _note_opt_outs(
     save_opt_outs(session, esp, words)
 
 
-def save_opt_outs(session: Session, esp: str, words: Sequence[tuple[str, str, Consent | None]]) -> None:
-    """Keep opt-outs that an ESP told of, and evaluate these people again; the first telling's date stays."""
-    new = [word for word in words if not _has_word(session, esp, word[0])]
+def save_opt_outs(session: Session, esp: str, words: Sequence[facts.Word]) -> None:
+    """Keep opt-outs that an ESP told of, and evaluate these people again; the first telling's date stays.
+
+    Of people who were forgotten here nothing is kept: the ESP may well have them still.
+    """
+    consents, known = facts.CONSENTS, privacy.forgotten(session, (email for _, email, _ in words))
+    for part in chunks(record for record, _, _ in words):
+        told = (consents.c.origin == esp_origin(esp), consents.c.record.in_(part))
+        known.update(session.scalars(select(consents.c.record).where(*told)))
+    new = [word for word in words if not known & {word[0], word[1]}]
     if new:
         facts.save_consent(session, esp_origin(esp), new)
         facts.touch(session, [email for _, email, _ in new], facts.next_revision(session))
-
-
-def _has_word(session: Session, esp: str, record: str) -> bool:
-    consents = facts.CONSENTS
-    query = select(consents.c.record).where(consents.c.origin == esp_origin(esp), consents.c.record == record)
-    return session.scalar(query) is not None
 
 
 # --- values as text ------------------------------------------------------------------------------------

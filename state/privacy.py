@@ -2,16 +2,15 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, Table, delete, select, update
 from sqlalchemy.orm import Session
 
 from connectors.facts import Checkout, Customer, Fact, Order, Person
-from state.dialect import upsert
+from state.dialect import chunks, leave_no_trace, upsert
 from state.tables import (
     AcceptedRow,
     CheckoutRow,
@@ -30,65 +29,129 @@ from state.tables import (
     table,
 )
 
+Key = tuple[str, str]
+"""Store and id of a row."""
 KEY = "forgotten"
+CUSTOMERS, ORDERS, CHECKOUTS = table(CustomerRow), table(OrderRow), table(CheckoutRow)
+PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
+FORGOTTEN, LETTERS = table(ForgottenRow), table(DeadLetterRow)
 WORK = (table(AcceptedRow), table(MembershipRow), table(ContactJobRow), table(MembershipJobRow))
-PEOPLE = (table(ProfileRow), table(CustomerRow), table(ConsentRow), table(TouchedRow))
-NOBODY = dict.fromkeys((*Person.__dataclass_fields__, "email", "person", "customer_id"))
+PEOPLE = (PROFILES, CUSTOMERS, table(ConsentRow), table(TouchedRow))
+NOBODY = dict.fromkeys((*Person.__dataclass_fields__, "email", "source_evidence"))
+NO_CHECKOUT = dict.fromkeys(("email", "url"))
 
 
-def without_forgotten(session: Session, facts: Sequence[Fact]) -> list[Fact]:
-    """Take forgotten people out of what a store sends: their orders stay, as nobody's."""
-    hashes = set(session.scalars(select(table(ForgottenRow).c.hash)))
+def without_forgotten(session: Session, store: str, facts: Sequence[Fact]) -> list[Fact]:
+    """Take forgotten people out of what a store sends, by address and by account: orders stay, as nobody's."""
+    hashes = set(session.scalars(select(FORGOTTEN.c.hash)))
     if not hashes:
         return list(facts)
     key = _key(session)
-    return [
-        _anonymous(fact) if _hash(key, getattr(fact, "email", None)) in hashes else fact for fact in facts
-    ]
+    return [_without(fact, store, lambda mark: _hash(key, mark) in hashes) for fact in facts]
+
+
+def forgotten(session: Session, emails: Iterable[str | None]) -> set[str | None]:
+    """Find those among some addresses that were forgotten."""
+    hashes = set(session.scalars(select(FORGOTTEN.c.hash)))
+    if not hashes:
+        return set()
+    key = _key(session)
+    return {email for email in emails if email and _hash(key, email) in hashes}
 
 
 def forget(session: Session, email: str, now: datetime) -> dict[str, int]:
-    """Erase a person; return how many rows of each kind were cleaned. Repeating it changes nothing.
+    """Erase a person and the addresses they had before; return how many rows of each kind were cleaned.
 
-    Orders stay as amounts without a person, so that the shop's totals hold.
+    Orders stay as amounts without a person, so that the shop's totals hold. Repeating it changes nothing.
+    When the transaction is committed, the file holds no trace either.
     """
-    upsert(session, table(ForgottenRow), [{"hash": _hash(_key(session), email), "at": now}])
-    profiles = list(session.scalars(select(table(ProfileRow).c.id).where(table(ProfileRow).c.email == email)))
-    cleaned = {
-        "orders": _blank(session, OrderRow, email, NOBODY | {"source_evidence": None}),
-        "checkouts": _blank(
-            session, CheckoutRow, email, {"email": None, "person": None, "customer_id": None, "url": None}
-        ),
-        "profiles": len(profiles),
-    }
-    letters = table(DeadLetterRow)
-    for profile in profiles:
-        for rows in WORK:
-            session.execute(delete(rows).where(rows.c.profile == profile))
-        session.execute(delete(letters).where(letters.c.record.like(f"profile {profile}%")))
+    addresses = _addresses(session, email)
+    accounts = _keys(session, CUSTOMERS, CUSTOMERS.c.email.in_(addresses))
+    profiles = list(session.scalars(select(PROFILES.c.id).where(PROFILES.c.email.in_(addresses))))
+    orders = _blank(session, ORDERS, addresses, NOBODY)
+    checkouts = _blank(session, CHECKOUTS, addresses, NO_CHECKOUT)
+    _remember(session, [email, *(_account(*account) for account in accounts)], now)
+    _drop_letters(session, profiles, orders, accounts)
+    for rows in WORK:
+        session.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
-        session.execute(delete(rows).where(rows.c.email == email))
-    renames = table(RenameRow)
-    session.execute(delete(renames).where((renames.c.old == email) | (renames.c.new == email)))
-    return cleaned
+        session.execute(delete(rows).where(rows.c.email.in_(addresses)))
+    session.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
+    leave_no_trace(session)
+    return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
 
 
-def _blank(session: Session, row: Any, email: str, values: dict[str, None]) -> int:
-    rows = table(row)
-    theirs = (rows.c.email == email) | (rows.c.person == email)
-    found = len(list(session.execute(select(rows.c.id).where(theirs))))
-    session.execute(update(rows).where(theirs).values(**values))
+def _addresses(session: Session, email: str) -> list[str]:
+    """Return the address and those it took the place of, but for what somebody else has now."""
+    found = [email]
+    for address in found:
+        before = session.scalars(select(RENAMES.c.old).where(RENAMES.c.new == address)).all()
+        found += [old for old in dict.fromkeys(before) if old not in found and not _is_used(session, old)]
     return found
 
 
-def _anonymous(fact: Fact) -> Fact:
+def _is_used(session: Session, email: str) -> bool:
+    return any(
+        session.scalar(select(column).where(column == email).limit(1)) is not None
+        for column in (CUSTOMERS.c.email, ORDERS.c.person, CHECKOUTS.c.person)
+    )
+
+
+def _remember(session: Session, marks: Sequence[str], now: datetime) -> None:
+    """Keep keyed hashes only; the date of the first time stays."""
+    key = _key(session)
+    known = set(session.scalars(select(FORGOTTEN.c.hash)))
+    rows = [{"hash": _hash(key, mark), "at": now} for mark in marks]
+    upsert(session, FORGOTTEN, [row for row in rows if row["hash"] not in known])
+
+
+def _blank(session: Session, rows: Table, emails: Sequence[str], values: dict[str, None]) -> list[Key]:
+    """Blank what is theirs; what only bears their address stays with the account that it belongs to."""
+    theirs = rows.c.person.in_(emails)
+    found = _keys(session, rows, theirs)
+    session.execute(update(rows).where(theirs).values(**values, person=None, customer_id=None))
+    session.execute(update(rows).where(rows.c.email.in_(emails)).values(**values))
+    return found
+
+
+def _keys(session: Session, rows: Table, condition: ColumnElement[bool]) -> list[Key]:
+    return [(row[0], row[1]) for row in session.execute(select(rows.c.store, rows.c.id).where(condition))]
+
+
+def _drop_letters(
+    session: Session, profiles: Sequence[int], orders: Sequence[Key], accounts: Sequence[Key]
+) -> None:
+    """Drop what stands between them and us: refusals of ESPs, orders without a rate, unreadable accounts."""
+    for profile in profiles:
+        theirs = LETTERS.c.record.startswith(f"profile {profile} ")
+        session.execute(delete(LETTERS).where((LETTERS.c.record == f"profile {profile}") | theirs))
+    for part in chunks(f"order {store}/{order}" for store, order in orders):
+        session.execute(delete(LETTERS).where(LETTERS.c.record.in_(part)))
+    for store, account in accounts:
+        mine = (LETTERS.c.scope == store, LETTERS.c.record == f"customer {account}")
+        session.execute(delete(LETTERS).where(*mine))
+
+
+def _without(fact: Fact, store: str, is_forgotten: Callable[[str], bool]) -> Fact:
+    """Take somebody out of a fact; what only bears their address stays with the account it belongs to."""
+    if not isinstance(fact, Order | Checkout | Customer):
+        return fact
+    account = fact.id if isinstance(fact, Customer) else fact.customer_id
+    if account and is_forgotten(_account(store, account)):
+        return _anonymous(fact, None)
+    return _anonymous(fact, account) if fact.email and is_forgotten(fact.email) else fact
+
+
+def _account(store: str, account: str) -> str:
+    return f"account {store} {account}"
+
+
+def _anonymous(fact: Order | Checkout | Customer, account: str | None) -> Fact:
     if isinstance(fact, Order):
-        return replace(fact, email=None, customer_id=None, person=Person(), consent=None, source=None)
-    if isinstance(fact, Customer):
-        return replace(fact, email=None, person=Person(), birthday=None, consent=None, source=None, tags=())
+        return replace(fact, email=None, customer_id=account, person=Person(), consent=None, source=None)
     if isinstance(fact, Checkout):
-        return replace(fact, email=None, customer_id=None, url=None)
-    return fact
+        return replace(fact, email=None, customer_id=account, url=None)
+    return replace(fact, email=None, person=Person(), birthday=None, consent=None, source=None, tags=())
 
 
 def _key(session: Session) -> bytes:
@@ -100,5 +163,5 @@ def _key(session: Session) -> bytes:
     return bytes.fromhex(stored)
 
 
-def _hash(key: bytes, email: str | None) -> str | None:
-    return hashlib.blake2b((email or "").encode(), key=key).hexdigest() if email else None
+def _hash(key: bytes, mark: str) -> str:
+    return hashlib.blake2b(mark.encode(), key=key).hexdigest()

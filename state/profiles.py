@@ -113,9 +113,10 @@ def _seen(session: Session, scope: Scope) -> int:
         session.execute(SYNCS.insert().values(name=scope.sync, scope=scope.digest))
         return 0
     if row.scope != scope.digest:
-        session.execute(
-            update(SYNCS).where(SYNCS.c.name == scope.sync).values(scope=scope.digest, revision=0)
-        )
+        # What came with another store or rate is history, and history is quiet (P10).
+        anew = {"scope": scope.digest, "revision": 0, "evaluated_at": None, "go_live_at": None}
+        session.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(**anew))
+        runs.drop_dead_letters(session, scope.sync, "order ")
         return 0
     return int(row.revision)
 
@@ -138,7 +139,10 @@ def _rename(session: Session, scope: Scope, seen: int, upto: int) -> None:
     ).all()
     for old, new in renames:
         taken = select(PROFILES.c.id).where(PROFILES.c.sync == scope.sync, PROFILES.c.email == new)
-        if session.scalar(taken) is None and not session.scalar(select(_has_facts(scope, literal(old)))):
+        stays, goes = session.execute(
+            select(_has_facts(scope, literal(old)), _has_facts(scope, literal(new)))
+        ).one()
+        if goes and not stays and session.scalar(taken) is None:
             mine = (PROFILES.c.sync == scope.sync, PROFILES.c.email == old)
             session.execute(update(PROFILES).where(*mine).values(email=new))
 
@@ -305,14 +309,14 @@ def _preferred(scope: Scope, dirty: Select[Any]) -> Select[Any]:
         .group_by(orders.c.person, CATEGORIES.c.name)
         .subquery()
     )
-    order = (spent.c.spent.desc(), spent.c.bought_at.desc(), spent.c.name)
+    order = (spent.c.spent.desc().nulls_last(), spent.c.bought_at.desc(), spent.c.name)
     place = func.row_number().over(partition_by=spent.c.person, order_by=order).label("place")
     ranked = select(spent.c.person, spent.c.name, place).subquery()
     return select(ranked.c.person, ranked.c.name).where(ranked.c.place == 1)
 
 
 def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datetime) -> None:
-    """Bury the orders that cannot be converted; dig out those that can by now."""
+    """Bury the orders that cannot be converted; dig out those that can by now, or count no more."""
     orders = _counted(scope, dirty).subquery()
     found = session.execute(
         select(orders.c.store, orders.c.id, orders.c.currency).where(orders.c.net.is_(None))
@@ -324,8 +328,13 @@ def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datet
         )
         for row in found
     ]
-    converted = session.execute(select(orders.c.store, orders.c.id).where(orders.c.net.is_not(None)))
-    runs.unbury(session, scope.sync, [f"order {row.store}/{row.id}" for row in converted])
+    theirs = session.execute(
+        select(ORDERS.c.store, ORDERS.c.id).where(
+            ORDERS.c.person.in_(dirty), ORDERS.c.store.in_(scope.stores)
+        )
+    )
+    good = {f"order {row.store}/{row.id}" for row in theirs} - {letter.record for letter in bad}
+    runs.unbury(session, scope.sync, good)
     runs.bury(session, scope.sync, bad, now)
 
 
@@ -375,8 +384,8 @@ def _records(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
 
 def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
     """Say who somebody is: what the newest record tells, and the source that the first one names."""
-    newest = sorted(records, key=lambda record: (record.told_at, record.store, record.id), reverse=True)
-    oldest = sorted(records, key=lambda record: (record.created_at, record.store, record.id))
+    newest = sorted(records, key=lambda each: (each.told_at, *_identity(each)), reverse=True)
+    oldest = sorted(records, key=lambda each: (each.created_at, *_identity(each)))
     place = _first(newest, "postal_code", "city", "country")
     phone = _first(newest, "phone")
     source = _first(oldest, "source_name")
@@ -396,6 +405,11 @@ def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
     }
 
 
+def _identity(record: Row[Any]) -> tuple[bool, str, str]:
+    """Tell records of one moment apart, so that their order rests on nothing else."""
+    return (record.is_account, record.store, record.id)
+
+
 def _first(records: Sequence[Row[Any]], *names: str) -> Row[Any] | None:
     """Find the first record that tells one of these."""
     return next((record for record in records if any(getattr(record, name) for name in names)), None)
@@ -409,7 +423,7 @@ def _consent_columns(words: Sequence[Row[Any]]) -> dict[str, Any]:
     """Take the newest word; of two in one moment the refusal counts (P4)."""
     if not words:
         return {}
-    word = max(words, key=lambda word: (word.at, not word.given))
+    word = max(words, key=lambda word: (word.at, not word.given, word.origin))
     return {"accepts_marketing": word.given, "consent_origin": word.origin}
 
 

@@ -1,6 +1,6 @@
 """What happened: runs, dead letters, and one run at a time for each sync."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.errors import BadRecord
+from state.dialect import chunks
 from state.errors import StateError
 from state.tables import DeadLetterRow, RunRow, table
 
@@ -107,12 +108,17 @@ def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) 
             session.execute(LETTERS.insert().values(**row, first_at=now, last_at=now))
 
 
-def unbury(session: Session, scope: str, records: Sequence[str]) -> None:
+def unbury(session: Session, scope: str, records: Iterable[str]) -> None:
     """Drop the dead letters of records that went through."""
-    present = count_dead_letters(session, [scope])
-    if present:
-        for record in records:
-            session.execute(delete(LETTERS).where(LETTERS.c.scope == scope, LETTERS.c.record == record))
+    if count_dead_letters(session, [scope]):
+        for part in chunks(records):
+            session.execute(delete(LETTERS).where(LETTERS.c.scope == scope, LETTERS.c.record.in_(part)))
+
+
+def drop_dead_letters(session: Session, scope: str, kind: str) -> None:
+    """Drop the dead letters whose record begins with `kind`."""
+    mine = (LETTERS.c.scope == scope, LETTERS.c.record.startswith(kind, autoescape=True))
+    session.execute(delete(LETTERS).where(*mine))
 
 
 def list_dead_letters(session: Session, scopes: Sequence[str]) -> list[DeadLetter]:

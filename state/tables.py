@@ -83,6 +83,7 @@ class OrderRow(PersonColumns, SourceColumns, table=True):
 
 class OrderLineRow(SQLModel, table=True):
     __tablename__ = "order_lines"
+    __table_args__ = (Index("order_lines_product", "store", "product_id"),)
     store: str = Field(primary_key=True)
     order_id: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
@@ -120,7 +121,10 @@ class CustomerRow(PersonColumns, SourceColumns, table=True):
 
 class CheckoutRow(SQLModel, table=True):
     __tablename__ = "checkouts"
-    __table_args__ = (Index("checkouts_person", "person", "store"),)
+    __table_args__ = (
+        Index("checkouts_person", "person", "store"),
+        Index("checkouts_customer", "store", "customer_id"),
+    )
     store: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
     email: str | None = None
@@ -156,14 +160,15 @@ class ConsentRow(SQLModel, table=True):
     """Somebody's word on marketing mail: who, when, and the record that holds it (P4).
 
     `origin` is the store's or the ESP's name, `record` what stands there ("order 727", "customer 26",
-    "contact"). Each record holds one word; the newest over all records counts.
+    "contact"). Each record holds one word; the newest over all records counts. `email` is None while we
+    do not know the account that the record belongs to.
     """
 
     __tablename__ = "consents"
     __table_args__ = (Index("consents_email", "email", "origin"),)
     origin: str = Field(primary_key=True)
     record: str = Field(primary_key=True)
-    email: str
+    email: str | None = None
     given: bool
     at: datetime
     level: str | None = None
@@ -292,12 +297,13 @@ class SyncRow(SQLModel, table=True):
 
     Facts up to `revision` are in the profiles; profiles up to `evaluated_revision` are in the outbox or
     accepted, as they were at `evaluated_at` under the mapping with digest `mapping`. `scope` is the
-    digest of what the aggregates rest on: stores, currency and rates.
+    digest of what the aggregates rest on: stores, currency and rates. `place` says where contacts go.
     """
 
     __tablename__ = "syncs"
     name: str = Field(primary_key=True)
     scope: str | None = None
+    place: str | None = Field(default=None, sa_type=Text)
     revision: int = 0
     evaluated_revision: int = 0
     evaluated_at: datetime | None = None
@@ -331,13 +337,17 @@ class AcceptedRow(SQLModel, table=True):
 
 
 class MembershipRow(SQLModel, table=True):
-    """A list that the profile is in, as far as the ESP accepted it; `refused` when it did not."""
+    """A list that the profile is in, as far as the ESP accepted it.
+
+    `refused` is why it did not take the last change: to join when not `inside`, else to leave.
+    """
 
     __tablename__ = "memberships"
     sync: str = Field(primary_key=True)
     profile: int = Field(primary_key=True)
     list: str = Field(primary_key=True)
     at: datetime
+    inside: bool = True
     refused: str | None = None
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
+from pydantic import SecretStr
+
 from config import logging as logs
 from config import yaml
 from config.errors import ConfigError, Problem
-from config.settings import MAIN_FILE, Loaded, Settings, load
+from config.settings import MAIN_FILE, EspConfig, Loaded, Settings, load
 from connectors import registry
 from connectors.base import Esp, Store
 from mappings import model
@@ -117,7 +119,7 @@ class Cartwire:
         sync = settings.syncs[name]
         scope = Scope(name, tuple(sync.stores), sync.esp, settings.currency, settings.rates)
         job = Job(
-            Target(name, sync.esp, sync.consent),
+            Target(name, sync.esp, sync.consent, _place(settings.esps[sync.esp])),
             scope,
             self.plant.mappings[name],
             ZoneInfo(settings.timezone),
@@ -130,6 +132,13 @@ class Cartwire:
 def set_up_logging(plant: Plant | None, *, json: bool, level: str) -> None:
     """Log to standard error, with every secret of the configuration cut out (P8)."""
     logs.configure(json=json, level=level, secrets=plant.loaded.secrets if plant else ())
+
+
+def _place(esp: EspConfig) -> str:
+    """Tell one audience or account from another by what the owner wrote; a new key or proxy is no other place."""
+    written = esp.settings.model_dump(mode="json", exclude={"base_url"})
+    secret = {name for name in written if isinstance(getattr(esp.settings, name), SecretStr)}
+    return repr((esp.type, sorted((name, value) for name, value in written.items() if name not in secret)))
 
 
 def _mapping(document: yaml.Document, folder: Path, depth: int = 0) -> model.Mapping:

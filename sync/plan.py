@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from state import evaluation, profiles
+from state import evaluation, outbox, profiles
 from state.db import Database
 from state.evaluation import SyncState
 from state.outbox import Desired, Offer
@@ -41,6 +41,8 @@ async def plan(job: Job, db: Database, now: datetime) -> Planned:
     planned = Planned()
     while done := await db.run(profiles.refresh, job.scope, CHUNK, now):
         planned.profiles += done
+    if await db.run(outbox.settle_in, job.target):
+        log.warning("target_changed", esp=job.target.esp)
     state = await db.read(evaluation.sync_state, job.sync)
     figures_changed = await _refresh_figures(job, db, state, now, changed=planned.profiles > 0)
     everything = figures_changed or _must_compare_all(job, state, now)

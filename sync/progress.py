@@ -64,6 +64,8 @@ def show_report(report: Report, *, json: bool) -> None:
     for name, pulled in report.stores.items():
         bad = f", {pulled.bad} unreadable" if pulled.bad else ""
         table.add_row(f"read from {name}", f"{pulled.rows} rows, {pulled.changed} new or changed{bad}")
+        for resource, reason in pulled.refused.items():
+            table.add_row(f"not read from {name}: {resource}", reason)
     table.add_row("profiles computed, compared", f"{report.profiles}, {report.compared}")
     pushed = report.pushed
     refused = f", {pushed.refused} refused" if pushed.refused else ""

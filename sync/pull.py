@@ -4,13 +4,15 @@ A kill anywhere repeats at most one page, which changes nothing (P1).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 
-from connectors.base import Page, Store, Window
+from connectors.base import Page, Resource, Store, Window
+from connectors.errors import Refused
 from connectors.facts import Order
 from state import cursors
 from state.cursors import OpenWindow
@@ -20,11 +22,16 @@ from sync.job import Tick, in_group
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
+OPTIONAL = frozenset({Resource.PRODUCTS})
+"""What a key need not be allowed to read."""
 
 
 @dataclass(slots=True)
 class Pulled:
-    """What came of a store: pages and rows read (orders among them), new or changed, unreadable, missing."""
+    """What came of a store: pages and rows read (orders among them), new or changed, unreadable, missing.
+
+    `refused` says which resources the store did not let us read, and why.
+    """
 
     pages: int = 0
     rows: int = 0
@@ -32,6 +39,7 @@ class Pulled:
     changed: int = 0
     bad: int = 0
     missing: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
     def add(self, page: Page, changed: int) -> None:
         """Count a page that was stored, of whose rows `changed` were new or different."""
@@ -66,16 +74,33 @@ class Reading:
 
 async def pull_changes(reading: Reading) -> Pulled:
     """Read what changed since the last time, resource by resource; needs a history begun before."""
-    name, store, db = reading.source.name, reading.source.store, reading.db
-    for resource in store.resources:
-        position = await db.read(cursors.find_cursor, name, resource)
-        if position is None:
-            continue
-        async for page in store.changes(resource, position.since, position.cursor):
-            changed = await db.run(cursors.save_changes, name, resource, page, reading.now)
-            reading.pulled.add(page, changed)
-            log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
+    for resource in reading.source.store.resources:
+        with _can_do_without(reading, resource):
+            await _read_changes(reading, resource)
     return reading.pulled
+
+
+async def _read_changes(reading: Reading, resource: Resource) -> None:
+    name, store, db = reading.source.name, reading.source.store, reading.db
+    position = await db.read(cursors.find_cursor, name, resource)
+    if position is None:
+        return
+    async for page in store.changes(resource, position.since, position.cursor):
+        changed = await db.run(cursors.save_changes, name, resource, page, reading.now)
+        reading.pulled.add(page, changed)
+        log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
+
+
+@contextmanager
+def _can_do_without(reading: Reading, resource: Resource) -> Iterator[None]:
+    """Let a store refuse what only makes profiles richer: what rests on it stays unknown (P12)."""
+    try:
+        yield
+    except Refused as error:
+        if resource not in OPTIONAL:
+            raise
+        log.warning("resource_refused", store=reading.source.name, resource=resource.value, reason=str(error))
+        reading.pulled.refused[resource.value] = str(error)
 
 
 async def pull_history(reading: Reading, since: datetime | None) -> Pulled:
@@ -87,11 +112,14 @@ async def pull_history(reading: Reading, since: datetime | None) -> Pulled:
     if not await db.read(cursors.has_open_backfill, name):
         windows: list[Window] = []
         for resource in store.resources:
-            windows += await store.plan_backfill(resource, since)
+            with _can_do_without(reading, resource):
+                windows += await store.plan_backfill(resource, since)
         await db.run(cursors.start_backfill, name, windows, reading.now)
     for resource in store.resources:
-        while opened := await db.read(cursors.open_windows, name, resource):
-            await _read_windows(reading, opened)
+        with _can_do_without(reading, resource):
+            while opened := await db.read(cursors.open_windows, name, resource):
+                await _read_windows(reading, opened)
+        await db.run(cursors.close_refused, name, resource, reading.now)
     await pull_changes(reading)
     reading.pulled.missing = (await db.read(cursors.backfill_progress, [name])).missing
     return reading.pulled

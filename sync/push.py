@@ -11,7 +11,7 @@ from datetime import datetime
 
 import structlog
 
-from connectors.base import Blame, Esp, Refusal
+from connectors.base import Blame, Esp, Member, Refusal
 from connectors.errors import BadRecord
 from state import outbox, runs
 from state.db import Database
@@ -104,9 +104,11 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
     ]
     sent = [
         replace(
-            contact, fields={name: value for name, value in contact.fields.items() if name not in missing}
+            job.contact,
+            fields={name: value for name, value in job.contact.fields.items() if name not in missing},
+            change=job.stamp,
         )
-        for contact in contacts
+        for job in batch
     ]
     return [*left_out, *await esp.push(sent)]
 
@@ -139,4 +141,8 @@ async def _change(
 ) -> Sequence[Refusal]:
     if missing is not None:
         return [Refusal(job.member.profile, Blame.ABSENT, missing, name) for job in (*joins, *leaves)]
-    return await esp.change_list(name, [job.member for job in joins], [job.member for job in leaves])
+    return await esp.change_list(name, [_member(job) for job in joins], [_member(job) for job in leaves])
+
+
+def _member(job: MembershipJob) -> Member:
+    return replace(job.member, change=job.stamp)

@@ -7,6 +7,7 @@ import pytest
 from connectors.simulation import Fault, Kind
 from state import outbox, runs
 from state.runs import DeadLetter
+from sync.app import read_plant
 from tests.sync.conftest import MAPPING, World
 
 SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"
@@ -260,3 +261,40 @@ async def test_faults_on_both_sides_change_nothing_in_the_end(world: World, kind
     report = await world.backfill()
 
     assert (report.exit_code, world.contacts) == (0, clean)
+
+
+async def test_a_rate_set_later_makes_the_totals_known(world: World) -> None:
+    world.shop.state.add_order(email="person1@example.com", total="5.00", currency="USD")
+    await world.backfill()
+    file = world.folder / "cartwire.yaml"
+    world.configure()
+    file.write_text(file.read_text().replace("currency: EUR", "currency: EUR\nrates: {USD: 0.5}"))
+    world.plant = read_plant(world.folder, {})
+
+    report = await world.run()
+
+    assert float(world.contacts["person1@example.com"][0]["SPENT"]) == 52.5
+    assert (report.exit_code, await letters(world)) == (0, [])
+
+
+async def test_another_audience_gets_everybody_from_the_beginning(world: World) -> None:
+    await world.backfill()
+    file = world.folder / "cartwire.yaml"
+    file.write_text(file.read_text().replace("a1b2c3d4e5", "ffffffffff"))
+    world.plant = read_plant(world.folder, {})
+
+    report = await world.run()
+
+    assert (report.compared, report.exit_code) == (7, 3)
+    assert "`audience`" in report.errors[0]
+
+
+async def test_a_key_that_may_not_read_products_costs_the_categories_only(world: World) -> None:
+    forbidden = b'{"code": "woocommerce_rest_cannot_view", "message": "Sorry", "data": {"status": 403}}'
+    fault = Fault(status=403, headers={"content-type": "application/json"}, body=forbidden)
+    world.shop.fail(fault, times=100, when=lambda _method, path: path.endswith("/products"))
+
+    report = await world.backfill()
+
+    assert (report.exit_code, len(world.contacts)) == (0, 7)
+    assert list(report.stores["shop"].refused) == ["products"]

@@ -40,13 +40,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("store", "id"),
     )
     with op.batch_alter_table("checkouts", schema=None) as batch_op:
+        batch_op.create_index("checkouts_customer", ["store", "customer_id"], unique=False)
         batch_op.create_index("checkouts_person", ["person", "store"], unique=False)
 
     op.create_table(
         "consents",
         sa.Column("origin", sa.String(), nullable=False),
         sa.Column("record", sa.String(), nullable=False),
-        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("email", sa.String(), nullable=True),
         sa.Column("given", sa.Boolean(), nullable=False),
         sa.Column("at", UTCDateTime(), nullable=False),
         sa.Column("level", sa.String(), nullable=True),
@@ -124,6 +125,7 @@ def upgrade() -> None:
         sa.Column("profile", sa.Integer(), nullable=False),
         sa.Column("list", sa.String(), nullable=False),
         sa.Column("at", UTCDateTime(), nullable=False),
+        sa.Column("inside", sa.Boolean(), nullable=False),
         sa.Column("refused", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("sync", "profile", "list"),
     )
@@ -138,6 +140,9 @@ def upgrade() -> None:
         sa.Column("total_minor", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("store", "order_id", "position"),
     )
+    with op.batch_alter_table("order_lines", schema=None) as batch_op:
+        batch_op.create_index("order_lines_product", ["store", "product_id"], unique=False)
+
     op.create_table(
         "orders",
         sa.Column("source_name", sa.String(), nullable=True),
@@ -287,6 +292,7 @@ def upgrade() -> None:
         "syncs",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("scope", sa.String(), nullable=True),
+        sa.Column("place", sa.Text(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("evaluated_revision", sa.Integer(), nullable=False),
         sa.Column("evaluated_at", UTCDateTime(), nullable=True),

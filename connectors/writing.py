@@ -1,0 +1,103 @@
+"""What ESP connectors share when they write: the order of renames, halves of a batch, the field at fault.
+
+Decides and arranges; the requests are the connector's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from connectors.base import Blame, Contact, Refusal
+
+NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
+"""What a refusal is about when nothing of the contact landed."""
+
+T = TypeVar("T")
+
+
+def folded(email: str) -> str:
+    """Write an address as vendors compare it."""
+    return email.strip().casefold()
+
+
+def is_renamed(contact: Contact) -> bool:
+    """Tell whether the address changed beyond its case."""
+    return contact.was is not None and folded(contact.was) != folded(contact.email)
+
+
+def rename_rounds(contacts: Sequence[Contact]) -> Iterator[Sequence[Contact]]:
+    """Order renames so that none goes to an address that another of them still has to leave.
+
+    Who is not renamed comes in no round. Addresses that were exchanged in a ring all have their records
+    already: nothing is to be renamed there.
+    """
+    waiting = [contact for contact in contacts if is_renamed(contact)]
+    while waiting:
+        held = {folded(contact.was or "") for contact in waiting}
+        free = [contact for contact in waiting if folded(contact.email) not in held]
+        if not free:
+            return
+        yield free
+        waiting = [contact for contact in waiting if folded(contact.email) in held]
+
+
+def landed(contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> list[Contact]:
+    """Leave out those of whom nothing landed."""
+    lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
+    return [contact for contact in contacts if contact.profile not in lost]
+
+
+def without_fields(contact: Contact, refusals: Sequence[Refusal]) -> Contact:
+    """Leave out the fields that were refused."""
+    names = {refusal.name for refusal in refusals if refusal.profile == contact.profile}
+    kept = {name: value for name, value in contact.fields.items() if name not in names}
+    return contact if len(kept) == len(contact.fields) else replace(contact, fields=kept)
+
+
+def parts(everything: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut into parts of at most `size`."""
+    return (everything[start : start + size] for start in range(0, len(everything), size))
+
+
+def halves(everything: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
+    """Cut in two, to find the bad ones of a batch that was refused as a whole."""
+    middle = len(everything) // 2
+    return everything[:middle], everything[middle:]
+
+
+async def sift(
+    names: Sequence[str], try_out: Callable[[Sequence[str]], Awaitable[str | None]]
+) -> dict[str, str]:
+    """Find the fields that a vendor refuses without naming them; return name -> its reason.
+
+    `try_out` writes the named fields and returns the refusal's reason, None when they landed. Whatever is
+    not returned has landed.
+    """
+    if not names:
+        return {}
+    reason = await try_out(names)
+    if reason is None:
+        return {}
+    if len(names) == 1:
+        return {names[0]: reason}
+    first, second = halves(names)
+    return await sift(first, try_out) | await sift(second, try_out)
+
+
+async def together(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all at once, within the Api's limits; the first error ends the rest and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in tasks]
+
+
+def without_values(words: str, values: Mapping[str, object]) -> str:
+    """Cut quoted values out of a vendor's words; a very short one would hit others and tells nothing."""
+    texts = sorted({str(value) for value in values.values()}, key=len, reverse=True)
+    for text in texts:
+        words = words.replace(text, "…") if len(text) > 2 else words
+    return words

@@ -1,0 +1,207 @@
+"""The commands as an owner types them: exit codes, what is said, and where."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connectors.esps.mailchimp import simulator as mailchimp
+from connectors.stores.woocommerce import simulator as woocommerce
+from tests.sync.conftest import HISTORY, NEWS, SHOP, World
+from tests.sync.servers import serve
+
+Result = subprocess.CompletedProcess[str]
+BACKFILLED = ("backfill", "crm")
+
+
+def cartwire(folder: Path, *arguments: str) -> Result:
+    """Run a command in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "sync.cli", "--dir", str(folder), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Make a folder whose sync has run once, against simulators on real sockets."""
+    folder = tmp_path_factory.mktemp("shop")
+    with serve(woocommerce.simulator(HISTORY)) as store, serve(mailchimp.simulator(batch_seconds=0)) as esp:
+        world = World(folder, store.app, esp.app, router=None)  # type: ignore[arg-type]
+        world.configure()
+        file = folder / "cartwire.yaml"
+        file.write_text(file.read_text().replace(SHOP, store.url).replace(NEWS, esp.url))
+        assert cartwire(folder, *BACKFILLED).returncode == 0
+        yield world
+
+
+def test_a_run_says_what_it_did_and_that_nothing_changed(shop: World) -> None:
+    result = cartwire(shop.folder, "sync", "crm")
+
+    assert result.returncode == 0
+    assert "no write request was made" in result.stdout
+
+
+def test_reports_come_as_json_for_scripts(shop: World) -> None:
+    report = json.loads(cartwire(shop.folder, "sync", "crm", "--json").stdout)
+
+    assert (report["outcome"], report["writes"]) == ("done", 0)
+
+
+def test_check_tries_both_ends(shop: World) -> None:
+    result = cartwire(shop.folder, "check")
+
+    assert result.returncode == 0
+    assert "stores.shop: good" in result.stdout
+    assert "esps.news: good" in result.stdout
+
+
+def test_check_names_the_setting_that_is_wrong(shop: World, tmp_path: Path) -> None:
+    for file in ("cartwire.yaml", "mappings/crm.yaml"):
+        copy = tmp_path / file
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text((shop.folder / file).read_text().replace("a1b2c3d4e5", "ffffffffff"))
+
+    result = cartwire(tmp_path, "check")
+
+    assert result.returncode == 3
+    assert "`audience`" in result.stdout
+
+
+def test_plan_shows_what_a_changed_mapping_would_do_and_writes_nothing(shop: World, tmp_path: Path) -> None:
+    mapping = shop.folder / "mappings" / "crm.yaml"
+    kept = mapping.read_text()
+    before = len(shop.news.requests)
+    mapping.write_text(kept.replace("orders_count >= 2", "orders_count >= 5"))
+
+    result = json.loads(cartwire(shop.folder, "plan", "crm", "--json").stdout)
+    mapping.write_text(kept)
+
+    assert [(change["name"], change["joins"], change["count"]) for change in result["lists"]] == [
+        ("Loyal", False, 5)
+    ]
+    assert len(shop.news.requests) == before
+    assert json.loads(cartwire(shop.folder, "plan", "crm", "--json").stdout)["contacts"] == 0
+
+
+def test_explain_lays_a_person_open(shop: World) -> None:
+    result = cartwire(shop.folder, "explain", "Person1@Example.com")
+
+    assert result.returncode == 0
+    assert "orders_count >= 2: true" in result.stdout
+    assert "counted" in result.stdout
+
+
+def test_explain_of_nobody_says_so(shop: World) -> None:
+    result = cartwire(shop.folder, "explain", "nobody@example.com")
+
+    assert (result.returncode, "nobody is known" in result.stdout) == (1, True)
+
+
+def test_status_runs_and_dead_letters_report(shop: World) -> None:
+    status = json.loads(cartwire(shop.folder, "status", "--json").stdout)
+    runs = json.loads(cartwire(shop.folder, "runs", "--json").stdout)
+    letters = cartwire(shop.folder, "dead-letters", "--json")
+
+    assert (status[0]["profiles"], status[0]["contacts_waiting"]) == (7, 0)
+    assert runs[-1]["kind"] == "backfill"
+    assert (json.loads(letters.stdout), letters.returncode) == ([], 0)
+
+
+def test_backup_copies_a_working_state_store_and_never_overwrites(shop: World, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+
+    first = cartwire(shop.folder, "backup", str(target))
+    second = cartwire(shop.folder, "backup", str(target))
+
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert target.stat().st_size > 10_000
+    assert "exists already" in second.stderr
+
+
+def test_init_starts_a_folder_and_touches_nothing_that_is_there(tmp_path: Path) -> None:
+    first = cartwire(tmp_path, "init")
+    (tmp_path / "cartwire.yaml").write_text("mine")
+    second = cartwire(tmp_path, "init")
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert (tmp_path / "cartwire.yaml").read_text() == "mine"
+
+
+def test_P7_every_mistake_of_both_files_comes_at_once_with_its_line(shop: World, tmp_path: Path) -> None:
+    (tmp_path / "mappings").mkdir()
+    text = (shop.folder / "cartwire.yaml").read_text().replace("type: mailchimp", "type: mailchmp")
+    (tmp_path / "cartwire.yaml").write_text(text)
+    (tmp_path / "mappings" / "crm.yaml").write_text("fields:\n  ORDERS: order_count\nlists:\n  A: 1 +\n")
+
+    result = cartwire(tmp_path, "sync", "crm")
+
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert any("cartwire.yaml:11: esps.news.type: unknown type `mailchmp`" in line for line in lines)
+    assert any("mappings/crm.yaml:2: fields.ORDERS: unknown column `order_count`" in line for line in lines)
+    assert any("mappings/crm.yaml:4: lists.A:" in line for line in lines)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_sync_that_is_not_there_is_bad_usage(shop: World) -> None:
+    result = cartwire(shop.folder, "sync", "cmr")
+
+    assert result.returncode == 2
+    assert "known: crm" in result.stderr
+
+
+def test_schema_writes_both_schemas(tmp_path: Path) -> None:
+    result = cartwire(tmp_path, "schema")
+
+    assert result.returncode == 0
+    written = [Path(line.removeprefix("wrote ")) for line in result.stdout.splitlines()]
+    assert all(json.loads(path.read_text())["$schema"] for path in written)
+
+
+def test_P8_a_verbose_run_shows_no_address_and_no_key(shop: World) -> None:
+    shop.shop.state.add_order(email="canary@secret.example", total="1.00")
+
+    result = cartwire(shop.folder, "--verbose", "sync", "crm")
+
+    assert result.returncode == 0
+    for secret in (
+        "canary@",
+        "@secret.example",
+        *woocommerce.SETTINGS.values(),
+        mailchimp.SETTINGS["api_key"],
+    ):
+        assert secret not in result.stderr + result.stdout
+
+
+def test_forget_erases_a_person_and_they_stay_away(shop: World) -> None:
+    shop.shop.state.add_order(email="leaver@example.com", total="1.00")
+    cartwire(shop.folder, "sync", "crm")
+    first = json.loads(cartwire(shop.folder, "forget", "leaver@example.com", "--json").stdout)
+    cartwire(shop.folder, "backfill", "crm")
+
+    assert first["profiles"] == 1
+    assert cartwire(shop.folder, "explain", "leaver@example.com").returncode == 1
+
+
+def test_demo_runs_the_main_job_and_a_second_sync_writes_nothing(tmp_path: Path) -> None:
+    result = cartwire(tmp_path, "demo", "--orders", "500", "--json")
+
+    summary = json.loads(result.stdout)
+    assert result.returncode == 0, result.stderr
+    assert (summary["orders"], summary["second"]["writes"]) == (500, 0)
+    assert summary["lists"]["Customers"] == summary["profiles"]
+
+
+def test_simulate_refuses_what_it_cannot_serve(tmp_path: Path) -> None:
+    unknown = cartwire(tmp_path, "simulate", "woocomerce")
+    history = tmp_path / "orders.csv"
+    history.write_text("a,b\n1,2\n")
+    strange = cartwire(tmp_path, "simulate", "woocommerce", "--orders", str(history))
+
+    assert (unknown.returncode, strange.returncode) == (2, 2)
+    assert "did you mean `woocommerce`" in unknown.stderr
+    assert "unknown header" in strange.stderr
