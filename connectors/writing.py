@@ -5,7 +5,6 @@ Decides and arranges; the requests are the connector's.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from connectors.base import Blame, Contact, Refusal
@@ -46,13 +45,6 @@ def landed(contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> list[Con
     """Leave out those of whom nothing landed."""
     lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
     return [contact for contact in contacts if contact.profile not in lost]
-
-
-def without_fields(contact: Contact, refusals: Sequence[Refusal]) -> Contact:
-    """Leave out the fields that were refused."""
-    names = {refusal.name for refusal in refusals if refusal.profile == contact.profile}
-    kept = {name: value for name, value in contact.fields.items() if name not in names}
-    return contact if len(kept) == len(contact.fields) else replace(contact, fields=kept)
 
 
 def parts(everything: Sequence[T], size: int) -> Iterator[Sequence[T]]:

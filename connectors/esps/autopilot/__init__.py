@@ -1,0 +1,5 @@
+from connectors.esps.autopilot.connector import Autopilot
+
+Connector = Autopilot
+
+__all__ = ["Autopilot", "Connector"]

@@ -1,0 +1,186 @@
+"""Autopilot's first API, v1 ("Journeys"): https://autopilot.docs.apiary.io. Its successor is `ortto`.
+
+- A bulk write creates whom it does not find, mailable, and does not say so: who has no proof is looked up
+  first, and created `unsubscribed` with a mark that tells them from people who opted out.
+- `unsubscribed: false` subscribes people again who opted out: it is never sent.
+- A bulk write is answered with the contacts that it took, and with nothing about the others: those are
+  tried alone, where Autopilot says why.
+- There is no asking for what changed: opted-out people are found by reading all contacts, 100 a page.
+- 429 comes without headers and names the rate in its text (20 a second, 5 in 2015).
+- A time-out does not mean that the write was lost, and a 404 may have an empty body.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import Field as Setting
+
+from connectors.base import Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
+from connectors.esps.autopilot.fields import NAME_PATTERN, NAME_RULE, PRESET, STANDARD, Fields
+from connectors.esps.autopilot.lists import Lists
+from connectors.esps.autopilot.people import People, Row
+from connectors.facts import utc
+from connectors.http import Answer, Api
+
+HOST = "https://api2.autopilothq.com"
+PER_SECOND = 19.0
+"""Spaced evenly; Autopilot counts 20 in a second and hears ours in bursts."""
+CONNECTIONS = 6
+OVERLAP = timedelta(hours=1)
+"""How far before the asked moment a change counts as new: clocks differ."""
+UNREACHABLE = {"mail_complained": "complained", "mail_hardbounced": "bounced"}
+"""Kinds of events after which nobody is mailed, the gravest first."""
+_RATE = re.compile(r"request rate of (\d+(?:\.\d+)?)")
+
+
+class Autopilot:
+    """One account of the original Autopilot."""
+
+    class Settings(BaseModel):
+        """What the owner writes under `esps:` beside `type: autopilot`."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        api_key: SecretStr = Setting(
+            description="API key of the original Autopilot (Settings → Autopilot API), none of Ortto."
+        )
+        base_url: str | None = Setting(
+            None, description="Replaces https://api2.autopilothq.com, for a proxy or a simulator."
+        )
+
+        @field_validator("base_url")
+        @classmethod
+        def _is_a_url(cls, base_url: str | None) -> str | None:
+            if base_url is not None and not base_url.startswith(("https://", "http://")):
+                raise ValueError("must begin with https:// or http://")
+            return base_url
+
+        @property
+        def api_url(self) -> str:
+            host = (self.base_url or HOST).rstrip("/")
+            return host if host.endswith("/v1") else f"{host}/v1"
+
+    traits = Traits(
+        batch_size=1000,
+        list_batch_size=1000,
+        name_pattern=NAME_PATTERN,
+        name_rule=NAME_RULE,
+        builtin_fields=STANDARD | PRESET.keys(),
+        can_ask=False,
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.api_key.get_secret_value().strip()
+        self._api = Api(
+            settings.api_url,
+            headers={"autopilotapikey": key},
+            concurrency=CONNECTIONS,
+            per_second=PER_SECOND,
+            spaced=True,
+            secrets=[key],
+            explain=_explain,
+            pause=self._slow_down,
+        )
+        self.tally = self._api.tally
+        self._people = People(self._api)
+        self._delivery = Delivery(self._api, self._people)
+        self._lists = Lists(self._api, self._people, self._delivery)
+        self._fields: Fields | None = None
+        self._reading = asyncio.Lock()
+
+    async def check(self) -> Sequence[str]:
+        answer = await self._api.get("/account", expect=frozenset({404}))
+        if answer.status == 404:  # no evidence but clients' code that every account answers it
+            await self._api.get("/lists")
+        return []
+
+    async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
+        self._fields = None
+        known = await self._known_fields()
+        unfit = {field.name: reason for field in fields if (reason := known.declare(field))}
+        return unfit | (await self._lists.prepare(lists) if lists else {})
+
+    async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        return await self._delivery.push(contacts, await self._known_fields()) if contacts else []
+
+    async def change_list(
+        self, name: str, join: Sequence[Member], leave: Sequence[Member]
+    ) -> Sequence[Refusal]:
+        return await self._lists.change(name, join, leave)
+
+    async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
+        after = since - OVERLAP if since else None
+        async for rows, _ in self._people.pages():
+            found = [opt_out for row in rows if (opt_out := _opt_out(row, after))]
+            if found:
+                yield found
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+
+    async def _known_fields(self) -> Fields:
+        async with self._reading:
+            if self._fields is None:
+                self._fields = Fields((await self._api.get("/contacts/custom_fields")).json)
+        return self._fields
+
+    def _slow_down(self, answer: Answer) -> float | None:
+        """Keep to the rate that a 429 names, where it is lower than ours, after a second of silence."""
+        named = _RATE.search(answer.body.decode("utf-8", "replace"))
+        if named is None:
+            return None
+        if 0 < (rate := float(named[1])) < PER_SECOND:
+            self._api.slow_down(rate)
+        return 1.0
+
+
+def _opt_out(row: Row, after: datetime | None) -> OptOut | None:
+    """Read whether somebody may not be mailed, and since when; None too for what is older than `after`."""
+    email, reason, at = row.get("Email"), *_word(row)
+    if not email or reason is None:
+        return None
+    changed = utc(row.get("updated_at") or row.get("created_at"))
+    moments = [moment for moment in (at, changed) if moment]
+    if after and moments and max(moments) < after:
+        return None
+    return OptOut(str(email), reason, at or changed)
+
+
+def _word(row: Row) -> tuple[str | None, datetime | None]:
+    """Say why somebody may not be mailed, None when they may, and when that was, as far as it is told."""
+    for kind, reason in UNREACHABLE.items():
+        if at := _latest(row.get(kind)):
+            return reason, at
+    at = _latest(row.get("mail_unsubscribed"))
+    opted_out = row.get("unsubscribed") and (at or not _is_marked(row))
+    return ("unsubscribed", at) if opted_out else (None, None)
+
+
+def _is_marked(row: Row) -> bool:
+    """Whether we created them without proof: nobody opted out."""
+    fields = row.get("custom_fields") or ()
+    return any(field.get("kind") == MARK_LABEL and field.get("value") is True for field in fields)
+
+
+def _latest(deliveries: Any) -> datetime | None:
+    """Read the last of times by delivery (epoch milliseconds)."""
+    times = [int(time) for time in (deliveries or {}).values()]
+    return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
+
+
+def _explain(answer: Answer) -> str | None:
+    """Give Autopilot's words, and the setting that is at fault."""
+    try:
+        document = msgspec.json.decode(answer.body)
+        said = str(document["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return None
+    if answer.status == 401:
+        return f"`api_key`: {said} Keys of Autopilot's successor belong to `type: ortto`"
+    return said

@@ -1,0 +1,84 @@
+"""Who is in the account. Autopilot can be asked for one contact, or for all of them, 100 a page.
+
+A bulk write does not say whom it created, and creates mailable contacts: so before writing we look who is
+there, by whichever way takes fewer requests. Afterwards the ids tell whether somebody had been deleted in
+between and came back by our writing.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from connectors.http import Api
+from connectors.writing import folded, together
+
+PAGE = 100
+LOOKUPS = 50
+"""Contacts up to which each is asked for; beyond, reading all may take fewer requests."""
+NO_CONTACT = frozenset({400, 404})
+"""400 is for what is no address."""
+
+Row = Mapping[str, Any]
+Ids = Mapping[str, frozenset[str]]
+"""Contact ids by folded address: several where an address stands on several contacts."""
+
+
+class People:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def find(self, emails: Sequence[str], expected: Sequence[str] = ()) -> Ids:
+        """Find contacts by address; the absent are left out.
+
+        Of the `expected` absence is believed only when asked for one by one, as pages shift under one's
+        feet.
+        """
+        if len(emails) <= LOOKUPS:
+            return await self.look_up(emails)
+        found, complete = await self._read_all({folded(email) for email in emails}, len(emails))
+        again = expected if complete else emails
+        missing = [email for email in again if folded(email) not in found]
+        return {**found, **await self.look_up(missing)}
+
+    async def look_up(self, emails: Sequence[str]) -> Ids:
+        """Ask for each of these."""
+        rows = await together([self._look_up_one(email) for email in emails])
+        return {
+            folded(email): frozenset({str(row["contact_id"])})
+            for email, row in zip(emails, rows, strict=True)
+            if row
+        }
+
+    async def pages(self) -> AsyncIterator[tuple[Sequence[Row], int]]:
+        """Read all contacts; with each page how many Autopilot says there are."""
+        bookmark: str | None = None
+        while True:
+            path = "/contacts" if bookmark is None else f"/contacts/{quote(bookmark, safe='')}"
+            page = (await self._api.get(path)).json
+            rows: Sequence[Row] = page["contacts"]
+            yield rows, int(page.get("total_contacts", 0))
+            former, bookmark = bookmark, page.get("bookmark")
+            if not rows or bookmark in {None, "", former}:
+                return
+
+    async def _look_up_one(self, email: str) -> Row | None:
+        path = f"/contact/{quote(email.encode('utf-8', 'ignore'), safe='')}"
+        answer = await self._api.get(path, expect=NO_CONTACT)
+        return answer.json if answer.status < 300 else None
+
+    async def _read_all(self, wanted: set[str], most: int) -> tuple[dict[str, frozenset[str]], bool]:
+        """Pick the wanted out of all contacts; False where not all were read.
+
+        Stops at the first page when reading on takes more than `most` requests.
+        """
+        found: dict[str, frozenset[str]] = {}
+        seen = total = 0
+        async for rows, total in self.pages():
+            seen += len(rows)
+            for row in rows:
+                email = folded(str(row.get("Email") or ""))
+                if email in wanted:
+                    found[email] = found.get(email, frozenset()) | {str(row["contact_id"])}
+            if total > most * PAGE:
+                return found, False
+        return found, seen >= total

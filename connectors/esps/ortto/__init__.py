@@ -1,0 +1,5 @@
+from connectors.esps.ortto.connector import Ortto
+
+Connector = Ortto
+
+__all__ = ["Connector", "Ortto"]

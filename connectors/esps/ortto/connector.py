@@ -1,0 +1,224 @@
+"""Ortto, Autopilot's successor: https://help.ortto.com/developer/latest/.
+
+- A person created without a word on permission is mailable, and sending `bol::p: true` subscribes people
+  again who opted out: true goes into a merge that only creates, and false with every other new person.
+- A list is a tag: audiences are filters that nobody can be put into by the API.
+- Decimals are integers times 1,000, dates are objects, null clears and an empty text does not.
+- One unknown field id refuses the person: ids are those that Ortto listed when the run began.
+- Pages beyond the end hold null; 429 says in its body how long to wait; fifteen bad requests in fifteen
+  seconds shut us out, so a refused batch is taken apart slowly.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import Field as Setting
+
+from connectors.base import Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.errors import Retryable
+from connectors.esps.ortto.delivery import MARK, Delivery
+from connectors.esps.ortto.fields import NEW_TYPES, PRESET, Fields, is_id
+from connectors.esps.ortto.people import CONTEXT, PERMISSION, People, Row
+from connectors.facts import utc
+from connectors.http import Answer, Api
+
+HOSTS = {
+    "default": "https://api.ap3api.com",
+    "us": "https://api.ap3api.com",
+    "au": "https://api.au.ap3api.com",
+    "eu": "https://api.eu.ap3api.com",
+}
+PER_SECOND = 9.5
+"""Spaced evenly, under the 10 a second of the smallest plan."""
+CONNECTIONS = 4
+OVERLAP = timedelta(hours=1)
+"""How far before the asked moment a change counts as new: clocks differ."""
+UNMAILABLE = {
+    "$or": [
+        {"$bol::is": {"field_id": PERMISSION, "value": False}},
+        {"$bol::is": {"field_id": "bol::hb", "value": True}},
+        {"$has_any_value": {"field_id": "tme::sa"}},
+    ]
+}
+TOLD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", "u", "a")
+
+
+class Ortto:
+    """One account ("instance") of Ortto."""
+
+    class Settings(BaseModel):
+        """What the owner writes under `esps:` beside `type: ortto`."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        api_key: SecretStr = Setting(
+            description="API key of a data source of type Custom API, none of the original Autopilot."
+        )
+        region: Literal["default", "us", "au", "eu"] = Setting(
+            "default",
+            description="Where the account lives: `au`, `eu`, or `default` (as is `us`) for all else.",
+        )
+        base_url: str | None = Setting(
+            None, description="Replaces https://api.<region>.ap3api.com, for a proxy or a simulator."
+        )
+
+        @field_validator("region", mode="before")
+        @classmethod
+        def _in_lower_case(cls, region: Any) -> Any:
+            return region.strip().lower() if isinstance(region, str) else region
+
+        @field_validator("base_url")
+        @classmethod
+        def _is_a_url(cls, base_url: str | None) -> str | None:
+            if base_url is not None and not base_url.startswith(("https://", "http://")):
+                raise ValueError("must begin with https:// or http://")
+            return base_url
+
+        @property
+        def api_url(self) -> str:
+            host = (self.base_url or HOSTS[self.region]).rstrip("/")
+            return host if host.endswith("/v1") else f"{host}/v1"
+
+    traits = Traits(
+        batch_size=100,
+        list_batch_size=100,
+        pushes=4,
+        max_fields=100,
+        builtin_fields=frozenset(PRESET),
+        can_ask=False,
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.api_key.get_secret_value().strip()
+        self._api = Api(
+            settings.api_url,
+            headers={"x-api-key": key},
+            concurrency=CONNECTIONS,
+            per_second=PER_SECOND,
+            spaced=True,
+            secrets=[key],
+            explain=_explain,
+            pause=_pause,
+        )
+        self.tally = self._api.tally
+        self._people = People(self._api)
+        self._delivery = Delivery(self._api, self._people)
+        self._fields: Fields | None = None
+        self._reading = asyncio.Lock()
+
+    async def check(self) -> Sequence[str]:
+        await self._api.send("POST", "/person/custom-field/get", {})
+        return []
+
+    async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
+        """Make the fields that are missing; a tag is made by its first use."""
+        async with self._reading:
+            self._fields = await self._read_fields()
+            refused = {field.name: why for field in fields if (why := await self._make(self._fields, field))}
+        blank = {name: "a tag needs a name" for name in lists if not name.strip()}
+        return refused | blank
+
+    async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        if not contacts:
+            return []
+        async with self._reading:
+            self._fields = self._fields or await self._read_fields()
+        return await self._delivery.push(contacts, self._fields)
+
+    async def change_list(
+        self, name: str, join: Sequence[Member], leave: Sequence[Member]
+    ) -> Sequence[Refusal]:
+        return await self._delivery.tag(name, join, leave)
+
+    async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
+        after = since - OVERLAP if since else None
+        for condition, archived in ((UNMAILABLE, False), ({}, True)):
+            async for rows in self._people.pages(condition, TOLD, archived=archived):
+                read = (_opt_out(row["fields"], after, archived=archived) for row in rows)
+                found = [opt_out for opt_out in read if opt_out]
+                if found:
+                    yield found
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+
+    async def _read_fields(self) -> Fields:
+        custom = (await self._api.send("POST", "/person/custom-field/get", {})).json["fields"] or []
+        schema = (await self._api.send("POST", "/instance-schema/get", {})).json["namespaces"]
+        return Fields([each["field"] for each in custom], schema.get("", {}).get("fields") or {})
+
+    async def _make(self, known: Fields, field: Field) -> str | None:
+        """Make a field if it is missing; return why it cannot be used."""
+        refused = None
+        if known.find(field.name) is None and not is_id(field.name):
+            refused = await self._create_field(known, field)
+        return refused or known.settle(field)
+
+    async def _create_field(self, known: Fields, field: Field) -> str | None:
+        """Return Ortto's reason when it does not want to. Not sent twice: it could make a second one."""
+        body = {"name": field.name, "type": NEW_TYPES[field.type], "track_changes": False}
+        path = "/person/custom-field/create"
+        try:
+            answer = await self._api.send("POST", path, body, expect=frozenset({400}), repeat=False)
+        except Retryable:
+            await self._read_again(known)
+            if known.find(field.name) is None:
+                raise
+            return None
+        if answer.status == 400:
+            return self._api.redact(str((answer.json or {}).get("error") or "refused without a reason"))
+        known.add(str(answer.json["field_id"]), field.name, str(answer.json["display_type"]))
+        return None
+
+    async def _read_again(self, known: Fields) -> None:
+        custom = (await self._api.send("POST", "/person/custom-field/get", {})).json["fields"] or []
+        for each in custom:
+            row = each["field"]
+            known.add(str(row["id"]), str(row["name"]), str(row["display_type"]))
+
+
+def _opt_out(fields: Row, after: datetime | None, *, archived: bool) -> OptOut | None:
+    """Read whether somebody may not be mailed, and since when; None too for what is older than `after`."""
+    email = fields.get("str::email")
+    reason, at = ("archived", utc(fields.get("a"))) if archived else _word(fields)
+    if not email or reason is None or (after and at and at < after):
+        return None
+    return OptOut(str(email), reason, at)
+
+
+def _word(fields: Row) -> tuple[str | None, datetime | None]:
+    """Say why somebody may not be mailed, None when they may, and when that began, if it is told."""
+    suppressed, released = utc(fields.get("tme::sa")), utc(fields.get("tme::ua"))
+    if fields.get("bol::hb"):
+        return "bounced", suppressed
+    if suppressed and (released is None or released < suppressed):
+        return "suppressed", suppressed
+    opted_out = fields.get(PERMISSION) is not True and fields.get(CONTEXT) != MARK
+    return ("unsubscribed", utc(fields.get("u"))) if opted_out else (None, None)
+
+
+def _pause(answer: Answer) -> float | None:
+    """Read how long a 429 asks us to wait: it stands in the body, not in a header."""
+    try:
+        return float(msgspec.json.decode(answer.body)["try-in-seconds"])
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _explain(answer: Answer) -> str | None:
+    """Give Ortto's words with the id that its support asks for, and the settings that may be at fault."""
+    try:
+        document = msgspec.json.decode(answer.body)
+        said = f"{document['error']} (request {document.get('request_id')})"
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return None
+    if answer.status in {401, 403}:
+        return (
+            f"`api_key` or `region`: {said}; a key works in its own region only,"
+            " and keys of the original Autopilot belong to `type: autopilot`"
+        )
+    return said
