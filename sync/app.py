@@ -60,6 +60,10 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
         traits = registry.esp_types()[loaded.settings.esps[sync.esp].type].traits
         found = check_traits(mapping, traits, sync.esp) if mapping else []
         problems += [_problem(loaded.documents[sync.mapping], problem) for problem in found]
+        if sync.consent == "double_opt_in" and not traits.can_ask:
+            what = f"`{sync.esp}` cannot ask for a confirmation by mail"
+            instead = "write `from_store`, which subscribes with proof from the store, or `never_subscribe`"
+            problems.append(loaded.documents[MAIN_FILE].problem(("syncs", name, "consent"), what, instead))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})

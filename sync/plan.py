@@ -90,7 +90,7 @@ async def _refresh_figures(job: Job, db: Database, state: SyncState, now: dateti
         return False
     different = False
     for figure in job.mapping.figures:
-        different |= await db.run(evaluation.save_figure, job.sync, figure.key, figure.select)
+        different |= await db.run(evaluation.save_figure, job.sync, figure.key, figure.at(job.clock(now)))
     await db.run(evaluation.mark_figures, job.sync, now)
     return different
 

@@ -1,0 +1,66 @@
+"""From the owner's files to everything wired: what is refused at the door (P7)."""
+
+from pathlib import Path
+
+import pytest
+
+from config.errors import ConfigError
+from connectors.esps.autopilot import simulator as autopilot
+from connectors.esps.mailchimp import simulator as mailchimp
+from sync.app import read_plant
+from tests.sync.conftest import MAPPING, World
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        read_plant(folder, {})
+    return [str(problem) for problem in raised.value.problems]
+
+
+def test_P7_an_ESP_that_cannot_ask_is_not_asked_for_double_opt_in(world: World) -> None:
+    file = world.folder / "cartwire.yaml"
+    text = file.read_text().replace("type: mailchimp", "type: autopilot")
+    text = text.replace(mailchimp.SETTINGS["api_key"], autopilot.SETTINGS["api_key"])
+    lines = [line for line in text.splitlines() if "audience" not in line]
+    file.write_text("\n".join([*lines, "    consent: double_opt_in", ""]))
+
+    (said,) = problems(world.folder)
+
+    assert said.startswith(f"cartwire.yaml:{len(lines) + 1}: syncs.crm.consent: `news` cannot ask")
+    assert "`never_subscribe`" in said
+
+
+def test_P7_a_field_that_the_ESP_cannot_hold_is_named_with_its_line(world: World) -> None:
+    (world.folder / "mappings" / "crm.yaml").write_text(MAPPING + "  A: true\n")
+    text = MAPPING.replace("  ORDERS: orders_count", "  Orders Count: orders_count")
+    (world.folder / "mappings" / "crm.yaml").write_text(text)
+
+    (said,) = problems(world.folder)
+
+    assert said.startswith("mappings/crm.yaml:4: fields.Orders Count:")
+
+
+def test_a_mapping_may_extend_a_file_beside_it(world: World) -> None:
+    (world.folder / "mappings" / "base.yaml").write_text(MAPPING)
+    (world.folder / "mappings" / "crm.yaml").write_text("extends: base.yaml\nlists:\n  Loyal: null\n")
+
+    plant = read_plant(world.folder, {})
+
+    assert [each.name for each in plant.mappings["crm"].lists] == ["Customers"]
+
+
+def test_P7_a_mapping_that_extends_itself_is_refused(world: World) -> None:
+    (world.folder / "mappings" / "crm.yaml").write_text("extends: crm.yaml\n")
+
+    (said,) = problems(world.folder)
+
+    assert "extends itself" in said
+
+
+def test_P7_mistakes_in_an_extended_file_name_that_file(world: World) -> None:
+    (world.folder / "mappings" / "base.yaml").write_text("fields:\n\tX: 1\n")
+    (world.folder / "mappings" / "crm.yaml").write_text("extends: base.yaml\n")
+
+    (said,) = problems(world.folder)
+
+    assert said.startswith("mappings/base.yaml:2")
