@@ -186,7 +186,7 @@ def compare_moments(sign: str, left: Term, right: Term) -> Term:
     sides = ((left, right.bound), (right, left.bound))
     for term, bound in sides:
         if bound and not term.needs.bounds:
-            moving = {(name, bound) for name in term.needs.moments} if bound.moves else set()
+            moving = {(name, bound) for name in term.needs.moments}
             needs = replace(needs, moving=needs.moving | moving, clocked=False)
     return Term(Kind.BOOLEAN, COMPARISONS[sign](left.sql, right.sql), needs)
 

@@ -30,6 +30,11 @@ class Job:
     def sync(self) -> str:
         return self.target.sync
 
+    @property
+    def digest(self) -> str:
+        """Tell apart what values rest on besides the facts: the mapping, and where days begin."""
+        return f"{self.mapping.digest} {self.timezone.key}"
+
     def clock(self, now: datetime) -> Clock:
         return Clock(now, self.timezone)
 

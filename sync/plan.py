@@ -51,15 +51,14 @@ async def plan(job: Job, db: Database, now: datetime) -> Planned:
         offer = await db.run(evaluation.compare, job.target, query, _reader(job, state, now), now)
         _merge(planned.offer, offer)
         planned.compared += len(ids)
-    digest = job.mapping.digest
-    await db.run(evaluation.mark_evaluated, job.sync, state.revision, digest, now)
+    await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now)
     log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)
     return planned
 
 
 def _must_compare_all(job: Job, state: SyncState, now: datetime) -> bool:
     """Tell whether more than facts and limits in time has changed: the mapping, or the day."""
-    if state.evaluated_at is None or state.mapping != job.mapping.digest:
+    if state.evaluated_at is None or state.mapping != job.digest:
         return True
     day, before = (moment.astimezone(job.timezone).date() for moment in (now, state.evaluated_at))
     return job.mapping.daily and day != before
@@ -96,7 +95,7 @@ async def _refresh_figures(job: Job, db: Database, state: SyncState, now: dateti
 
 
 async def _is_time(job: Job, db: Database, state: SyncState, now: datetime, *, changed: bool) -> bool:
-    if state.figures_at is None or state.mapping != job.mapping.digest or state.go_live_at is None:
+    if state.figures_at is None or state.mapping != job.digest or state.go_live_at is None:
         return True
     if job.refresh is None and await db.read(evaluation.count_profiles, job.sync) <= SMALL_BASE:
         return changed

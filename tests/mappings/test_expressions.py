@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mappings.catalogue import catalogue
+from mappings.errors import MappingProblem
 from mappings.expressions import MAX_LENGTH, Translator
 from mappings.functions import FUNCTIONS
 from mappings.terms import Scale
@@ -118,6 +119,7 @@ HOSTILE = [
     "orders_count > ",
     "and",
     "not",
+    "ELSE",
     "null",
     "orders_count is orders_count",
     "true is null is null is 1",
@@ -215,6 +217,7 @@ MESSAGES = {
     "country || 1 = 'x'": (0, "|| joins texts, not `1` (number)", None),
     "-country = 'x'": (1, "cannot negate `country` (text)", None),
     "lower(orders_count) = 'x'": (0, "lower() takes text as text, not `orders_count` (number)", None),
+    "lower(null) = 'x'": (0, "lower() takes text as text, not null", None),
     "abs(1, 2) > 1": (0, "abs() does not take 2 arguments", "write abs(amount)"),
     "days_ago(orders_count) < signup_at": (
         0,
@@ -275,6 +278,44 @@ def test_a_message_says_where_what_and_what_instead(expression: str) -> None:
     found = problems(lists={"X": expression})
 
     assert [(one.offset, one.what, one.instead) for one in found] == [MESSAGES[expression]]
+
+
+@pytest.mark.parametrize(
+    ("expression", "offset"),
+    [
+        ("(" * 21 + "true" + ")" * 21, 20),
+        ("not " * 21 + "true", 80),
+        ("case when true then " * 21 + "1" + " end" * 21, 400),
+    ],
+    ids=["brackets", "words", "cases"],
+)
+def test_depth_has_a_limit(expression: str, offset: int) -> None:
+    (problem,) = problems(lists={"X": expression})
+
+    assert (problem.what, problem.instead, problem.offset) == (
+        "nested too deeply",
+        "20 levels are the limit",
+        offset,
+    )
+
+
+def test_a_text_that_is_too_deep_for_the_stack_at_hand_is_refused() -> None:
+    def descend(levels: int) -> list[MappingProblem]:
+        return descend(levels - 1) if levels else problems(lists={"X": "(" * 20 + "true" + ")" * 20})
+
+    (problem,) = descend(600)
+
+    assert problem.what == "nested too deeply"
+
+
+def test_what_would_explode_in_sql_is_refused() -> None:
+    expression = "last_order_at"
+    for _ in range(3):
+        expression = f"case when days_since({expression}) in (1,2,3,4,5,6,7,8,9,10) then last_order_at end"
+
+    (problem,) = problems(lists={"X": f"{expression} is null"})
+
+    assert problem.what == "too much in one expression"
 
 
 def test_every_problem_is_told_at_once() -> None:

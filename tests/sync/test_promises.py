@@ -298,3 +298,16 @@ async def test_a_key_that_may_not_read_products_costs_the_categories_only(world:
 
     assert (report.exit_code, len(world.contacts)) == (0, 7)
     assert list(report.stores["shop"].refused) == ["products"]
+
+
+async def test_another_timezone_moves_the_dates(world: World) -> None:
+    world.shop.state.add_order(email="night@example.com", created_at=datetime(2026, 5, 1, 23, 30, tzinfo=UTC))
+    await world.backfill()
+    file = world.folder / "cartwire.yaml"
+    before = world.contacts["night@example.com"][0]["LASTORD"]
+    file.write_text(file.read_text().replace("Europe/Paris", "America/New_York"))
+    world.plant = read_plant(world.folder, {})
+
+    await world.run()
+
+    assert (before, world.contacts["night@example.com"][0]["LASTORD"]) == ("2026-05-02", "2026-05-01")
