@@ -163,6 +163,15 @@ def backfill(
 
 
 @app.command()
+def run() -> None:
+    """Keep every sync on its schedule until it is stopped."""
+    from sync.worker import work
+
+    Settings.verbose = True
+    _in_app(work)
+
+
+@app.command()
 def approve(name: SyncName, *, json: Json = False) -> None:
     """Let a held run go: run the sync once beyond its limits."""
     _run(name, lambda ticks: _order(kind="sync", approved=True, ticks=ticks), json=json)
