@@ -125,7 +125,7 @@ class _Loading:
             self._say((*place, "type"), "unknown type", suggestion(str(kind), types))
             return None
         keys = {key: value for key, value in entry.items() if key != "type"}
-        settings, faults = check(types[kind].Settings, keys, {})
+        settings, faults = check(types[kind].Settings, keys, {"folder": self.folder})
         faults += _bad_addresses(keys, {fault.place for fault in faults})
         self._say_all(place, faults)
         return (kind, settings) if settings is not None and not faults else None

@@ -197,6 +197,7 @@ class Traits:
     can_clear: bool = True
     can_rename: bool = True
     can_ask: bool = True  # double opt-in by a confirmation mail
+    place: frozenset[str] = frozenset()  # settings that tell one audience, account or file from another
 
 
 class Esp(Protocol):

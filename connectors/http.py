@@ -84,7 +84,8 @@ class Api:
     evenly apart, for vendors that count every second (else the first second may see twice the rate).
     `secrets` never appear in an error. `clean` mends a body before it is parsed. `transient` may call
     further answers worth a retry. `explain` makes the owner's sentence out of a refusal's answer, `pause`
-    reads how many seconds an answer, taken or a 429, asks everybody to wait other than by `Retry-After`.
+    reads seconds to wait out of a 429 whose `Retry-After` does not say, `spent` out of a good answer that
+    says that the budget is used up.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Api:
         transient: Callable[[Answer], bool] | None = None,
         explain: Callable[[Answer], str | None] | None = None,
         pause: Callable[[Answer], float | None] | None = None,
+        spent: Callable[[Answer], float | None] | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.tally: Counter[str] = Counter()
@@ -121,6 +123,7 @@ class Api:
         self._transient = transient or (lambda _: False)
         self._explain = explain or (lambda _: None)
         self._pause_in = pause or (lambda _: None)
+        self._spent_for = spent or (lambda _: None)
         self._resume_at = 0.0
 
     async def get(
@@ -254,7 +257,7 @@ class Api:
         good = response.is_success or answer.status in expect
         if not good or self._transient(answer):
             raise self._error(answer)
-        self._pause_everybody(self._pause_in(answer))
+        self._pause_everybody(self._spent_for(answer))
         if not parse or not answer.body or answer.status == 204:
             return answer
         return Answer(answer.status, answer.headers, answer.body, self._parse(answer))

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import SecretStr
-
 from config import logging as logs
 from config import yaml
 from config.errors import ConfigError, Problem
@@ -139,10 +137,9 @@ def set_up_logging(plant: Plant | None, *, json: bool, level: str) -> None:
 
 
 def _place(esp: EspConfig) -> str:
-    """Tell one audience or account from another by what the owner wrote; a new key or proxy is no other place."""
-    written = esp.settings.model_dump(mode="json", exclude={"base_url"})
-    secret = {name for name in written if isinstance(getattr(esp.settings, name), SecretStr)}
-    return repr((esp.type, sorted((name, value) for name, value in written.items() if name not in secret)))
+    """Tell one audience or account from another by what the owner wrote."""
+    telling = registry.esp_types()[esp.type].traits.place
+    return repr((esp.type, sorted((name, str(getattr(esp.settings, name))) for name in telling)))
 
 
 def _mapping(document: yaml.Document, folder: Path, depth: int = 0) -> model.Mapping:

@@ -100,6 +100,7 @@ class Mailchimp:
             return host if host.endswith("/3.0") else f"{host}/3.0"
 
     traits = Traits(
+        place=frozenset({"audience"}),
         batch_size=1000,
         list_batch_size=500,
         pushes=4,

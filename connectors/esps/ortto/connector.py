@@ -84,6 +84,7 @@ class Ortto:
             return host if host.endswith("/v1") else f"{host}/v1"
 
     traits = Traits(
+        place=frozenset({"region"}),
         batch_size=100,
         list_batch_size=100,
         pushes=4,

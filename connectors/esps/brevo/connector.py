@@ -1,0 +1,195 @@
+"""Brevo (formerly Sendinblue) API v3: https://developers.brevo.com/reference.
+
+- A contact can be mailed as soon as it exists: without proof of consent it is created blocked, by a call
+  that changes nobody who is there. `emailBlacklisted: false` would lift a block and is never sent.
+- A changed address lifts a block: it is sent along, and read back.
+- Attributes of another type and unknown ones are dropped without a word: `prepare` finds them.
+- Lists and folders may share a name: they are looked up first, and a creation is never just repeated.
+- 10 requests a second for contacts, 100 an hour for nearly all else; `x-sib-ratelimit-*` says how many
+  are left and for how long, there is no `Retry-After`.
+- A confirmation mail goes only to people whom Brevo does not have; they become contacts when they click.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
+from pydantic import Field as Setting
+
+from connectors.base import Contact, Field, FieldType, Member, OptOut, Refusal, Traits
+from connectors.esps.brevo.account import VENDOR_TYPES, Account
+from connectors.esps.brevo.book import Book, Row
+from connectors.esps.brevo.delivery import Confirmation, Delivery
+from connectors.esps.brevo.memberships import CALL_SIZE, Memberships
+from connectors.esps.brevo.writes import MARK, PHONES, document_of
+from connectors.facts import utc
+from connectors.http import Answer, Api
+
+CONTACTS_PER_SECOND: float | None = 9.0
+"""Brevo takes 10 on its general plans, counted by its own clock."""
+CONNECTIONS = 4
+MARK_FIELD = Field(MARK, FieldType.TEXT, "Cartwire: blocked because")
+PHONE_ONLY = "@mailin-sms.com"
+"""The end of the address that Brevo makes up for contacts who only have a phone number."""
+HINTS = {
+    401: "`api_key`: Brevo does not accept it, or not from this server's address",
+    402: "the account's plan or credits do not allow this",
+    403: "`api_key`: Brevo forbids this to it",
+}
+
+
+class Brevo:
+    """One Brevo account."""
+
+    class Settings(BaseModel):
+        """What the owner writes under `esps:` beside `type: brevo`."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        api_key: SecretStr = Setting(description="API key v3 (`xkeysib-…`), not the SMTP key.")
+        folder: str = Setting(
+            "Cartwire",
+            min_length=1,
+            description="The folder in which lists are made; made where it is missing.",
+        )
+        confirmation_template: int | None = Setting(
+            None,
+            gt=0,
+            description="Number of the double opt-in template, for `consent: double_opt_in`.",
+        )
+        confirmation_url: str | None = Setting(
+            None, description="The page that people see who confirmed, for `consent: double_opt_in`."
+        )
+        base_url: str | None = Setting(
+            None, description="Replaces https://api.brevo.com, for a proxy or a simulator."
+        )
+
+        @field_validator("api_key")
+        @classmethod
+        def _is_no_smtp_key(cls, api_key: SecretStr) -> SecretStr:
+            if api_key.get_secret_value().strip().startswith("xsmtpsib-"):
+                raise ValueError("is the SMTP key: take the API key, which begins with xkeysib-")
+            return api_key
+
+        @field_validator("base_url", "confirmation_url")
+        @classmethod
+        def _is_a_url(cls, url: str | None) -> str | None:
+            if url is not None and not url.startswith(("https://", "http://")):
+                raise ValueError("must begin with https:// or http://")
+            return url
+
+        @model_validator(mode="after")
+        def _confirms_wholly(self) -> "Brevo.Settings":
+            if (self.confirmation_template is None) != (self.confirmation_url is None):
+                raise ValueError(
+                    "`confirmation_template` and `confirmation_url` go together: write both or none"
+                )
+            return self
+
+        @property
+        def api_url(self) -> str:
+            host = (self.base_url or "https://api.brevo.com").rstrip("/")
+            return host if host.endswith("/v3") else f"{host}/v3"
+
+        @property
+        def confirmation(self) -> Confirmation | None:
+            if self.confirmation_template is None or self.confirmation_url is None:
+                return None
+            return Confirmation(self.confirmation_template, self.confirmation_url)
+
+    traits = Traits(
+        batch_size=10_000,
+        list_batch_size=CALL_SIZE,
+        field_types=frozenset(VENDOR_TYPES),
+        name_pattern=r"(?!(EMAIL|EXT_ID)$)[A-Z0-9_]+",
+        name_rule="upper-case letters, digits and _, and not EMAIL or EXT_ID",
+        builtin_fields=frozenset(PHONES),
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.api_key.get_secret_value().strip()
+        self._api = _api(settings.api_url, key, CONTACTS_PER_SECOND)
+        # Apart, as its budget is: that its hour is used up must not stop the contacts.
+        self._processes = _api(settings.api_url, key, None)
+        self._processes.tally = self.tally = self._api.tally
+        self._account = Account(self._api, settings.folder)
+        self._book = Book(self._api)
+        confirmation = settings.confirmation
+        self.traits = replace(type(self).traits, can_ask=confirmation is not None)
+        self._delivery = Delivery(self._api, self._processes, self._account, self._book, confirmation)
+        self._memberships = Memberships(self._api, self._account, self._book)
+
+    async def check(self) -> Sequence[str]:
+        """Look at one contact, on the generous budget: it proves the key and its right to contacts."""
+        await self._api.get("/contacts", {"limit": 1, "offset": 0})
+        return []
+
+    async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
+        refused = await self._account.prepare_fields([*fields, MARK_FIELD])
+        refused.pop(MARK, None)  # ours: without it, people whom we blocked look as if they had opted out
+        return refused | (await self._account.prepare_lists(lists) if lists else {})
+
+    async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        refusals = await self._delivery.push(contacts)
+        return [replace(refusal, reason=self._api.redact(refusal.reason)) for refusal in refusals]
+
+    async def change_list(
+        self, name: str, join: Sequence[Member], leave: Sequence[Member]
+    ) -> Sequence[Refusal]:
+        return await self._memberships.change(name, join, leave)
+
+    async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
+        """Read who is blocked, but for those whom we blocked ourselves because nobody had asked them."""
+        async for rows in self._book.changed(since):
+            people = [row for row in rows if row.get("email") and not row["email"].endswith(PHONE_ONLY)]
+            lifted = [row["email"] for row in people if _is_marked(row) and not row.get("emailBlacklisted")]
+            await self._delivery.unmark(lifted)
+            found = [row for row in people if row.get("emailBlacklisted") and not _is_marked(row)]
+            if found:
+                yield [OptOut(row["email"], "blocked", utc(row.get("modifiedAt"))) for row in found]
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+        await self._processes.aclose()
+
+
+def _api(url: str, key: str, per_second: float | None) -> Api:
+    return Api(
+        url,
+        headers={"api-key": key},
+        concurrency=CONNECTIONS,
+        per_second=per_second,
+        spaced=True,
+        secrets=[key],
+        transient=_is_in_flight,
+        explain=_explain,
+        pause=_asked_to_wait,
+        spent=_asked_to_wait,
+    )
+
+
+def _is_marked(row: Row) -> bool:
+    return bool((row.get("attributes") or {}).get(MARK))
+
+
+def _asked_to_wait(answer: Answer) -> float | None:
+    """Read how long to wait, in seconds: until the budget is full again, where nothing is left of it."""
+    if answer.status != 429 and answer.headers.get("x-sib-ratelimit-remaining") != "0":
+        return None
+    try:
+        return float(answer.headers["x-sib-ratelimit-reset"]) or None
+    except (KeyError, ValueError):
+        return None
+
+
+def _is_in_flight(answer: Answer) -> bool:
+    """Whether Brevo still works on the same request; then it is to be sent again."""
+    return answer.status == 400 and document_of(answer.body).get("code") == "duplicate_request"
+
+
+def _explain(answer: Answer) -> str | None:
+    """Name the setting that is at fault, with Brevo's words."""
+    document = document_of(answer.body)
+    said = [HINTS.get(answer.status), document.get("code"), document.get("message")]
+    return ": ".join(str(part) for part in said if part) or None

@@ -1,0 +1,313 @@
+"""Contacts on their way to Brevo: many new ones by import, many known ones in bulk, the rest one by one.
+
+Why so: an import creates thousands in one request, but it names no row that it refused, does not update
+booleans, and its flags count for all rows; so it only creates. The bulk update takes fields and clears
+them, 100 contacts at once, but knows no new ones and is refused as a whole: the bad ones are then found.
+Every write may be repeated, so whatever is in doubt is sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from connectors.base import Blame, Contact, Refusal, Subscribe
+from connectors.errors import Refused, RemoteFault
+from connectors.esps.brevo.account import EVERYBODY, Account
+from connectors.esps.brevo.book import Book, Row, contact_path
+from connectors.esps.brevo.imports import import_body, portions, run_import
+from connectors.esps.brevo.writes import (
+    MARK,
+    Turn,
+    Verdict,
+    Write,
+    first_write,
+    judge,
+    missing_places,
+    plain,
+    problem_of,
+    stands,
+)
+from connectors.http import Answer, Api, wait
+from connectors.writing import NOT_LANDED, folded, halves, is_renamed, parts, rename_rounds, together
+
+UPDATES = 100
+"""Contacts in one bulk update; Brevo names no limit."""
+SINGLE_CREATIONS = 100
+"""New contacts up to which single calls are sooner done than an import, which is waited for."""
+IMPORTS = 2
+"""How often what an import did not bring is imported."""
+LAG = timedelta(hours=1)
+"""How far before an import its contacts are looked for: clocks differ."""
+TURNS = 6
+"""Answers after which a contact is given up, that Brevo says to have and not to have."""
+BLOCKINGS = 3
+GIVE_UP = 3
+"""Contacts at which Brevo breaks, without having taken another, after which it is down."""
+BAD = frozenset({400, 404})
+LANDED = frozenset({200, 201, 204})
+IMPORTED = frozenset({Subscribe.NO, Subscribe.YES})
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What the mail needs that asks people to confirm."""
+
+    template: int
+    url: str
+
+
+class Delivery:
+    """`api` is for contacts, `processes` for background jobs, whose budget is another."""
+
+    def __init__(
+        self, api: Api, processes: Api, account: Account, book: Book, confirmation: Confirmation | None
+    ) -> None:
+        self._api = api
+        self._processes = processes
+        self._account = account
+        self._book = book
+        self._confirmation = confirmation
+
+    async def push(self, contacts: Sequence[Contact]) -> list[Refusal]:
+        """Rename first: a new contact may come to the address that another has left."""
+        self._check_confirmation(contacts)
+        refusals: list[Refusal] = []
+        done: set[int] = set()
+        claims = {folded(contact.email): contact for contact in contacts}
+        for renames in rename_rounds(contacts):
+            done.update(contact.profile for contact in renames)
+            found = await together([self._rename(first_write(contact), claims) for contact in renames])
+            refusals += [refusal for each in found for refusal in each]
+        plain_writes = [first_write(contact) for contact in contacts if contact.profile not in done]
+        return refusals + await self._write(plain_writes)
+
+    def _check_confirmation(self, contacts: Sequence[Contact]) -> None:
+        asks = any(contact.subscribe is Subscribe.ASK and not contact.known for contact in contacts)
+        if asks and self._confirmation is None:
+            raise Refused(
+                "Brevo: double opt-in needs `confirmation_template` and `confirmation_url` in this ESP's settings"
+            )
+
+    async def _write(self, writes: Sequence[Write]) -> list[Refusal]:
+        """Create who is new and update the others; people are asked only if Brevo does not have them yet."""
+        new = [write for write in writes if not write.contact.known]
+        created = [write for write in new if write.contact.subscribe is not Subscribe.ASK]
+        updated = [
+            write for write in writes if write.contact.known or write.contact.subscribe is Subscribe.ASK
+        ]
+        if any(write.contact.subscribe is Subscribe.NO for write in created):
+            await self._account.prepare_mark()
+        if len(created) > SINGLE_CREATIONS:
+            imported = [write for write in created if write.contact.subscribe in IMPORTED]
+            created = [write for write in created if write.contact.subscribe not in IMPORTED]
+            updated += await self._import(imported)
+        made = await together([self._alone(write, creates=True) for write in created])
+        return [refusal for each in made for refusal in each] + await self._update(updated)
+
+    # Creating in the background
+
+    async def _import(self, writes: Sequence[Write]) -> list[Write]:
+        """Import new contacts; return those that are still to be written, as far as can be read back."""
+        list_id = await self._account.list_id(EVERYBODY)
+        began = datetime.now(UTC) - LAG
+        found: dict[str, Row] = {}
+        waiting = list(writes)
+        for _ in range(IMPORTS):
+            finished = await self._import_all(waiting, list_id)
+            found |= await self._book.created([write.email for write in waiting], began)
+            waiting = [write for write in waiting if folded(write.email) not in found]
+            if finished or len(waiting) <= SINGLE_CREATIONS:
+                break
+        there = [(write, found[folded(write.email)]) for write in writes if folded(write.email) in found]
+        await self._block_all([write for write, row in there if _is_unblocked(write, row)])
+        return waiting + [write for write, row in there if not stands(write, row.get("attributes") or {})]
+
+    async def _import_all(self, writes: Sequence[Write], list_id: int) -> bool:
+        """Run imports one after the other; False when any of them did not end well."""
+        finished = True
+        for subscribe in (Subscribe.NO, Subscribe.YES):
+            kind = [write for write in writes if write.contact.subscribe is subscribe]
+            for portion in portions(kind):
+                body = import_body(portion, list_id, blocked=subscribe is Subscribe.NO)
+                finished = await run_import(self._api, self._processes, body) and finished
+        return finished
+
+    async def _block_all(self, writes: Sequence[Write]) -> None:
+        """Block those whom an import should have blocked. Raises RemoteFault where Brevo does not do it."""
+        done = await together([self._block(write.email) for write in writes])
+        if not all(done):
+            raise RemoteFault("Brevo: new contacts without consent stay open to mail")
+
+    # Updating in bulk
+
+    async def _update(self, writes: Sequence[Write]) -> list[Refusal]:
+        """Update contacts; those that Brevo turns out not to have are created."""
+        single = [write for write in writes if write.stops or not (write.changes or write.contact.known)]
+        bulk = [write for write in writes if write.changes and not write.stops]
+        found = await together([self._alone(write, creates=False) for write in single])
+        found += await together([self._batch(part) for part in parts(bulk, UPDATES)])
+        return [refusal for each in found for refusal in each]
+
+    async def _batch(self, writes: Sequence[Write]) -> Sequence[Refusal]:
+        """Update together; where Brevo refuses, without those it names, else in halves."""
+        if len(writes) < 2:
+            return [refusal for write in writes for refusal in await self._alone(write, creates=False)]
+        try:
+            body = {"contacts": [write.item() for write in writes]}
+            answer = await self._api.send("POST", "/contacts/batch", body, expect=BAD)
+        except RemoteFault:
+            return await self._each(writes)
+        if answer.status in LANDED:
+            return [refusal for write in writes for refusal in write.given_up]
+        return await self._split(writes, answer)
+
+    async def _split(self, writes: Sequence[Write], answer: Answer) -> Sequence[Refusal]:
+        missing = missing_places(problem_of(answer), len(writes)) if answer.status == 404 else []
+        if not missing:
+            first, second = halves(writes)
+            return [*await self._batch(first), *await self._batch(second)]
+        rest = [write for place, write in enumerate(writes) if place not in missing]
+        refusals = [*await self._batch(rest)]
+        for found in await together([self._alone(writes[place], creates=False) for place in missing]):
+            refusals += found
+        return refusals
+
+    async def _each(self, writes: Sequence[Write]) -> Sequence[Refusal]:
+        """Write one after the other; a contact at which Brevo breaks is refused, if it takes others."""
+        refusals: list[Refusal] = []
+        broken: list[Write] = []
+        for write in writes:
+            try:
+                refusals += await self._alone(write, creates=False)
+            except RemoteFault:
+                broken.append(write)
+                if len(broken) == GIVE_UP and write is writes[GIVE_UP - 1]:
+                    raise
+        if not broken:
+            return refusals
+        witnesses = [write for write in writes if write not in broken]
+        if not witnesses:
+            raise RemoteFault("Brevo: breaks at every contact")
+        await self._alone(witnesses[-1], creates=False)  # raises when Brevo is down by now
+        reason = "Brevo breaks at this contact"
+        return refusals + [refusal for write in broken for refusal in write.refused(Blame.CONTACT, reason)]
+
+    # One by one
+
+    async def _alone(self, write: Write, *, creates: bool) -> Sequence[Refusal]:
+        """Write one contact until it lands or nothing can be left out."""
+        for _ in range(TURNS):
+            verdict = judge(write, await self._send(write, creates=creates), creates=creates)
+            if not isinstance(verdict, Turn):
+                return await self._blocked(write, verdict) if write.stops else verdict
+            write, creates = verdict.write, verdict.creates
+        return write.refused(Blame.CONTACT, "Brevo says of this contact that it has it, and that it has not")
+
+    async def _send(self, write: Write, *, creates: bool) -> Answer:
+        if not creates:
+            return await self._send_update(write)
+        if write.contact.subscribe is Subscribe.ASK and self._confirmation:
+            body = {
+                "email": write.email,
+                "includeListIds": [await self._account.list_id(EVERYBODY)],
+                "templateId": self._confirmation.template,
+                "redirectionUrl": self._confirmation.url,
+                "attributes": write.birth_attributes(),
+            }
+            return await self._api.send("POST", "/contacts/doubleOptinConfirmation", body, expect=BAD)
+        if write.contact.subscribe is Subscribe.NO:
+            await self._account.prepare_mark()
+        return await self._api.send("POST", "/contacts", write.creation(), expect=BAD)
+
+    async def _send_update(self, write: Write) -> Answer:
+        """Update; with nothing to change, look whether the contact is there."""
+        path = contact_path(write.email)
+        if not write.changes:
+            return await self._api.get(path, expect=BAD)
+        return await self._api.send("PUT", path, write.update(), expect=BAD)
+
+    async def _blocked(self, write: Write, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
+        """Make sure that somebody who landed is blocked: updates of that key were seen to have no effect."""
+        if any(refusal.blame in NOT_LANDED for refusal in refusals):
+            return refusals
+        row = await self._book.find(write.email)
+        if row is None or row.get("emailBlacklisted") or await self._block(write.email):
+            return refusals
+        return write.refused(Blame.CONTACT, "Brevo does not block this contact, and does not say why")
+
+    async def _block(self, email: str) -> bool:
+        """Block an address until Brevo says that it is; False when it never does."""
+        for trial in range(BLOCKINGS):
+            await self._api.send("PUT", contact_path(email), {"emailBlacklisted": True}, expect=BAD)
+            row = await self._book.find(email)
+            if row is None or row.get("emailBlacklisted"):
+                return True
+            await wait(trial + 1.0)
+        return False
+
+    async def unmark(self, emails: Sequence[str]) -> None:
+        """Take our mark off people whose block somebody lifted: another block will be their own word."""
+        for part in parts(emails, UPDATES):
+            contacts = [{"email": email, "attributes": {MARK: ""}} for email in part]
+            await self._api.send("POST", "/contacts/batch", {"contacts": contacts}, expect=BAD)
+
+    # Another address
+
+    async def _rename(self, write: Write, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
+        """Change the address of the contact; where the new address has its own, retire the old one.
+
+        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes, so the block is sent along, and looked at afterwards.
+        """
+        old = plain(write.contact.was or "")
+        stranger = replace(write, contact=replace(write.contact, known=False))
+        row = await self._book.find(old)
+        if row is None:
+            return await self._alone(stranger, creates=False)
+        blocked = bool(row.get("emailBlacklisted")) or write.stops
+        for _ in range(TURNS):
+            answer = await self._api.send(
+                "PUT", contact_path(old), _renaming(write, blocked=blocked), expect=BAD
+            )
+            if answer.status == 404:  # an earlier try, whose answer got lost, has renamed it
+                verdict: Verdict = tuple(await self._alone(stranger, creates=False))
+            else:
+                verdict = judge(write, answer, creates=True)
+            if isinstance(verdict, tuple):
+                return await self._blocked(write, verdict) if blocked else verdict
+            if not verdict.creates and await self._book.find(write.email):
+                return await self._merge(stranger, old, claims)
+            write = replace(verdict.write, absent=True)
+        return write.refused(Blame.CONTACT, "Brevo does not change this address, and does not say why")
+
+    async def _merge(self, write: Write, old: str, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
+        """Update the contact that has the new address, which keeps its status, and delete the old one.
+
+        But if somebody came to the old address, in an earlier try of this push, the contact there is theirs.
+        """
+        refusals = await self._alone(write, creates=False)
+        lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
+        if not lost and not await self._is_taken(old, claims):
+            await self._api.send("DELETE", contact_path(old), expect=BAD)
+        return refusals
+
+    async def _is_taken(self, email: str, claims: Mapping[str, Contact]) -> bool:
+        """Tell whether who is to have an address has it: the end of the chain still stands where it began."""
+        heirs = set()
+        while (heir := claims.get(folded(email))) is not None and heir.profile not in heirs:
+            heirs.add(heir.profile)
+            if not is_renamed(heir) or await self._book.find(plain(heir.was or "")) is None:
+                return True
+            email = heir.was or ""
+        return False
+
+
+def _renaming(write: Write, *, blocked: bool) -> dict[str, Any]:
+    attributes = {**write.attributes, "EMAIL": write.email}
+    return {"attributes": attributes, **({"emailBlacklisted": True} if blocked else {})}
+
+
+def _is_unblocked(write: Write, row: Row) -> bool:
+    """Tell whether a contact that we made for somebody without proof can be mailed all the same."""
+    ours = bool((row.get("attributes") or {}).get(MARK))
+    return write.contact.subscribe is Subscribe.NO and ours and not row.get("emailBlacklisted")

@@ -1,0 +1,5 @@
+from connectors.esps.csv.connector import Csv
+
+Connector = Csv
+
+__all__ = ["Connector", "Csv"]

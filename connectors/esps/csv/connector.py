@@ -1,0 +1,196 @@
+"""A file as an ESP: one row a contact, as any e-mail platform imports it.
+
+Columns: `email`, a column for each field, `lists` (names with commas between) and `consent`. Rows are
+found by their address; columns and rows of others stay. `consent` of a row that is there never rises:
+`subscribed` is written into a new row only, `unsubscribed` is for others to write, and we believe it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field as Setting
+
+from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal, Subscribe, Traits
+from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_lists
+from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, OURS, Rewrite, Row, Table, key
+from connectors.writing import folded, is_renamed, rename_rounds
+
+CONSENTS = {
+    Subscribe.NO: "no consent",
+    Subscribe.YES: "subscribed",
+    Subscribe.ASK: "unconfirmed",
+    Subscribe.STOP: "withdrawn",
+}
+"""What a new row says. A file cannot ask anybody to confirm."""
+OPTED_OUT = "unsubscribed"
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class Csv:
+    """One file."""
+
+    class Settings(BaseModel):
+        """What the owner writes under `esps:` beside `type: csv`."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        path: str = Setting(
+            min_length=1,
+            description="The file to write; where it is relative, from the folder of cartwire.yaml.",
+        )
+        _folder: Path = PrivateAttr(Path())
+
+        @field_validator("path")
+        @classmethod
+        def _can_be_a_file(cls, path: str) -> str:
+            if path.endswith(("/", "\\")) or "\0" in path or Path(path).name in {"", ".."}:
+                raise ValueError("names no file: write something like `contacts.csv`")
+            return path
+
+        @model_validator(mode="after")
+        def _take_folder(self, info: ValidationInfo) -> "Csv.Settings":
+            self._folder = Path((info.context or {}).get("folder", ""))
+            return self
+
+        @property
+        def file(self) -> Path:
+            return self._folder / self.path
+
+    traits = Traits(
+        place=frozenset({"path"}),
+        batch_size=10_000,
+        list_batch_size=10_000,
+        name_pattern=rf"(?!({'|'.join(OURS)})$)[^\s'=+@-][^\r\n\t]*",
+        name_rule=f"any text in one line, but not {', '.join(OURS)}, and no formula",
+        can_ask=False,
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self.tally: Counter[str] = Counter()
+        self._table = Table(settings.file)
+        self._writing = asyncio.Lock()
+
+    async def check(self) -> Sequence[str]:
+        wrong = await asyncio.to_thread(self._table.check)
+        return [wrong] if wrong else []
+
+    async def prepare(self, fields: Sequence[Field], _lists: Sequence[str]) -> Mapping[str, str]:
+        async with self._writing:
+            await self._rewrite([each.name for each in fields], lambda rows: rows)
+        return {}
+
+    async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        names = dict.fromkeys(name for contact in contacts for name in contact.fields)
+        concerned = {folded(email) for contact in contacts for email in (contact.email, contact.was or "")}
+        async with self._writing:
+            there = await self._read(self._table.emails, frozenset(concerned))
+            await self._rewrite(list(names), plan_of(contacts, there).apply)
+        return []
+
+    async def change_list(
+        self, name: str, join: Sequence[Member], leave: Sequence[Member]
+    ) -> Sequence[Refusal]:
+        joins = {folded(member.email) for member in join}
+        leaves = {folded(member.email) for member in leave} - joins
+        seen: set[str] = set()
+
+        def change(rows: Iterator[Row]) -> Iterator[Row]:
+            for row in rows:
+                if (email := key(row)) in joins | leaves:
+                    seen.add(email)
+                    names = read_lists(row.get(LISTS, ""))
+                    row[LISTS] = lists_cell(names | {name} if email in joins else names - {name})
+                yield row
+
+        async with self._writing:
+            await self._rewrite([], change)
+        absent = [member for member in join if folded(member.email) not in seen]
+        return [
+            Refusal(member.profile, Blame.MEMBERSHIP, "the file has no such row", name) for member in absent
+        ]
+
+    async def opt_outs(self, _since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
+        """Read whom somebody else marked; the file does not say when, so they come every time."""
+        if emails := await self._read(self._table.select, OPTED_OUT):
+            yield [OptOut(email, OPTED_OUT) for email in emails]
+
+    async def aclose(self) -> None:
+        """Have nothing to close: the file is open only while it is read or written."""
+
+    async def _read(self, read: Callable[[Argument], Result], argument: Argument) -> Result:
+        self.tally["GET"] += 1
+        return await asyncio.to_thread(read, argument)
+
+    async def _rewrite(self, columns: Sequence[str], rewrite: Rewrite) -> None:
+        changed = await asyncio.to_thread(self._table.rewrite, columns, rewrite)
+        self.tally["PUT" if changed else "GET"] += 1
+
+
+@dataclass
+class Plan:
+    """What becomes of the file's rows: `updates` and `drops` by the address that a row has now."""
+
+    updates: dict[str, Contact] = field(default_factory=dict)
+    drops: set[str] = field(default_factory=set)
+    new: list[Contact] = field(default_factory=list)
+
+    def apply(self, rows: Iterator[Row]) -> Iterator[Row]:
+        for row in rows:
+            email = key(row)
+            if email not in self.drops:
+                yield updated(row, self.updates[email]) if email in self.updates else row
+        for contact in self.new:
+            yield updated({CONSENT: CONSENTS[contact.subscribe]}, contact)
+
+
+def plan_of(contacts: Sequence[Contact], there: Iterable[str]) -> Plan:
+    """Find each contact's row. `there` are the addresses (folded) that have one.
+
+    Where the new address has a row, the old one is dropped, unless somebody else of the batch has it by
+    now: then this batch was written before, and is repeated.
+    """
+    plan = Plan()
+    rows = {email: email for email in there}
+    heirs = {folded(contact.email): contact for contact in contacts}
+    for contact in (contact for renames in rename_rounds(contacts) for contact in renames):
+        old, new = folded(contact.was or ""), folded(contact.email)
+        if old in rows and new not in rows:
+            rows[new] = rows.pop(old)
+        elif old in rows and not _is_taken(old, heirs, rows):
+            plan.drops.add(rows.pop(old))
+    for contact in contacts:
+        row = rows.get(folded(contact.email))
+        if row is None:
+            plan.new.append(contact)
+        else:
+            plan.updates[row] = contact
+    return plan
+
+
+def _is_taken(email: str, heirs: Mapping[str, Contact], rows: Mapping[str, str]) -> bool:
+    """Tell whether who is to have an address has it: the end of the chain still stands where it began."""
+    seen = set()
+    while (heir := heirs.get(email)) is not None and heir.profile not in seen:
+        seen.add(heir.profile)
+        email = folded(heir.was or "")
+        if not is_renamed(heir) or email not in rows:
+            return True
+    return False
+
+
+def updated(row: Row, contact: Contact) -> Row:
+    """Write a contact into a row: its consent stays, unless it is taken back."""
+    if EMAIL not in row or key(row) != folded(contact.email):
+        row[EMAIL] = address_cell(contact.email)
+    row |= {name: cell(value) for name, value in contact.fields.items()}
+    if contact.subscribe is Subscribe.STOP and row.get(CONSENT) != OPTED_OUT:
+        row[CONSENT] = CONSENTS[Subscribe.STOP]
+    return row
