@@ -17,6 +17,8 @@ from state.errors import StateError
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
+PATIENCE = 30_000
+"""Milliseconds to wait for another process's writing."""
 
 
 def upsert(
@@ -118,7 +120,8 @@ def _rewrite(engine: Engine) -> None:
 
 def _open_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-32000"):
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={PATIENCE}", "cache_size=-32000")
+    for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
     functions.register(connection)
 

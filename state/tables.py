@@ -83,7 +83,7 @@ class OrderRow(PersonColumns, SourceColumns, table=True):
 
 class OrderLineRow(SQLModel, table=True):
     __tablename__ = "order_lines"
-    __table_args__ = (Index("order_lines_product", "store", "product_id"),)
+    __table_args__ = (Index("order_lines_product", "product_id", "store"),)
     store: str = Field(primary_key=True)
     order_id: str = Field(primary_key=True)
     position: int = Field(primary_key=True)

@@ -73,6 +73,12 @@ def test_months_end_on_their_last_day(now: str, months: int, then: str) -> None:
     assert months_before(local(now), months, PARIS) == local(then)
 
 
+def test_no_months_ago_is_now_even_in_an_hour_that_comes_twice() -> None:
+    first = local("2026-10-25 02:30", fold=0)
+
+    assert months_before(first, 0, PARIS) == first
+
+
 def test_months_and_hours_out_of_the_calendar_stop_at_its_ends() -> None:
     now = local("2026-05-01 12:00")
 

@@ -141,7 +141,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("store", "order_id", "position"),
     )
     with op.batch_alter_table("order_lines", schema=None) as batch_op:
-        batch_op.create_index("order_lines_product", ["store", "product_id"], unique=False)
+        batch_op.create_index("order_lines_product", ["product_id", "store"], unique=False)
 
     op.create_table(
         "orders",

@@ -1,0 +1,245 @@
+"""What profiles should be: the definitions in plain Python, over facts, without SQL and without haste."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from connectors.facts import Checkout, Consent, Customer, Fact, Line, Order, Product, Refund, Standing
+
+DIGITS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3, "GBP": 2}
+PHONES = {"06 12 34 56 78": "+33612345678", "+49 30 901820": "+4930901820", "12": None}
+"""Phone numbers as typed by people in France -> as they are to be pushed."""
+WHO = ("first_name", "last_name", "company", "phone", "postal_code", "city", "country")
+NOT_A_PERSON = {Standing.TEST, Standing.DELETED}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """All that one store has ever sent; `gone` are the orders that it no longer has."""
+
+    name: str
+    facts: Sequence[Fact]
+    gone: frozenset[str] = frozenset()
+
+    def newest(self, kind: type[Any]) -> list[Any]:
+        """Keep the newest version of each fact."""
+        found: dict[str, Any] = {}
+        for fact in self.facts:
+            if isinstance(fact, kind) and (
+                fact.id not in found or found[fact.id].updated_at < fact.updated_at
+            ):
+                found[fact.id] = fact
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class Record:
+    """One thing that tells who somebody is."""
+
+    told_at: datetime
+    is_account: bool
+    store: str
+    id: str
+    created_at: datetime
+    guest: bool
+    who: Mapping[str, str | None]
+    source: tuple[str, str | None] | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An order that counts; `net` is None where its currency has no rate."""
+
+    order: Order
+    gross: int | None
+    net: int | None
+    spent: Mapping[str, int | None]
+
+
+def converted(minor: int, code: str, currency: str, rates: Mapping[str, Decimal]) -> int | None:
+    """Convert minor units; half a unit rounds up."""
+    rate = Decimal(1) if code == currency else rates.get(code)
+    if rate is None:
+        return None
+    exact = Fraction(minor, 10 ** DIGITS[code]) * Fraction(rate) * 10 ** DIGITS[currency]
+    return math.floor(exact + Fraction(1, 2))
+
+
+def profiles(
+    shops: Sequence[Shop],
+    currency: str,
+    rates: Mapping[str, Decimal],
+    opted_out: Mapping[str, datetime] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return address -> columns of everybody who has facts. `opted_out` is the ESP's word."""
+    records: defaultdict[str, list[Record]] = defaultdict(list)
+    counted: defaultdict[str, list[Counted]] = defaultdict(list)
+    words: defaultdict[str, list[Consent]] = defaultdict(list)
+    for email, at in (opted_out or {}).items():
+        words[email].append(Consent(given=False, at=at))
+    for shop in shops:
+        accounts = {account.id: account.email for account in shop.newest(Customer)}
+        _read_accounts(shop, records, words)
+        _read_checkouts(shop, accounts, records)
+        products = {product.id: set(product.categories) for product in shop.newest(Product)}
+        for sent in shop.newest(Order):
+            order = replace(sent, standing=Standing.DELETED) if sent.id in shop.gone else sent
+            owner = accounts.get(order.customer_id or "") or order.email
+            if owner and order.consent:
+                words[owner].append(order.consent)
+            if owner and order.standing not in NOT_A_PERSON:
+                records[owner].append(_record(shop.name, order, order.created_at))
+            found = _count(order, refunded(shop, order), products, currency, rates)
+            if owner and found:
+                counted[owner].append(found)
+    return {
+        email: _amounts(counted[email]) | _description(records[email]) | _word(words[email])
+        for email in records
+    }
+
+
+def refunded(shop: Shop, order: Order) -> int:
+    """Add up what came back of an order, however the store tells of it."""
+    apart = {fact.id: fact for fact in shop.facts if isinstance(fact, Refund) and fact.order_id == order.id}
+    refunds: Iterable[Refund] = apart.values() if order.refunds is None else order.refunds
+    return sum(refund.amount.minor for refund in refunds)
+
+
+def _read_accounts(
+    shop: Shop, records: Mapping[str, list[Record]], words: Mapping[str, list[Consent]]
+) -> None:
+    for account in shop.newest(Customer):
+        if account.email:
+            records[account.email].append(_record(shop.name, account, account.updated_at))
+            words[account.email].extend([account.consent] if account.consent else [])
+
+
+def _read_checkouts(
+    shop: Shop, accounts: Mapping[str, str | None], records: Mapping[str, list[Record]]
+) -> None:
+    for checkout in shop.newest(Checkout):
+        owner = accounts.get(checkout.customer_id or "") or checkout.email
+        if owner:
+            records[owner].append(_record(shop.name, checkout, checkout.updated_at))
+
+
+def _record(store: str, fact: Any, told_at: datetime) -> Record:
+    person, source = getattr(fact, "person", None), getattr(fact, "source", None)
+    return Record(
+        told_at,
+        isinstance(fact, Customer),
+        store,
+        fact.id,
+        fact.created_at,
+        getattr(fact, "guest", False),
+        {name: getattr(person, name, None) for name in WHO},
+        (source.name, source.evidence) if source else None,
+    )
+
+
+def _count(
+    order: Order,
+    back: int,
+    products: Mapping[str, set[str]],
+    currency: str,
+    rates: Mapping[str, Decimal],
+) -> Counted | None:
+    """Return what an order adds, None when it does not count."""
+    gross = order.total.minor
+    if order.standing is not Standing.PAID or (gross and back >= gross):
+        return None
+    code = order.total.currency
+    net = gross - back if gross else 0
+    spent: dict[str, int | None] = {}
+    for line in order.lines:
+        for name in products.get(line.product_id or "", ()):
+            spent[name] = _plus(spent.get(name), _worth(line, code, currency, rates))
+    return Counted(
+        order, converted(gross, code, currency, rates), converted(net, code, currency, rates), spent
+    )
+
+
+def _worth(line: Line, code: str, currency: str, rates: Mapping[str, Decimal]) -> int | None:
+    return converted(line.total.minor, code, currency, rates)
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _amounts(orders: Sequence[Counted]) -> dict[str, Any]:
+    nothing = dict.fromkeys(
+        ("average_basket", "first_order_at", "last_order_at", "last_order_number", "currency")
+    )
+    if not orders:
+        return {"orders_count": 0, "total_spent": 0, **nothing, "preferred_category": None}
+    known = [order.net for order in orders if order.net is not None]
+    total = sum(known) if len(known) == len(orders) else None
+    last_at = max(each.order.created_at for each in orders)
+    last = [each.order for each in orders if each.order.created_at == last_at]
+    return {
+        "orders_count": len(orders),
+        "total_spent": total,
+        "average_basket": (
+            None if total is None else math.floor(Fraction(total, len(orders)) + Fraction(1, 2))
+        ),
+        "first_order_at": min(each.order.created_at for each in orders),
+        "last_order_at": last_at,
+        "last_order_number": max(order.number for order in last),
+        "currency": max(order.total.currency for order in last),
+        "preferred_category": _preferred(orders),
+    }
+
+
+def _preferred(orders: Sequence[Counted]) -> str | None:
+    spent: dict[str, int | None] = {}
+    bought_at: dict[str, datetime] = {}
+    for each in orders:
+        for name, worth in each.spent.items():
+            spent[name] = _plus(spent.get(name), worth)
+            bought_at[name] = max(bought_at.get(name, each.order.created_at), each.order.created_at)
+    ranked = sorted(spent)
+    ranked.sort(key=lambda name: bought_at[name], reverse=True)
+    ranked.sort(key=lambda name: -math.inf if spent[name] is None else spent[name] or 0, reverse=True)
+    return ranked[0] if ranked else None
+
+
+def _description(records: Sequence[Record]) -> dict[str, Any]:
+    newest = sorted(
+        records, key=lambda each: (each.told_at, each.is_account, each.store, each.id), reverse=True
+    )
+    oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
+    accounts = [each for each in oldest if each.is_account]
+    source = next((each.source for each in oldest if each.source), (None, None))
+    phone = next((each.who["phone"] for each in newest if each.who["phone"]), None)
+    own = [each.created_at for each in accounts if not each.guest]
+    return {
+        **_first(newest, "first_name", "last_name"),
+        **_first(newest, "company"),
+        **_first(newest, "postal_code", "city", "country"),
+        "phone": PHONES[phone] if phone else None,
+        "signup_at": min(own) if own else oldest[0].created_at,
+        "lead_source": source[0],
+        "lead_source_evidence": source[1],
+        "stores": ",".join(sorted({each.store for each in records})),
+        "customer_ids": ",".join(f"{each.store}:{each.id}" for each in accounts) or None,
+    }
+
+
+def _first(records: Sequence[Record], *names: str) -> dict[str, str | None]:
+    telling = (each.who for each in records if any(each.who[name] for name in names))
+    found = next(telling, {})
+    return {name: found.get(name) for name in names}
+
+
+def _word(words: Sequence[Consent]) -> dict[str, Any]:
+    """Take the newest word; of several in one moment a refusal counts."""
+    if not words:
+        return {"accepts_marketing": None}
+    newest = max(word.at for word in words)
+    return {"accepts_marketing": all(word.given for word in words if word.at == newest)}

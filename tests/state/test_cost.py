@@ -1,0 +1,189 @@
+"""P6: what a small change costs does not depend on what is stored: no statement looks at a whole table."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, select
+from sqlalchemy.orm import Session
+
+from connectors.base import Blame, Refusal
+from connectors.facts import Consent, Line, Money, Refund
+from state import cursors, evaluation, outbox, runs
+from state.db import Database
+from state.outbox import Desired, Target
+from tests.state.makers import (
+    PROFILES,
+    START,
+    at,
+    checkout,
+    customer,
+    eur,
+    order,
+    product,
+    profile_id,
+    refresh,
+    save,
+)
+
+TARGET = Target("crm", "news", "from_store")
+LARGE = (
+    "orders",
+    "order_lines",
+    "refunds",
+    "customers",
+    "checkouts",
+    "product_categories",
+    "consents",
+    "touched",
+    "profiles",
+    "accepted",
+    "memberships",
+)
+WHOLE = re.compile(
+    rf"SCAN ({'|'.join(LARGE)})\b"
+    rf"|SEARCH ({'|'.join(LARGE)}) USING [A-Z ]*INDEX \S+ \((store|sync|origin)=\?\)$"
+)
+"""A scan, and a search that finds all of a store or of a sync."""
+
+Statements = list[tuple[str, Any]]
+
+
+@contextmanager
+def recorded(session: Session) -> Iterator[Statements]:
+    """Collect the statements that go to the database, each with its first parameters."""
+    found: Statements = []
+    connection = session.connection()
+
+    def note(_connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        found.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    yield found
+    event.remove(connection, "before_cursor_execute", note)
+
+
+def whole_tables(session: Session, statements: Statements) -> list[tuple[str, str]]:
+    """Return (step, statement) of each that looks at everything; nobody but the planner is asked."""
+    plans = session.connection().connection.cursor()
+    found = []
+    for statement, parameters in dict.fromkeys(statements):
+        steps = plans.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+        found += [(step[3], statement) for step in steps if WHOLE.search(step[3])]
+    plans.close()
+    return found
+
+
+def full(number: int, minute: int = 0) -> list[Any]:
+    """Make one of everything."""
+    email = f"p{number}@example.com"
+    given = Consent(given=True, at=at(0))
+    line = Line(str(number), "Thing", 1, eur(10))
+    return [
+        product(number, f"Category {minute}", updated_at=at(minute)),
+        customer(number, email if minute == 0 else f"new-{email}", updated_at=at(minute), consent=given),
+        order(
+            number,
+            email,
+            1000 + minute,
+            customer_id=str(number),
+            lines=[line],
+            updated_at=at(minute),
+            consent=given,
+        ),
+        order(f"r{number}", email, refunds=[Refund("a", f"r{number}", eur(minute))], updated_at=at(minute)),
+        order(f"f{number}", email, Money(1, "GBP")),
+        Refund(f"apart{minute}", str(number), eur(1)),
+        checkout(number, email, customer_id=str(number), updated_at=at(minute)),
+    ]
+
+
+@pytest.fixture
+def shop(session: Session) -> Session:
+    """Fill a store, and let everything land."""
+    for number in range(30):
+        save(session, *full(number))
+    refresh(session)
+    return session
+
+
+def wanted(session: Session, emails: list[str], orders: int) -> list[Desired]:
+    return [
+        Desired(
+            profile_id(session, email), email, {"ORDERS": orders}, {"Customers": True, "Fans": orders > 1}
+        )
+        for email in emails
+    ]
+
+
+def test_P6_storing_a_page_looks_at_no_whole_table(shop: Session) -> None:
+    with recorded(shop) as statements:
+        save(shop, *full(3, minute=5), gone=["4", "5"])
+
+    assert len(statements) > 20
+    assert whole_tables(shop, statements) == []
+
+
+def test_P6_computing_the_profiles_of_a_small_change_looks_at_no_whole_table(shop: Session) -> None:
+    save(shop, *full(3, minute=5))
+
+    with recorded(shop) as statements:
+        assert refresh(shop) == 2
+
+    assert len(statements) > 8
+    assert whole_tables(shop, statements) == []
+
+
+def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Session) -> None:
+    moved = select(PROFILES.c.id).where(
+        PROFILES.c.sync == "crm", PROFILES.c.last_order_at > at(0), PROFILES.c.last_order_at <= at(1)
+    )
+
+    with recorded(shop) as statements:
+        due = evaluation.due_profiles(shop, "crm", evaluation.sync_state(shop, "crm").revision - 1, moved)
+        shop.execute(evaluation.these(due))
+        evaluation.mark_evaluated(shop, "crm", 5, "mapping", START)
+
+    assert whole_tables(shop, statements) == []
+
+
+def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Session) -> None:
+    outbox.offer(shop, TARGET, wanted(shop, [f"p{number}@example.com" for number in range(30)], 1), START)
+    outbox.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [], START)
+    words = [("contact p5@example.com", "p5@example.com", Consent(given=False, at=at(1)))]
+    few = wanted(shop, ["p3@example.com", "p4@example.com"], 2)
+    refused = Refusal(few[0].profile, Blame.FIELD, "no", "ORDERS")
+
+    with recorded(shop) as statements:
+        outbox.offer(shop, TARGET, few, START)
+        outbox.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [refused], START)
+        for joins in (True, False):
+            jobs = outbox.membership_jobs(shop, "crm", "Fans", 0, 99, joins=joins)
+            outbox.settle_memberships(shop, "crm", jobs, [], START)
+        outbox.save_opt_outs(shop, "news", words)
+
+    assert len(statements) > 15
+    assert whole_tables(shop, statements) == []
+
+
+def test_P6_closing_a_window_counts_its_own_rows_only(shop: Session) -> None:
+    cursors.start_backfill(shop, "shop", [cursors.Window(cursors.Resource.ORDERS, at(0), at(1))], START)
+    (opened,) = cursors.open_windows(shop, "shop", cursors.Resource.ORDERS)
+
+    with recorded(shop) as statements:
+        page = cursors.Page([order(1)], "next", total=60)
+        cursors.save_window_page(shop, "shop", opened, page, START)
+        cursors.close_window(shop, "shop", opened, START)
+        runs.unbury(shop, "shop", ["order 1"])
+
+    assert whole_tables(shop, statements) == []
+
+
+def test_a_scan_would_be_found(database: Database, session: Session) -> None:
+    with recorded(session) as statements:
+        session.execute(select(PROFILES).where(PROFILES.c.city == "Paris"))
+        session.execute(select(PROFILES).where(PROFILES.c.sync == "crm", PROFILES.c.city == "Paris"))
+
+    assert len(whole_tables(session, statements)) == 2

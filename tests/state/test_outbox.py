@@ -1,0 +1,554 @@
+"""P3, P5, P10, P12: only changes are laid down, one refusal stops nothing, unknown is not false."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
+from connectors.errors import BadRecord
+from connectors.facts import Consent
+from state import evaluation, outbox, profiles, runs
+from state.outbox import ContactJob, Desired, MembershipJob, Offer, Pending, Sample, Target, decode, encode
+from state.tables import SyncRow, table
+from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
+
+TARGET = Target("crm", "news", "from_store")
+
+
+def want(session: Session, email: str = ADA, **changes: Any) -> Desired:
+    """Say what is wanted of a profile: by default one order, and a place in Customers."""
+    known: dict[str, Any] = {
+        "profile": profile_id(session, email),
+        "email": email,
+        "fields": {"ORDERS": 1},
+        "lists": {"Customers": True},
+    }
+    return Desired(**known | changes)
+
+
+def offer(session: Session, *wanted: Desired, target: Target = TARGET) -> Offer:
+    return outbox.offer(session, target, wanted, START)
+
+
+def contacts(session: Session) -> list[ContactJob]:
+    return outbox.contact_jobs(session, "crm", 0, 100)
+
+
+def members(session: Session, name: str = "Customers", *, joins: bool = True) -> list[MembershipJob]:
+    return outbox.membership_jobs(session, "crm", name, 0, 100, joins=joins)
+
+
+def take(session: Session, *refusals: Refusal) -> int:
+    """Let the ESP take all contacts that wait, but what is refused."""
+    return outbox.settle_contacts(session, TARGET, contacts(session), refusals, START)
+
+
+def take_lists(session: Session, *refusals: Refusal, name: str = "Customers") -> int:
+    jobs = [*members(session, name), *members(session, name, joins=False)]
+    return outbox.settle_memberships(session, "crm", jobs, refusals, START)
+
+
+def land(session: Session, *wanted: Desired) -> None:
+    """Offer and let everything land."""
+    offer(session, *wanted)
+    take(session)
+    for name in outbox.pending(session, "crm").lists:
+        take_lists(session, name=name)
+
+
+def refusal(session: Session, blame: Blame, name: str | None = None, email: str = ADA) -> Refusal:
+    return Refusal(profile_id(session, email), blame, "the vendor's reason", name)
+
+
+def letters(session: Session) -> list[str]:
+    return [letter.record for letter in runs.list_dead_letters(session, ["crm"])]
+
+
+def waiting(session: Session) -> Pending:
+    return outbox.pending(session, "crm")
+
+
+@pytest.fixture(autouse=True)
+def _people(session: Session) -> None:
+    """Know two people."""
+    save(session, order(1), order(2, BOB))
+    refresh(session)
+
+
+# --- P3: only changes ----------------------------------------------------------------------------------
+
+
+def test_P3_a_new_profile_is_offered_whole(session: Session) -> None:
+    found = offer(session, want(session), want(session, BOB, lists={}))
+
+    assert found == Offer(2, 2, {"Customers": 1}, {}, {"ORDERS": 2})
+    assert [job.contact for job in contacts(session)] == [
+        Contact(profile_id(session), ADA, {"ORDERS": 1}),
+        Contact(profile_id(session, BOB), BOB, {"ORDERS": 1}),
+    ]
+
+
+def test_P3_offering_nothing_lays_nothing_down(session: Session) -> None:
+    assert offer(session) == Offer()
+
+
+def test_P3_a_second_offer_of_what_landed_lays_nothing_down(session: Session) -> None:
+    land(session, want(session))
+
+    assert offer(session, want(session)) == Offer()
+    assert waiting(session) == Pending(0, 0, {})
+
+
+def test_P3_a_second_offer_of_what_still_waits_lays_the_same_down_once(session: Session) -> None:
+    offer(session, want(session))
+    first = contacts(session)
+
+    offer(session, want(session))
+
+    again = contacts(session)
+    assert [job.contact for job in again] == [job.contact for job in first]
+    assert again[0].stamp != first[0].stamp
+    assert waiting(session) == Pending(1, 1, {"Customers": 1})
+
+
+def test_P3_only_the_field_that_changed_is_written(session: Session) -> None:
+    land(session, want(session, fields={"ORDERS": 1, "NAME": "Ada"}))
+
+    found = offer(session, want(session, fields={"ORDERS": 2, "NAME": "Ada"}))
+
+    assert (found.contacts, found.created, found.fields) == (1, 0, {"ORDERS": 1})
+    assert contacts(session)[0].contact == Contact(profile_id(session), ADA, {"ORDERS": 2}, known=True)
+
+
+def test_P3_a_change_that_is_taken_back_before_it_was_pushed_is_not_written(session: Session) -> None:
+    land(session, want(session))
+    offer(session, want(session, fields={"ORDERS": 2}, lists={"Customers": False}))
+
+    offer(session, want(session))
+
+    assert waiting(session) == Pending(0, 0, {})
+
+
+def test_P3_a_profile_without_fields_and_lists_is_still_created_once(session: Session) -> None:
+    land(session, want(session, fields={}, lists={}))
+
+    assert offer(session, want(session, fields={}, lists={})).contacts == 0
+
+
+def test_P3_another_address_is_a_rename(session: Session) -> None:
+    land(session, want(session))
+
+    offer(session, replace(want(session), email="new@example.com"))
+
+    assert contacts(session)[0].contact == Contact(
+        profile_id(session), "new@example.com", {}, known=True, was=ADA
+    )
+    take(session)
+    assert offer(session, replace(want(session), email="new@example.com")).contacts == 0
+
+
+def test_a_value_that_became_unknown_is_cleared_one_that_always_was_is_not_sent(session: Session) -> None:
+    land(session, want(session, fields={"NAME": "Ada", "CITY": None}))
+
+    offer(session, want(session, fields={"NAME": None, "CITY": None}))
+
+    assert contacts(session)[0].contact.fields == {"NAME": None}
+    take(session)
+    assert offer(session, want(session, fields={"NAME": None})).contacts == 0
+
+
+def test_jobs_are_handed_out_in_portions_after_a_profile(session: Session) -> None:
+    offer(session, want(session), want(session, BOB))
+
+    (first,) = outbox.contact_jobs(session, "crm", 0, 1)
+    (second,) = outbox.contact_jobs(session, "crm", first.contact.profile, 1)
+
+    assert (first.contact.email, second.contact.email) == (ADA, BOB)
+    assert outbox.contact_jobs(session, "crm", second.contact.profile, 1) == []
+    assert outbox.contact_jobs(session, "other", 0, 1) == []
+
+
+def test_P3_a_newer_writing_survives_the_settling_of_an_older_one(session: Session) -> None:
+    offer(session, want(session))
+    old = contacts(session)
+    offer(session, want(session, fields={"ORDERS": 2}))
+
+    outbox.settle_contacts(session, TARGET, old, [], START)
+
+    assert [job.contact.fields for job in contacts(session)] == [{"ORDERS": 2}]
+
+
+def test_P3_a_newer_list_change_survives_the_settling_of_an_older_one(session: Session) -> None:
+    offer(session, want(session))
+    take(session)
+    old = members(session)
+    offer(session, want(session))
+
+    outbox.settle_memberships(session, "crm", old, [], START)
+
+    assert len(members(session)) == 1
+
+
+def test_many_profiles_are_compared_and_settled_at_once(session: Session) -> None:
+    save(session, *(order(number, f"p{number}@example.com") for number in range(10, 1010)))
+    refresh(session)
+    wanted = [want(session, f"p{number}@example.com") for number in range(10, 1010)]
+
+    offer(session, *wanted)
+    landed = outbox.settle_contacts(session, TARGET, outbox.contact_jobs(session, "crm", 0, 2000), [], START)
+
+    assert landed == 1000
+    assert offer(session, *wanted).contacts == 0
+
+
+# --- lists ---------------------------------------------------------------------------------------------
+
+
+def test_list_changes_wait_until_their_contact_has_landed(session: Session) -> None:
+    offer(session, want(session))
+
+    assert members(session) == []
+    take(session)
+    assert [(job.member, job.joins) for job in members(session)] == [(Member(profile_id(session), ADA), True)]
+
+
+def test_who_joined_leaves_when_the_rule_says_so(session: Session) -> None:
+    land(session, want(session))
+
+    found = offer(session, want(session, lists={"Customers": False}))
+
+    assert (found.leaves, found.joins) == ({"Customers": 1}, {})
+    assert [job.member.email for job in members(session, joins=False)] == [ADA]
+    take_lists(session)
+    assert offer(session, want(session, lists={"Customers": False})) == Offer()
+    assert outbox.list_sizes(session, "crm") == {}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_P12_an_unknown_list_neither_adds_nor_removes(session: Session, inside: bool) -> None:  # noqa: FBT001 - a case
+    land(session, want(session, lists={"Fans": inside}))
+
+    found = offer(session, want(session, lists={"Fans": None}))
+
+    assert (found.joins, found.leaves) == ({}, {})
+    assert outbox.list_sizes(session, "crm") == ({"Fans": 1} if inside else {})
+
+
+def test_P10_history_enters_a_journey_without_telling_the_esp(session: Session) -> None:
+    quiet = want(session, lists={"Customers": True, "Welcome": True}, quiet=frozenset({"Welcome"}))
+
+    found = offer(session, quiet)
+
+    assert found.joins == {"Customers": 1}
+    assert outbox.list_sizes(session, "crm") == {"Welcome": 1}
+    assert offer(session, want(session, lists={"Welcome": True})).joins == {}
+
+
+def test_P10_after_go_live_a_transition_starts_the_journey(session: Session) -> None:
+    land(session, want(session, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
+
+    assert offer(session, want(session, lists={"Welcome": True})).joins == {"Welcome": 1}
+
+
+def test_P10_who_entered_quietly_leaves_like_everybody(session: Session) -> None:
+    land(session, want(session, lists={"Welcome": True}, quiet=frozenset({"Welcome"})))
+
+    found = offer(session, want(session, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
+
+    assert found.leaves == {"Welcome": 1}
+
+
+# --- P5: refusals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blame", [Blame.FIELD, Blame.ABSENT])
+def test_P5_a_refused_field_is_left_out_and_not_offered_again_until_its_value_changes(
+    session: Session, blame: Blame
+) -> None:
+    offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}))
+
+    landed = take(session, refusal(session, blame, "PHONE"))
+
+    assert landed == 1
+    assert offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"})).contacts == 0
+    changed = offer(session, want(session, fields={"ORDERS": 1, "PHONE": "+33612345678"}))
+    assert changed.fields == {"PHONE": 1}
+
+
+def test_P5_a_refused_field_is_one_dead_letter_until_it_lands(session: Session) -> None:
+    offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}))
+    take(session, refusal(session, Blame.FIELD, "PHONE"))
+
+    assert letters(session) == [f"profile {profile_id(session)} field PHONE"]
+
+    land(session, want(session, fields={"ORDERS": 1, "PHONE": "+33612345678"}))
+
+    assert letters(session) == []
+
+
+def test_P5_a_field_that_the_esp_does_not_have_is_no_dead_letter_of_each_contact(session: Session) -> None:
+    offer(session, want(session))
+    take(session, refusal(session, Blame.ABSENT, "ORDERS"))
+
+    assert letters(session) == []
+
+
+def test_P5_a_refused_value_that_goes_back_to_the_accepted_one_is_not_written(session: Session) -> None:
+    land(session, want(session, fields={"PHONE": "+33612345678"}))
+    offer(session, want(session, fields={"PHONE": "12"}))
+    take(session, refusal(session, Blame.FIELD, "PHONE"))
+
+    assert offer(session, want(session, fields={"PHONE": "+33612345678"})).contacts == 0
+
+
+def test_P5_a_refused_contact_is_offered_again_when_its_content_changes(session: Session) -> None:
+    offer(session, want(session), want(session, BOB))
+
+    assert take(session, refusal(session, Blame.CONTACT)) == 1
+
+    assert letters(session) == [f"profile {profile_id(session)}"]
+    assert waiting(session) == Pending(0, 0, {"Customers": 1})
+    assert offer(session, want(session)) == Offer()
+    assert offer(session, want(session, fields={"ORDERS": 2})) == Offer(
+        1, 1, {"Customers": 1}, {}, {"ORDERS": 1}
+    )
+    take(session)
+    assert letters(session) == []
+
+
+def test_P5_a_refused_change_keeps_what_was_accepted_before(session: Session) -> None:
+    land(session, want(session))
+    offer(session, want(session, fields={"ORDERS": 2}))
+    take(session, refusal(session, Blame.CONTACT))
+
+    assert offer(session, want(session)).contacts == 0
+    assert offer(session, want(session, fields={"ORDERS": 3})).created == 0
+
+
+def test_P5_a_blocked_address_is_never_offered_again_a_changed_one_begins_anew(session: Session) -> None:
+    land(session, want(session, fields={"ORDERS": 1, "NAME": "Ada"}))
+    offer(session, want(session, fields={"ORDERS": 2, "NAME": "Ada"}))
+    assert take(session, refusal(session, Blame.BLOCKED)) == 0
+
+    assert offer(session, want(session, fields={"ORDERS": 3})) == Offer()
+
+    changed = replace(want(session), email="new@example.com")
+    assert offer(session, changed) == Offer(1, 1, {"Customers": 1}, {}, {"ORDERS": 1})
+    assert contacts(session)[0].contact == Contact(profile_id(session), "new@example.com", {"ORDERS": 1})
+
+
+def test_P5_lists_wait_for_nobody_who_is_blocked(session: Session) -> None:
+    offer(session, want(session), want(session, BOB))
+    take(session, refusal(session, Blame.BLOCKED))
+
+    assert [job.member.email for job in members(session)] == [BOB]
+
+
+def test_P5_a_refused_entry_is_not_offered_again_until_the_rule_changes_its_mind(session: Session) -> None:
+    offer(session, want(session))
+    take(session)
+
+    assert take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers")) == 0
+
+    assert letters(session) == [f"profile {profile_id(session)} list Customers"]
+    assert outbox.list_sizes(session, "crm") == {}
+    assert offer(session, want(session)) == Offer()
+    assert offer(session, want(session, lists={"Customers": False})) == Offer()
+    assert offer(session, want(session)).joins == {"Customers": 1}
+    take_lists(session)
+    assert letters(session) == []
+
+
+def test_P5_a_refused_exit_leaves_the_member_where_they_are(session: Session) -> None:
+    land(session, want(session))
+    offer(session, want(session, lists={"Customers": False}))
+    take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers"))
+
+    assert outbox.list_sizes(session, "crm") == {"Customers": 1}
+    assert offer(session, want(session, lists={"Customers": False})) == Offer()
+    assert offer(session, want(session)) == Offer()
+    assert offer(session, want(session, lists={"Customers": False})).leaves == {"Customers": 1}
+
+
+def test_P5_nobody_is_in_a_list_that_the_esp_does_not_have(session: Session) -> None:
+    land(session, want(session))
+    offer(session, want(session, lists={"Customers": False}))
+    take_lists(session, refusal(session, Blame.ABSENT, "Customers"))
+
+    assert outbox.list_sizes(session, "crm") == {}
+    assert letters(session) == []
+
+
+def test_P5_a_retry_offers_everything_refused_again_but_blocked_addresses(session: Session) -> None:
+    offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}), want(session, BOB))
+    take(session, refusal(session, Blame.FIELD, "PHONE"), refusal(session, Blame.BLOCKED, email=BOB))
+    take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers"))
+
+    dropped = outbox.retry(session, "crm")
+
+    assert (dropped, letters(session)) == (3, [])
+    assert refresh(session) == 1
+    found = offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}), want(session, BOB))
+    assert found == Offer(1, 0, {"Customers": 1}, {}, {"PHONE": 1})
+
+
+def test_P5_a_retry_offers_what_the_esp_did_not_have_although_it_was_no_letter(session: Session) -> None:
+    offer(session, want(session))
+    take(session, refusal(session, Blame.ABSENT, "ORDERS"))
+
+    outbox.retry(session, "crm")
+
+    assert refresh(session) == 1
+    assert offer(session, want(session)).fields == {"ORDERS": 1}
+
+
+def test_P5_a_retry_offers_refused_contacts_and_exits(session: Session) -> None:
+    land(session, want(session))
+    offer(session, want(session, fields={"ORDERS": 2}, lists={"Customers": True}))
+    take(session, refusal(session, Blame.CONTACT))
+    land(session, want(session, BOB))
+    offer(session, want(session, BOB, lists={"Customers": False}))
+    take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers", BOB))
+
+    outbox.retry(session, "crm")
+
+    assert refresh(session) == 2
+    assert offer(session, want(session, fields={"ORDERS": 2})).contacts == 1
+    assert offer(session, want(session, BOB, lists={"Customers": False})).leaves == {"Customers": 1}
+
+
+def test_a_retry_leaves_orders_without_a_rate_where_they_are(session: Session) -> None:
+    runs.bury(session, "crm", [BadRecord("order shop/7", "no rate")], START)
+    runs.bury(session, "crm", [BadRecord("name PHONE", "no such field")], START)
+
+    assert outbox.retry(session, "crm") == 1
+    assert letters(session) == ["order shop/7"]
+
+
+def test_two_refusals_of_one_contact_are_both_kept(session: Session) -> None:
+    offer(session, want(session, fields={"A": 1, "B": 2, "C": 3}))
+    take(session, refusal(session, Blame.FIELD, "A"), refusal(session, Blame.FIELD, "B"))
+
+    assert len(letters(session)) == 2
+    assert offer(session, want(session, fields={"A": 1, "B": 2, "C": 4})).fields == {"C": 1}
+
+
+# --- another place -------------------------------------------------------------------------------------
+
+
+def test_a_sync_that_writes_to_another_audience_offers_everything_again_quietly(session: Session) -> None:
+    syncs = table(SyncRow)
+    land(session, want(session))
+    assert not outbox.settle_in(session, Target("crm", "news", "from_store", "audience a"))
+    session.execute(syncs.update().values(go_live_at=START, evaluated_at=START, opt_outs_at=START))
+
+    assert outbox.settle_in(session, Target("crm", "news", "from_store", "audience b"))
+
+    row = session.execute(select(syncs)).one()
+    assert (row.go_live_at, row.evaluated_at, row.opt_outs_at) == (None, None, None)
+    assert offer(session, want(session)).created == 1
+    assert not outbox.settle_in(session, Target("crm", "news", "from_store", "audience b"))
+
+
+# --- what is shown -------------------------------------------------------------------------------------
+
+
+def test_what_waits_can_be_shown_before_it_is_written(session: Session) -> None:
+    land(session, want(session, fields={"ORDERS": 1, "NAME": "Ada"}))
+    offer(
+        session,
+        want(session, fields={"ORDERS": 2, "NAME": None}, lists={"Customers": False}),
+        want(session, BOB, lists={"Customers": True, "Fans": True}),
+    )
+
+    assert waiting(session) == Pending(2, 1, {"Customers": 2, "Fans": 1})
+    assert outbox.field_counts(session, "crm") == {"ORDERS": 2, "NAME": 1}
+    assert outbox.field_samples(session, "crm", 2) == [
+        Sample(ADA, "ORDERS", 1, 2),
+        Sample(ADA, "NAME", "Ada", None),
+        Sample(BOB, "ORDERS", None, 1),
+    ]
+    assert outbox.list_changes(session, "crm") == [
+        ("Customers", False, 1),
+        ("Customers", True, 1),
+        ("Fans", True, 1),
+    ]
+    assert outbox.list_samples(session, "crm", "Customers", joins=False, most=9) == [ADA]
+
+
+# --- values as text ------------------------------------------------------------------------------------
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.decimals(allow_nan=False, allow_infinity=False),
+    st.dates(),
+    st.text(st.characters(exclude_categories=["Cs"])),
+)
+
+
+@given(values)
+def test_P3_a_value_written_as_text_comes_back_exactly(value: Value) -> None:
+    found = decode(encode(value))
+
+    assert found == value
+    assert isinstance(found, bool) == isinstance(value, bool)
+    assert isinstance(found, str) == isinstance(value, str)
+
+
+@given(values, values)
+def test_P3_two_kinds_of_value_never_look_alike(one: Value, other: Value) -> None:
+    if encode(one) == encode(other):
+        assert (one == other, isinstance(one, bool)) == (True, isinstance(other, bool))
+
+
+def test_numbers_and_texts_that_look_alike_are_apart() -> None:
+    codes = [encode(value) for value in (1, True, "1", "n:1", Decimal("1.0"), date(2026, 1, 1), "", None)]
+
+    assert len(set(codes)) == 8
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values), st.sampled_from(Subscribe))
+def test_a_contact_survives_the_outbox(fields: Mapping[str, Value], subscribe: Subscribe) -> None:
+    contact = Contact(7, ADA, fields, subscribe, known=True, was=BOB)
+
+    assert outbox._decode_contact(outbox._encode_contact(contact)) == contact
+    assert outbox.digest(contact) != outbox.digest(replace(contact, known=False))
+
+
+# --- opt-outs from the ESP -----------------------------------------------------------------------------
+
+
+def test_P4_an_opt_out_that_the_esp_tells_of_makes_its_person_dirty_once(session: Session) -> None:
+    words: list[Any] = [(f"contact {ADA}", ADA, Consent(given=False, at=at(1), level="cleaned"))]
+    outbox.save_opt_outs(session, "news", words)
+
+    assert refresh(session) == 1
+
+    outbox.save_opt_outs(session, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(9)))])
+
+    assert refresh(session) == 0
+
+
+def test_P4_a_contact_that_landed_but_had_opted_out_is_remembered(session: Session) -> None:
+    offer(session, want(session))
+
+    assert take(session, refusal(session, Blame.OPTED_OUT)) == 1
+
+    refresh(session)
+    row = session.execute(select(profiles.PROFILES).where(profiles.PROFILES.c.email == ADA)).one()
+    assert (row.accepts_marketing, row.consent_origin) == (False, "esp:news")
+    assert letters(session) == []
+
+
+def test_a_sync_that_never_ran_knows_nothing(session: Session) -> None:
+    assert evaluation.sync_state(session, "other") == evaluation.SyncState(0, 0, None, None, None, None, None)

@@ -1,0 +1,383 @@
+"""Forgetting: no trace in the files, no way back in, and nobody else's numbers change."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.orm import Session
+
+from connectors.base import Blame, Refusal
+from connectors.errors import BadRecord
+from connectors.facts import Consent, Customer, Order, Person, Refund, Source
+from state import facts, outbox, privacy, runs
+from state.db import Database
+from state.errors import StateError
+from state.outbox import Desired, Target
+from state.tables import CustomerRow, OrderRow, TouchedRow, table
+from tests.state.makers import (
+    ADA,
+    BOB,
+    EVE,
+    PROFILES,
+    START,
+    at,
+    checkout,
+    columns,
+    customer,
+    eur,
+    order,
+    product,
+    profile,
+    profile_id,
+    refresh,
+    save,
+)
+
+TARGET = Target("crm", "news", "from_store")
+ORDERS, CUSTOMERS, TOUCHED = table(OrderRow), table(CustomerRow), table(TouchedRow)
+SECRET = "zzada@secret.example"
+OLD = "zzold@secret.example"
+WHO = Person("Zzada", "Zzlovelace", "Zzengines", "06 99 99 99 99", "75099", "Zzville", "FR")
+TRACES = (
+    b"zzada",
+    b"zzold",
+    b"zzlovelace",
+    b"zzengines",
+    b"06 99 99",
+    b"+33699",
+    b"75099",
+    b"zzville",
+    b"zzvip",
+)
+
+
+def forget(session: Session, email: str = ADA) -> dict[str, int]:
+    return privacy.forget(session, email, START)
+
+
+def lives(session: Session) -> None:
+    """Let somebody leave as many traces as they can, under two addresses."""
+    given = Consent(given=True, at=at(0))
+    account: dict[str, Any] = {
+        "person": WHO,
+        "birthday": date(1815, 12, 10),
+        "tags": ["zzvip"],
+        "consent": given,
+    }
+    made: dict[str, Any] = {"person": WHO, "consent": given, "source": Source("x", "y", f"email={SECRET}")}
+    save(session, customer(5, OLD, **account), order(1, OLD, customer_id="5", **made))
+    refresh(session)
+    push(session, OLD)
+    save(session, customer(5, SECRET, updated_at=at(1), **account), order(2, SECRET, **made))
+    save(session, checkout(9, SECRET, url=f"https://shop.example/?email={SECRET}"), order(3, BOB))
+    refresh(session)
+    push(session, SECRET)
+    outbox.save_opt_outs(session, "news", [(f"contact {SECRET}", SECRET, Consent(given=False, at=at(1)))])
+    refresh(session)
+    offer(session, SECRET, orders=9)
+
+
+def offer(session: Session, email: str, orders: int) -> None:
+    fields = {"ORDERS": orders, "NAME": "Zzada", "PHONE": "+33699999999"}
+    wanted = Desired(profile_id(session, email), email, fields, {"Fans": True})
+    outbox.offer(session, TARGET, [wanted], START)
+
+
+def push(session: Session, email: str) -> None:
+    """Write their contact, of which one field is refused."""
+    offer(session, email, 1)
+    refusal = Refusal(profile_id(session, email), Blame.FIELD, "no", "PHONE")
+    outbox.settle_contacts(session, TARGET, outbox.contact_jobs(session, "crm", 0, 9), [refusal], START)
+
+
+def everything(folder: Path) -> bytes:
+    """Read the very bytes of the state store and of its log."""
+    return b"".join(file.read_bytes() for file in folder.glob("state.db*")).lower()
+
+
+def traces(folder: Path) -> set[bytes]:
+    return {trace for trace in TRACES if trace in everything(folder)}
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    yield opened
+    opened.close()
+
+
+# --- the files -----------------------------------------------------------------------------------------
+
+
+async def test_forgetting_leaves_no_trace_in_the_files(store: Database, tmp_path: Path) -> None:
+    await store.run(lives)
+    assert traces(tmp_path) >= {b"zzada", b"zzold", b"06 99 99", b"+33699", b"zzvip"}
+
+    cleaned = await store.run(forget, SECRET)
+
+    assert cleaned == {"orders": 2, "checkouts": 1, "profiles": 1}
+    assert traces(tmp_path) == set()
+    assert list(await store.read(columns)) == [BOB]
+
+
+async def test_forgetting_one_of_many_leaves_no_trace_in_pages_that_were_split(
+    store: Database, tmp_path: Path
+) -> None:
+    numbers = list(range(600))
+    for part in (numbers[1::2], numbers[::2]):
+        await store.run(save, *(order(number, f"q{number * 7919 % 601:04}@example.com") for number in part))
+    await store.run(refresh)
+    gone = [f"q{number:04}@example.com" for number in (1, 250, 251, 600)]
+
+    for email in gone:
+        await store.run(forget, email)
+
+    content = everything(tmp_path)
+    assert [email for email in gone if email[:5].encode() in content] == []
+    assert b"q0252@" in content
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_log_that_another_process_reads_is_said_to_hold_traces_and_cleaned_the_next_time(
+    store: Database, tmp_path: Path
+) -> None:
+    await store.run(lives)
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM orders").fetchone()
+
+        with pytest.raises(StateError, match="another process reads the state store"):
+            await store.run(forget, SECRET)
+
+    await store.run(forget, SECRET)
+    assert traces(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_file_that_cannot_be_written_anew_is_said_to_hold_traces(
+    store: Database, tmp_path: Path
+) -> None:
+    await store.run(lives)
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False)
+
+    def meanwhile(_session: Session) -> None:
+        other.execute("BEGIN IMMEDIATE")
+
+    def forget_while_somebody_writes(session: Session) -> None:
+        event.listen(session, "after_commit", meanwhile, once=True)
+        forget(session, SECRET)
+
+    with closing(other), pytest.raises(StateError, match="still holds traces"):
+        await store.run(forget_while_somebody_writes)
+
+
+# --- the person ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(session: Session) -> Session:
+    """Know three people, one of whom will be forgotten."""
+    refunds = [Refund("a", "1", eur(100))]
+    save(session, customer(5), order(1, customer_id="5", refunds=refunds), order(2, BOB), order(3, EVE))
+    refresh(session)
+    return session
+
+
+def test_orders_of_a_forgotten_person_stay_as_amounts_of_nobody(known: Session) -> None:
+    forget(known)
+
+    row = known.execute(select(ORDERS).where(ORDERS.c.id == "1")).one()
+    assert (row.total_minor, row.person, row.email, row.customer_id) == (1000, None, None, None)
+    assert facts.count_created(known, "shop", "orders", None, None) == 3
+
+
+def test_everybody_else_keeps_their_numbers(known: Session) -> None:
+    before = columns(known)
+
+    forget(known)
+    refresh(known)
+
+    before.pop(ADA)
+    assert columns(known) == before
+
+
+def test_forgetting_twice_or_a_stranger_is_harmless(known: Session) -> None:
+    forget(known)
+
+    assert forget(known) == {"orders": 0, "checkouts": 0, "profiles": 0}
+    assert forget(known, "nobody@example.com") == {"orders": 0, "checkouts": 0, "profiles": 0}
+    assert set(columns(known)) == {BOB, EVE}
+
+
+def again(minute: int) -> list[Any]:
+    """Send the forgotten person again, as a store would that still has them."""
+    moment = at(minute)
+    return [
+        customer(5, updated_at=moment, person=WHO, tags=["zzvip"]),
+        order(1, customer_id="5", updated_at=moment, person=WHO),
+        order(7, updated_at=moment, person=WHO),
+        order(8, "other@example.com", customer_id="5", updated_at=moment, person=WHO),
+        checkout(4, updated_at=moment, url=ADA),
+        checkout(6, "other@example.com", customer_id="5", updated_at=moment),
+        Refund("late", "1", eur(5)),
+        product(1, "Tea", updated_at=moment),
+    ]
+
+
+@pytest.mark.parametrize("minute", [0, 5])
+def test_a_forgotten_person_is_not_pulled_in_again(known: Session, minute: int) -> None:
+    forget(known)
+
+    save(known, *again(minute))
+    refresh(known)
+
+    assert set(columns(known)) == {BOB, EVE}
+    stored = [*known.execute(select(ORDERS)), *known.execute(select(CUSTOMERS))]
+    assert not {ADA, "other@example.com"} & {row.email for row in stored}
+    assert "Zzada" not in {row.first_name for row in stored}
+    assert ADA not in known.scalars(select(TOUCHED.c.email)).all()
+
+
+def test_a_forgotten_account_stays_forgotten_under_its_next_address(known: Session) -> None:
+    forget(known)
+
+    save(known, customer(5, "next@example.com", updated_at=at(5), person=WHO))
+    refresh(known)
+
+    assert set(columns(known)) == {BOB, EVE}
+
+
+def test_another_account_with_the_same_number_in_another_store_is_somebody_else(known: Session) -> None:
+    forget(known)
+
+    save(known, customer(5, "twin@example.com"), store="outlet")
+
+    assert profile(known, "twin@example.com")["customer_ids"] == "outlet:5"
+
+
+def test_an_account_keeps_the_order_that_only_bears_a_forgotten_address(session: Session) -> None:
+    gift = order(1, BOB, customer_id="5", person=Person("Bob"))
+    save(session, customer(5), gift, order(2, BOB))
+    refresh(session)
+
+    forget(session, BOB)
+    save(session, order(3, BOB, customer_id="5", person=Person("Bob")))
+
+    found = profile(session)
+    assert (found["orders_count"], found["total_spent"], found["first_name"]) == (2, 2000, None)
+    assert BOB not in session.scalars(select(ORDERS.c.email)).all()
+
+
+def test_an_old_address_that_somebody_else_has_now_is_theirs(session: Session) -> None:
+    save(session, customer(5, OLD))
+    save(session, customer(5, ADA, updated_at=at(1)), customer(6, OLD))
+    refresh(session)
+
+    forget(session)
+
+    assert profile(session, OLD)["customer_ids"] == "shop:6"
+
+
+def test_a_rename_that_no_run_has_seen_hides_nobody(session: Session) -> None:
+    save(session, customer(5, OLD, person=WHO))
+    refresh(session)
+    save(session, customer(5, ADA, updated_at=at(1), person=WHO))
+
+    forget(session)
+    refresh(session)
+
+    assert session.execute(select(PROFILES)).all() == []
+
+
+def test_dead_letters_of_the_person_go_those_of_others_stay(known: Session) -> None:
+    number = profile_id(known)
+    theirs = [
+        f"profile {number}",
+        f"profile {number} field PHONE",
+        f"profile {number} list Fans",
+        "order shop/1",
+    ]
+    others = [f"profile {number}0", f"profile {number}1 field PHONE", "order shop/2", "name PHONE"]
+    runs.bury(known, "crm", [BadRecord(record, "no") for record in (*theirs, *others)], START)
+    runs.bury(known, "shop", [BadRecord("customer 5", "no"), BadRecord("customer 50", "no")], START)
+
+    forget(known)
+
+    left = [letter.record for letter in runs.list_dead_letters(known, ["crm", "shop"])]
+    assert left == [*sorted(others), "customer 50"]
+
+
+def test_the_esps_opt_out_of_a_forgotten_person_is_not_kept(known: Session) -> None:
+    forget(known)
+    words: list[facts.Word] = [
+        (f"contact {email}", email, Consent(given=False, at=at(1))) for email in (ADA, BOB)
+    ]
+
+    outbox.save_opt_outs(known, "news", words)
+
+    assert known.scalars(select(facts.CONSENTS.c.email)).all() == [BOB]
+    assert ADA not in known.scalars(select(TOUCHED.c.email)).all()
+
+
+def test_a_push_that_was_under_way_keeps_nothing_of_a_person_forgotten_meanwhile(known: Session) -> None:
+    for email in (ADA, BOB):
+        wanted = Desired(profile_id(known, email), email, {"ORDERS": 1}, {"Fans": True})
+        outbox.offer(known, TARGET, [wanted], START)
+    sent = outbox.contact_jobs(known, "crm", 0, 9)
+    outbox.settle_contacts(known, TARGET, sent, [], START)
+    joining = outbox.membership_jobs(known, "crm", "Fans", 0, 9, joins=True)
+    refusals = [Refusal(job.contact.profile, Blame.CONTACT, "no") for job in sent]
+    forget(known)
+
+    outbox.settle_contacts(known, TARGET, sent, refusals[:1], START)
+    outbox.settle_memberships(known, "crm", joining, [], START)
+
+    accepted = known.execute(select(outbox.ACCEPTED)).all()
+    assert [row.email for row in accepted] == [BOB]
+    assert outbox.list_sizes(known, "crm") == {"Fans": 1}
+    assert runs.list_dead_letters(known, ["crm"]) == []
+
+
+def test_P2_what_is_stored_after_forgetting_the_last_who_was_touched_is_not_lost(session: Session) -> None:
+    save(session, order(1, BOB))
+    save(session, order(2))
+    refresh(session)
+    forget(session)
+
+    save(session, order(3, BOB))
+
+    assert profile(session, BOB)["orders_count"] == 2
+
+
+def test_only_keyed_hashes_stay(known: Session) -> None:
+    forget(known)
+    forget(known, BOB)
+
+    hashes = set(known.scalars(select(privacy.FORGOTTEN.c.hash)))
+
+    assert len(hashes) == 3
+    assert all(len(each) == 128 and "@" not in each for each in hashes)
+
+
+def test_facts_of_everybody_else_pass_untouched(known: Session) -> None:
+    rows: list[Order | Customer] = [order(9, BOB), customer(9, EVE), order(10, None)]
+    assert privacy.without_forgotten(known, "shop", rows) == rows
+
+    forget(known)
+
+    assert privacy.without_forgotten(known, "shop", rows) == rows
+
+
+async def test_forgetting_in_memory_works_too() -> None:
+    store = Database("sqlite://")
+    await asyncio.gather(store.run(save, order(1)), store.run(save, order(2, BOB)))
+
+    assert (await store.run(forget))["orders"] == 1
+    assert await store.read(lambda session: session.scalars(select(ORDERS.c.email)).all()) == [None, BOB]
+    store.close()

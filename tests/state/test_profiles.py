@@ -1,0 +1,522 @@
+"""P1: profiles are a function of the facts, whatever the order and the number of their deliveries."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from connectors.facts import Consent, Fact, Line, Money, Order, Person, Product, Refund, Source, Standing
+from state import facts, profiles, runs
+from state.db import Database
+from state.outbox import save_opt_outs
+from state.profiles import Scope, e164
+from state.tables import SyncRow, table
+from tests import oracle
+from tests.oracle import Shop
+from tests.state.makers import (
+    ADA,
+    BOB,
+    EVE,
+    PROFILES,
+    RATES,
+    SCOPE,
+    START,
+    at,
+    checkout,
+    columns,
+    customer,
+    eur,
+    order,
+    product,
+    profile,
+    profile_id,
+    refresh,
+    save,
+    shops,
+)
+
+worlds = st.tuples(shops("shop", foreign=True), shops("outlet", refunds_apart=True))
+
+
+def newest(shop: Shop) -> list[Fact]:
+    return [fact for kind in facts.SAVERS for fact in latest(shop, kind)]
+
+
+def latest(shop: Shop, kind: type[Any]) -> Sequence[Fact]:
+    """Keep the newest version of each fact; refunds have one."""
+    return [fact for fact in shop.facts if isinstance(fact, Refund)] if kind is Refund else shop.newest(kind)
+
+
+def expected(
+    world: Sequence[Shop], opted_out: dict[str, datetime] | None = None
+) -> dict[str, dict[str, Any]]:
+    return oracle.profiles(world, SCOPE.currency, RATES, opted_out)
+
+
+def deliver_at_random(session: Session, world: Sequence[Shop], chance: random.Random) -> None:
+    """Send every version once or more, in any order, on pages of any size, with runs in between."""
+    deliveries = [(shop.name, fact) for shop in world for fact in shop.facts] * chance.choice([1, 2])
+    chance.shuffle(deliveries)
+    while deliveries:
+        store = deliveries[-1][0]
+        page: list[Fact] = []
+        while deliveries and deliveries[-1][0] == store and (not page or chance.random() < 0.6):
+            page.append(deliveries.pop()[1])
+        save(session, *page, store=store)
+        if chance.random() < 0.3:
+            refresh(session, chunk=chance.choice([1, 100]))
+    for shop in world:
+        save(session, store=shop.name, gone=sorted(shop.gone))
+        again = chance.sample(list(shop.facts), k=len(shop.facts) // 2)
+        save(session, *again, store=shop.name)
+
+
+@given(worlds, st.randoms(use_true_random=False))
+def test_P1_any_order_and_repetition_of_deliveries_gives_what_one_clean_delivery_gives(
+    database: Database, world: tuple[Shop, Shop], chance: random.Random
+) -> None:
+    with Session(database._engine) as session:
+        deliver_at_random(session, world, chance)
+        refresh(session)
+        messy = columns(session)
+    with Session(database._engine) as session:
+        for shop in world:
+            save(session, *newest(shop), store=shop.name, gone=sorted(shop.gone))
+        refresh(session)
+        clean = columns(session)
+
+    assert messy == clean
+
+
+@given(worlds, st.dictionaries(st.sampled_from([ADA, BOB]), st.integers(0, 12).map(at)))
+def test_P1_profiles_equal_the_definitions_in_plain_python(
+    database: Database, world: tuple[Shop, Shop], opted_out: dict[str, datetime]
+) -> None:
+    with Session(database._engine) as session:
+        for shop in world:
+            save(session, *shop.facts, store=shop.name, gone=sorted(shop.gone))
+        words = [
+            (f"contact {email}", email, Consent(given=False, at=moment))
+            for email, moment in opted_out.items()
+        ]
+        save_opt_outs(session, "news", words)
+        refresh(session)
+
+        assert columns(session) == expected(world, opted_out)
+
+
+@given(shops("shop"))
+def test_P1_what_counts_is_never_negative_and_never_more_than_what_was_charged(
+    database: Database, shop: Shop
+) -> None:
+    with Session(database._engine) as session:
+        save(session, *shop.facts)
+        refresh(session)
+        found = columns(session)
+
+    charged = sum(
+        oracle.converted(sent.total.minor, sent.total.currency, SCOPE.currency, RATES) or 0
+        for sent in shop.newest(Order)
+        if sent.standing is Standing.PAID
+    )
+    assert all(row["total_spent"] >= 0 for row in found.values())
+    assert sum(row["total_spent"] for row in found.values()) <= charged
+
+
+# --- amounts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("standing", [each for each in Standing if each is not Standing.PAID])
+def test_P1_only_paid_orders_count(session: Session, standing: Standing) -> None:
+    save(session, order(1), order(2, total=700, standing=standing))
+
+    found = profile(session)
+
+    assert (found["orders_count"], found["total_spent"], found["last_order_number"]) == (1, 1000, "N1")
+
+
+def test_P1_a_part_refund_leaves_the_rest_a_full_one_leaves_nothing(session: Session) -> None:
+    part = order(1, refunds=[Refund("a", "1", eur(300)), Refund("b", "1", eur(1))])
+    full = order(2, refunds=[Refund("a", "2", eur(600)), Refund("b", "2", eur(400))])
+    save(session, part, full)
+
+    found = profile(session)
+
+    assert (found["orders_count"], found["total_spent"], found["average_basket"]) == (1, 699, 699)
+
+
+def test_P1_more_back_than_was_paid_does_not_make_a_total_negative(session: Session) -> None:
+    save(session, order(1, refunds=[Refund("a", "1", eur(5000))]))
+
+    found = profile(session)
+
+    assert (found["orders_count"], found["total_spent"]) == (0, 0)
+    assert found["first_order_at"] is None
+
+
+def test_P1_a_paid_order_of_nothing_counts(session: Session) -> None:
+    save(session, order(1, total=0, refunds=[Refund("a", "1", eur(100))]))
+
+    found = profile(session)
+
+    assert (found["orders_count"], found["total_spent"], found["average_basket"]) == (1, 0, 0)
+
+
+def test_P1_refunds_that_come_before_their_order_are_taken_off(session: Session) -> None:
+    save(session, Refund("a", "1", eur(250)))
+    save(session, order(1))
+
+    assert profile(session)["total_spent"] == 750
+
+
+def test_P1_currencies_are_converted_with_their_own_decimals(session: Session) -> None:
+    foreign = [order(code, total=Money(1000, code)) for code in ("JPY", "KWD", "USD")]
+    save(session, *foreign, order(4))
+
+    found = profile(session)
+
+    assert found["total_spent"] == 610 + 302 + 920 + 1000
+    assert found["orders_count"] == 4
+
+
+@pytest.mark.parametrize(("currency", "rate", "worth"), [("JPY", "163.5", 16350), ("KWD", "0.33", 33_000)])
+def test_P1_totals_in_a_currency_without_or_with_more_decimals(
+    session: Session, currency: str, rate: str, worth: int
+) -> None:
+    scope = Scope("crm", ("shop",), "news", currency, {"EUR": Decimal(rate)})
+    save(session, order(1, total=10_000))
+
+    assert profile(session, scope=scope)["total_spent"] == worth
+
+
+def test_P1_the_average_rounds_half_a_cent_up(session: Session) -> None:
+    save(session, order(1, total=1), order(2, total=2))
+
+    assert profile(session)["average_basket"] == 2
+
+
+def test_an_order_without_a_rate_makes_amounts_unknown_and_is_a_dead_letter_until_there_is_one(
+    session: Session,
+) -> None:
+    pounds = order(7, total=Money(100, "GBP"))
+    save(session, order(1), pounds)
+
+    found = profile(session)
+    letters = runs.list_dead_letters(session, ["crm"])
+
+    assert (found["orders_count"], found["total_spent"], found["average_basket"]) == (2, None, None)
+    assert [(letter.record, letter.times) for letter in letters] == [("order shop/7", 1)]
+    assert "rates.GBP" in letters[0].reason
+
+    refresh(session, replace(SCOPE, rates=RATES | {"GBP": Decimal("1.2")}))
+
+    assert columns(session)[ADA]["total_spent"] == 1120
+    assert runs.list_dead_letters(session, ["crm"]) == []
+
+
+@pytest.mark.parametrize(
+    "mended",
+    [
+        order(7, total=Money(100, "GBP"), updated_at=at(1), standing=Standing.CANCELLED),
+        order(7, updated_at=at(1)),
+    ],
+    ids=["counts no more", "corrected"],
+)
+def test_an_order_that_needs_no_rate_any_more_is_no_dead_letter(session: Session, mended: Order) -> None:
+    save(session, order(7, total=Money(100, "GBP")), order(8, total=Money(1, "GBP")))
+    refresh(session)
+    save(session, mended)
+    refresh(session)
+
+    assert [letter.record for letter in runs.list_dead_letters(session, ["crm"])] == ["order shop/8"]
+
+
+# --- who somebody is -----------------------------------------------------------------------------------
+
+
+def test_P1_a_guest_and_an_account_with_one_address_are_one_person(session: Session) -> None:
+    save(session, order(1), order(2, email="old@example.com", customer_id="5"))
+    save(session, customer(5, created_at=at(-500)), store="shop")
+    save(session, order(1), store="outlet")
+
+    found = profile(session)
+
+    assert (found["orders_count"], found["stores"], found["customer_ids"]) == (3, "outlet,shop", "shop:5")
+    assert found["signup_at"] == at(-500)
+    assert list(columns(session)) == [ADA]
+
+
+def test_P1_orders_follow_the_account_to_a_new_address_and_the_profile_is_renamed(session: Session) -> None:
+    save(session, customer(5), order(1, customer_id="5"))
+    refresh(session)
+    before = profile_id(session)
+    save(session, customer(5, BOB, updated_at=at(1)))
+
+    found = profile(session, BOB)
+
+    assert found["orders_count"] == 1
+    assert profile_id(session, BOB) == before
+    assert list(columns(session)) == [BOB]
+
+
+def test_P1_a_renamed_account_leaves_the_profile_of_somebody_who_still_has_the_old_address(
+    session: Session,
+) -> None:
+    save(session, customer(5), order(1))
+    refresh(session)
+    before = profile_id(session)
+    save(session, customer(5, BOB, updated_at=at(1)))
+
+    refresh(session)
+
+    assert profile_id(session) == before
+    assert set(columns(session)) == {ADA, BOB}
+
+
+def test_P1_a_renamed_account_joins_the_profile_that_has_the_new_address(session: Session) -> None:
+    save(session, customer(5), order(1, customer_id="5"), order(2, BOB))
+    refresh(session)
+    before = profile_id(session, BOB)
+    save(session, customer(5, BOB, updated_at=at(1)))
+
+    found = profile(session, BOB)
+
+    assert (found["orders_count"], profile_id(session, BOB)) == (2, before)
+    assert list(columns(session)) == [BOB]
+
+
+def test_a_rename_in_a_store_outside_the_sync_renames_nobody(session: Session) -> None:
+    scope = replace(SCOPE, stores=("shop",))
+    save(session, order(1))
+    refresh(session, scope)
+    save(session, gone=["1"])
+    save(session, customer(5), store="outlet")
+    save(session, customer(5, BOB, updated_at=at(1)), store="outlet")
+
+    refresh(session, scope)
+
+    assert session.scalars(select(PROFILES.c.email)).all() == [ADA]
+
+
+def test_P1_an_account_without_an_address_leaves_its_orders_to_the_address_they_were_placed_with(
+    session: Session,
+) -> None:
+    save(session, customer(5), order(1, BOB, customer_id="5", consent=Consent(given=True, at=at(0))))
+    save(session, customer(5, None, updated_at=at(1)))
+
+    found = profile(session, BOB)
+
+    assert (found["orders_count"], found["accepts_marketing"]) == (1, True)
+    assert ADA not in columns(session)
+
+
+def test_P1_a_word_on_an_order_without_an_address_waits_for_its_account(session: Session) -> None:
+    save(session, order(1, None, customer_id="5", consent=Consent(given=True, at=at(0))))
+    save(session, customer(5))
+
+    assert profile(session)["accepts_marketing"] is True
+
+
+def test_P1_an_order_that_loses_its_address_takes_its_word_along(session: Session) -> None:
+    save(session, customer(1), order(1, consent=Consent(given=True, at=at(0))))
+    save(session, order(1, None, updated_at=at(1), consent=Consent(given=True, at=at(0))))
+
+    assert profile(session)["accepts_marketing"] is None
+
+
+def test_P1_a_checkout_that_turns_out_to_be_an_accounts_leaves_nobody_behind(session: Session) -> None:
+    save(session, checkout(1, BOB, customer_id="5"))
+    refresh(session)
+    save(session, customer(5))
+
+    assert profile(session)["stores"] == "shop"
+    assert BOB not in columns(session)
+
+
+def test_a_person_without_facts_becomes_a_blank_profile_and_stays_the_same_contact(session: Session) -> None:
+    save(session, order(1))
+    refresh(session)
+    before = profile_id(session)
+    save(session, gone=["1"])
+
+    refresh(session)
+
+    row = session.execute(select(PROFILES).where(PROFILES.c.id == before)).one()
+    assert (row.email, row.orders_count, row.total_spent, row.stores) == (ADA, 0, 0, None)
+
+
+def test_the_newest_record_that_tells_something_tells_it(session: Session) -> None:
+    old = Person("Ada", "Byron", "Engines", "06 12 34 56 78", "75001", "Paris", "FR")
+    new = Person(first_name="Augusta", city="London", country="GB")
+    save(session, order(1, person=new, created_at=at(5)), order(2, person=old, created_at=at(1)))
+
+    found = profile(session)
+
+    assert (found["first_name"], found["last_name"], found["company"]) == ("Augusta", None, "Engines")
+    assert (found["postal_code"], found["city"], found["country"]) == (None, "London", "GB")
+    assert found["phone"] == "+33612345678"
+
+
+def test_the_source_is_that_of_the_first_record_that_names_one(session: Session) -> None:
+    save(
+        session,
+        order(1, created_at=at(0)),
+        order(2, created_at=at(1), source=Source("google", "cpc", "gclid=1")),
+        order(3, created_at=at(2), source=Source("newsletter")),
+    )
+
+    found = profile(session)
+
+    assert (found["lead_source"], found["lead_source_evidence"]) == ("google", "gclid=1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "country", "written"),
+    [
+        ("06 12 34 56 78", "FR", "+33612345678"),
+        ("+44 20 7946 0958", "FR", "+442079460958"),
+        ("0612", "FR", None),
+        ("06 12 34 56 78", None, None),
+        ("call me", "FR", None),
+        ("06 12 34 56 78", "ZZ", None),
+        ("٠٦١٢٣٤٥٦٧٨", "FR", "+33612345678"),
+    ],
+)
+def test_phone_numbers_are_written_as_esps_want_them(
+    typed: str, country: str | None, written: str | None
+) -> None:
+    assert e164(typed, country) == written
+
+
+@given(st.text(max_size=30), st.none() | st.text(max_size=3))
+def test_no_phone_number_is_a_crash(typed: str, country: str | None) -> None:
+    assert e164(typed, country) is None or str(e164(typed, country)).startswith("+")
+
+
+# --- categories ----------------------------------------------------------------------------------------
+
+
+def bought(number: int, minute: int, *lines: tuple[str, int]) -> Order:
+    made = [Line(thing, "Thing", 1, eur(total)) for thing, total in lines]
+    return order(number, lines=made, created_at=at(minute))
+
+
+def test_the_preferred_category_is_the_one_most_was_spent_on(session: Session) -> None:
+    save(session, product(1, "Tea"), product(2, "Shoes", "Sale"))
+    save(session, bought(1, 0, ("1", 300), ("2", 200)), bought(2, 1, ("1", 10)))
+
+    assert profile(session)["preferred_category"] == "Tea"
+
+
+def test_between_equal_categories_the_one_bought_last_is_preferred_then_the_first_by_name(
+    session: Session,
+) -> None:
+    save(session, product(1, "Tea"), product(2, "Shoes"), product(3, "Hats"))
+    save(session, bought(1, 0, ("1", 100)), bought(2, 1, ("2", 100), ("3", 100)))
+
+    assert profile(session)["preferred_category"] == "Hats"
+
+
+def test_a_category_named_twice_counts_once(session: Session) -> None:
+    save(session, product(1, "Shoes", "Shoes"), product(2, "Tea"))
+    save(session, bought(1, 0, ("1", 100), ("2", 150)))
+
+    assert profile(session)["preferred_category"] == "Tea"
+
+
+def test_a_product_that_moves_to_another_category_changes_its_buyers(session: Session) -> None:
+    save(session, product(1, "Tea"))
+    save(session, bought(1, 0, ("1", 100)), order(2, EVE))
+    refresh(session)
+    save(session, product(1, "Coffee", updated_at=at(1)))
+
+    assert refresh(session) == 1
+    assert columns(session)[ADA]["preferred_category"] == "Coffee"
+
+
+def test_a_product_that_was_only_sold_again_changes_nobody(session: Session) -> None:
+    save(session, product(1, "Tea"))
+    save(session, bought(1, 0, ("1", 100)))
+    refresh(session)
+
+    save(session, Product("1", "Thing 1", ("Tea",), at(1)))
+
+    assert refresh(session) == 0
+
+
+# --- how far -------------------------------------------------------------------------------------------
+
+
+def test_P6_only_people_whose_facts_changed_are_computed_again(session: Session) -> None:
+    save(session, *(order(number, f"p{number}@example.com") for number in range(20)))
+    refresh(session)
+
+    save(session, order(3, "p3@example.com", updated_at=at(1), total=1))
+
+    assert refresh(session) == 1
+    assert refresh(session) == 0
+
+
+def test_P6_a_refresh_takes_about_as_many_people_as_it_is_told(session: Session) -> None:
+    for number in range(6):
+        save(session, order(number, f"p{number}@example.com"))
+
+    steps = []
+    while done := profiles.refresh(session, SCOPE, 2, START):
+        steps.append(done)
+
+    assert steps == [2, 2, 2]
+
+
+def test_P6_a_category_of_everybodys_is_computed_in_parts(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REVISION_SIZE", 2)
+    save(session, product(1, "Tea"))
+    line = Line("1", "Tea", 1, eur(1))
+    save(session, *(order(number, f"p{number}@example.com", lines=[line]) for number in range(5)))
+    refresh(session)
+    save(session, product(1, "Coffee", updated_at=at(1)))
+
+    steps = []
+    while done := profiles.refresh(session, SCOPE, 2, START):
+        steps.append(done)
+
+    assert steps == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [replace(SCOPE, rates={}), replace(SCOPE, stores=("shop",)), replace(SCOPE, currency="USD")],
+    ids=["rates", "stores", "currency"],
+)
+def test_another_scope_computes_and_compares_everything_again_quietly(
+    session: Session, changed: Scope
+) -> None:
+    syncs = table(SyncRow)
+    save(session, order(1), order(2, EVE))
+    refresh(session)
+    session.execute(syncs.update().values(evaluated_revision=1, evaluated_at=START, go_live_at=START))
+
+    assert refresh(session, changed) == 2
+
+    row = session.execute(select(syncs)).one()
+    assert (row.evaluated_at, row.go_live_at) == (None, None)
+
+
+def test_two_syncs_have_profiles_of_their_own(session: Session) -> None:
+    save(session, order(1))
+    save(session, order(1), store="outlet")
+
+    first = profile(session, scope=Scope("first", ("shop",), "news", "EUR", {}))
+    second = profile(session, scope=Scope("second", ("shop", "outlet"), "news", "EUR", {}))
+
+    assert (first["orders_count"], second["orders_count"]) == (1, 2)

@@ -1,0 +1,229 @@
+"""Runs, dead letters, how far a sync has come, and all that is known of one person."""
+
+import pytest
+from sqlalchemy import Select, literal, select, union_all
+from sqlalchemy.orm import Session
+
+from connectors.base import Blame, Refusal
+from connectors.errors import BadRecord
+from connectors.facts import Consent, Money, Refund, Standing
+from state import evaluation, outbox, runs
+from state.dossier import AcceptedContact, OrderLine, Word, dossier
+from state.evaluation import SyncState
+from state.outbox import Desired, Target
+from state.runs import Run
+from tests.state.makers import (
+    ADA,
+    BOB,
+    PROFILES,
+    SCOPE,
+    START,
+    at,
+    customer,
+    eur,
+    order,
+    profile_id,
+    refresh,
+    save,
+)
+
+TARGET = Target("crm", "news", "from_store")
+
+
+# --- runs ----------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_the_newest_first(session: Session) -> None:
+    first = runs.start_run(session, "crm", "backfill", START)
+    runs.end_run(session, first, "done", {"pushed": 3}, at(1))
+    second = runs.start_run(session, "crm", "sync", at(2))
+    other = runs.start_run(session, "other", "sync", at(3))
+
+    assert runs.list_runs(session, "crm") == [
+        Run(second, "crm", "sync", at(2), None, None, {}),
+        Run(first, "crm", "backfill", START, at(1), "done", {"pushed": 3}),
+    ]
+    assert [run.id for run in runs.list_runs(session, most=2)] == [other, second]
+
+
+# --- dead letters --------------------------------------------------------------------------------------
+
+
+def test_P5_a_record_that_fails_again_counts_up_and_keeps_its_first_date(session: Session) -> None:
+    runs.bury(session, "shop", [BadRecord("order 1", "first"), BadRecord("order 2", "x")], START)
+    runs.bury(session, "shop", [BadRecord("order 1", "second")], at(5))
+
+    letter, _ = runs.list_dead_letters(session, ["shop"])
+
+    assert (letter.reason, letter.times, letter.first_at, letter.last_at) == ("second", 2, START, at(5))
+
+
+def test_P5_only_the_records_that_went_through_are_dug_out(session: Session) -> None:
+    bad = [BadRecord(f"order {number}", "no") for number in range(3)]
+    runs.bury(session, "shop", bad, START)
+    runs.bury(session, "outlet", bad, START)
+
+    runs.unbury(session, "shop", [f"order {number}" for number in (1, 2, *range(10, 1000))])
+
+    assert [letter.record for letter in runs.list_dead_letters(session, ["shop"])] == ["order 0"]
+    assert runs.count_dead_letters(session, ["outlet"]) == 3
+
+
+def test_dead_letters_are_counted_by_what_their_record_begins_with(session: Session) -> None:
+    for record in ("order 1", "order% 1", "orders 1", "profile 1"):
+        runs.bury(session, "crm", [BadRecord(record, "no")], START)
+
+    assert runs.count_dead_letters(session, ["crm"], "order ") == 1
+    assert runs.count_dead_letters(session, ["crm"], "order%") == 1
+    assert runs.count_dead_letters(session, ["crm", "shop"]) == 4
+
+
+# --- how far a sync has come ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(session: Session) -> Session:
+    """Know two people of one sync."""
+    save(session, order(1))
+    save(session, order(2, BOB))
+    refresh(session)
+    return session
+
+
+def test_a_sync_remembers_how_far_it_has_come(known: Session) -> None:
+    evaluation.mark_evaluated(known, "crm", 2, "digest", at(1))
+    evaluation.mark_figures(known, "crm", at(2))
+    evaluation.mark_opt_outs(known, "crm", at(3))
+    evaluation.mark_go_live(known, "crm", at(4))
+
+    assert evaluation.sync_state(known, "crm") == SyncState(2, 2, at(1), "digest", at(2), at(3), at(4))
+
+
+def test_P10_a_sync_goes_live_once(known: Session) -> None:
+    evaluation.mark_go_live(known, "crm", at(4))
+    evaluation.mark_go_live(known, "crm", at(9))
+
+    assert evaluation.sync_state(known, "crm").go_live_at == at(4)
+
+
+def test_P6_due_are_those_whose_facts_changed_and_those_whom_time_has_moved(known: Session) -> None:
+    ada, bob = profile_id(known), profile_id(known, BOB)
+    moved = select(PROFILES.c.id).where(PROFILES.c.email == ADA)
+
+    assert evaluation.due_profiles(known, "crm", 0, None) == [ada, bob]
+    assert evaluation.due_profiles(known, "crm", 1, None) == [bob]
+    assert evaluation.due_profiles(known, "crm", 1, moved) == [ada, bob]
+    assert evaluation.due_profiles(known, "crm", 2, None) == []
+
+
+def test_the_whole_base_is_handed_out_in_portions(known: Session) -> None:
+    ada, bob = profile_id(known), profile_id(known, BOB)
+
+    assert evaluation.all_profiles(known, "crm", 0, 1) == [ada]
+    assert evaluation.all_profiles(known, "crm", ada, 1) == [bob]
+    assert evaluation.all_profiles(known, "crm", bob, 1) == []
+    assert [row.id for row in evaluation.rows(known, evaluation.these([bob]))] == [bob]
+    assert (evaluation.count_profiles(known, "crm"), evaluation.count_profiles(known, "other")) == (2, 0)
+
+
+def figure(*values: float | None) -> Select[tuple[int, float | None]]:
+    ranked = union_all(
+        *(
+            select(literal(rank).label("rank"), literal(value).label("value"))
+            for rank, value in enumerate(values)
+        )
+    ).subquery()
+    return select(ranked.c.rank, ranked.c.value)
+
+
+def test_a_figure_says_whether_it_changed(known: Session) -> None:
+    assert evaluation.save_figure(known, "crm", "average", figure(1.5)) is True
+    assert evaluation.save_figure(known, "crm", "average", figure(1.5)) is False
+    assert evaluation.save_figure(known, "crm", "average", figure(1.5, 2.0)) is True
+    assert evaluation.save_figure(known, "crm", "average", figure(None, 2.0)) is True
+    assert evaluation.save_figure(known, "other", "average", figure(None, 2.0)) is True
+
+
+def test_a_comparison_reads_the_mappings_rows_and_offers_what_they_want(known: Session) -> None:
+    query = select(PROFILES.c.id, PROFILES.c.email, PROFILES.c.orders_count).where(PROFILES.c.sync == "crm")
+
+    found = evaluation.compare(
+        known, TARGET, query, lambda row: Desired(row.id, row.email, {"ORDERS": row.orders_count}, {}), START
+    )
+
+    assert (found.contacts, found.fields) == (2, {"ORDERS": 2})
+
+
+# --- all that is known of one person -------------------------------------------------------------------
+
+
+def test_nobody_has_no_dossier(known: Session) -> None:
+    assert dossier(known, SCOPE, "nobody@example.com") is None
+
+
+def test_a_dossier_says_of_each_order_whether_it_counts_and_why_not(session: Session) -> None:
+    standings = [each for each in Standing if each is not Standing.PAID]
+    save(session, *(order(each.value, standing=each, created_at=at(1)) for each in standings))
+    save(session, order(1), order(2, refunds=[Refund("a", "2", eur(1000))]))
+    save(session, order(4, total=Money(5, "GBP"), created_at=at(2)), order(5, total=0))
+    refresh(session)
+
+    found = dossier(session, SCOPE, ADA)
+
+    assert found is not None
+    assert {line.number: line.why_not for line in found.orders} == {
+        "N1": None,
+        "N2": "refunded in full",
+        "N4": "counted, but amounts are unknown: no rate for GBP",
+        "N5": None,
+        "Nunpaid": "not paid",
+        "Ncancelled": "cancelled",
+        "Nrefunded": "refunded in full",
+        "Ntest": "a test order",
+        "Ndeleted": "deleted in the store",
+    }
+    assert found.orders[1] == OrderLine(
+        "shop", "N2", "completed", START, "EUR", 1000, 1000, "refunded in full"
+    )
+    assert found.accounts == []
+    assert found.accepted is None
+
+
+def test_a_dossier_holds_accounts_words_and_columns(session: Session) -> None:
+    save(session, customer(5, consent=Consent(given=True, at=at(1), level="single_opt_in")))
+    outbox.save_opt_outs(session, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(2)))])
+    outbox.save_opt_outs(session, "other", [(f"contact {ADA}", ADA, Consent(given=False, at=at(3)))])
+    refresh(session)
+
+    found = dossier(session, SCOPE, ADA)
+
+    assert found is not None
+    assert found.words == [
+        Word("shop", "customer", given=True, at=at(1), level="single_opt_in"),
+        Word("esp:news", "contact", given=False, at=at(2), level=None),
+    ]
+    assert (found.accounts, found.columns["accepts_marketing"]) == (["shop:5"], False)
+    assert found.columns["email"] == ADA
+
+
+def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: Session) -> None:
+    profile = profile_id(known)
+    wanted = Desired(profile, ADA, {"ORDERS": 1, "PHONE": "12"}, {"Customers": True, "Fans": True})
+    outbox.offer(known, TARGET, [wanted], START)
+    refused = Refusal(profile, Blame.FIELD, "too short", "PHONE")
+    outbox.settle_contacts(known, TARGET, outbox.contact_jobs(known, "crm", 0, 9), [refused], START)
+    jobs = outbox.membership_jobs(known, "crm", "Fans", 0, 9, joins=True)
+    outbox.settle_memberships(known, "crm", jobs, [Refusal(profile, Blame.MEMBERSHIP, "full", "Fans")], START)
+
+    found = dossier(known, SCOPE, ADA)
+
+    assert found is not None
+    assert found.accepted == AcceptedContact(
+        ADA, {"ORDERS": 1}, {"PHONE": "too short"}, {"Fans": "full"}, START, None, waiting=True
+    )
+    jobs = outbox.membership_jobs(known, "crm", "Customers", 0, 9, joins=True)
+    outbox.settle_memberships(known, "crm", jobs, [], START)
+    landed = dossier(known, SCOPE, ADA)
+    assert landed is not None
+    assert landed.accepted is not None
+    assert not landed.accepted.waiting
