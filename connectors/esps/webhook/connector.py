@@ -72,7 +72,7 @@ class Webhook:
             _, _, path, query, _ = urlsplit(self.url)
             return self.base_url.rstrip("/") + path + (f"?{query}" if query else "")
 
-    traits = Traits(batch_size=100, list_batch_size=100)
+    traits = Traits(batch_size=100, list_batch_size=100, place=frozenset({"url"}))
 
     def __init__(self, settings: Settings) -> None:
         secret = settings.secret.get_secret_value()
