@@ -73,8 +73,8 @@ def demo(
     orders: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many orders, for a quick look.")
     ] = None,
-    store: Annotated[str, typer.Option(help="Type of the simulated store.")] = "woocommerce",
-    esp: Annotated[str, typer.Option(help="Type of the simulated ESP.")] = "mailchimp",
+    store: Annotated[str, typer.Option(help="Type of the simulated store, or all.")] = "woocommerce",
+    esp: Annotated[str, typer.Option(help="Type of the simulated ESP, or all.")] = "mailchimp",
     json: Json = False,
 ) -> None:
     """Do the main job with no account at all: real historic orders, simulated store and ESP, real HTTP."""

@@ -28,7 +28,7 @@ from sync.progress import progress
 from sync.report import Outcome, Report
 from sync.run import Order, run_sync
 from sync.show import as_json
-from sync.simulate import CDNOW, simulator_module
+from sync.simulate import CDNOW, simulated_types, simulator_module
 
 SYNC, STORE, ESP = "demo", "shop", "news"
 PAGE = 100
@@ -41,6 +41,7 @@ STARTING = 60.0
 class Summary:
     """What the demo did. `least` is the fewest requests that its reads and writes could have taken."""
 
+    title: str
     orders: int
     profiles: int
     fields: list[str]
@@ -54,6 +55,7 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Make plain data of it, for JSON."""
         return {
+            "title": self.title,
             "orders": self.orders,
             "profiles": self.profiles,
             "fields": self.fields,
@@ -67,7 +69,28 @@ class Summary:
 
 
 def run_demo(orders: int | None, store: str, esp: str, *, json: bool, verbose: bool) -> int:
-    """Run the demo in a folder of its own that is gone afterwards; return the exit code."""
+    """Run the demo for one pair of types, or for `all` there are; return the worst exit code."""
+    pairs = [(each, other) for each in _types("stores", store) for other in _types("esps", esp)]
+    summaries = []
+    for pair in pairs:
+        summaries.append(_demonstrate(orders, *pair, json=json, verbose=verbose))
+        if not json:
+            _show(summaries[-1])
+    if json:
+        made = [summary.as_dict() for summary in summaries]
+        as_json(made[0] if len(made) == 1 else made)
+    return max(max(each.first.exit_code, each.second.exit_code) for each in summaries)
+
+
+def _types(kind: str, type_: str) -> list[str]:
+    """Name the types to show: the one asked for, or all that have a simulator."""
+    if type_ != "all":
+        return [type_]
+    return simulated_types(kind)
+
+
+def _demonstrate(orders: int | None, store: str, esp: str, *, json: bool, verbose: bool) -> Summary:
+    """Run the main job in a folder of its own that is gone afterwards."""
     with (
         tempfile.TemporaryDirectory(prefix="cartwire-demo-") as temporary,
         _simulators(orders, store, esp) as urls,
@@ -76,15 +99,10 @@ def run_demo(orders: int | None, store: str, esp: str, *, json: bool, verbose: b
         write_configuration(folder, (store, urls[0]), (esp, urls[1]))
         plant = read_plant(folder, {})
         set_up_logging(plant, json=False, level="info" if verbose else "warning")
-        summary = asyncio.run(_work(Cartwire(plant), json=json))
-    if json:
-        as_json(summary.as_dict())
-    else:
-        _show(summary)
-    return max(summary.first.exit_code, summary.second.exit_code)
+        return asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
 
 
-async def _work(cartwire: Cartwire, *, json: bool) -> Summary:
+async def _work(cartwire: Cartwire, title: str, *, json: bool) -> Summary:
     async with cartwire:
         sync = cartwire.syncs[SYNC]
         with progress(shown=not json) as ticks:
@@ -97,6 +115,7 @@ async def _work(cartwire: Cartwire, *, json: bool) -> Summary:
     traits = sync.esp.traits
     rows = first.stores[STORE].rows
     summary = Summary(
+        title,
         first.stores[STORE].orders,
         profiles,
         [each.name for each in sync.job.mapping.fields],
@@ -165,7 +184,7 @@ def _peak_megabytes() -> int:
 
 def _show(summary: Summary) -> None:
     version = importlib.metadata.version("cartwire")
-    table = Table(title=f"Cartwire {version}: CDNOW, real orders of an online music shop", show_header=False)
+    table = Table(title=f"Cartwire {version}: CDNOW, real orders, {summary.title}", show_header=False)
     first, second = summary.first, summary.second
     table.add_row("orders read", f"{summary.orders:,}")
     table.add_row("profiles", f"{summary.profiles:,}")

@@ -22,7 +22,7 @@ from sync.job import Tick, in_group
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
-OPTIONAL = frozenset({Resource.PRODUCTS})
+OPTIONAL = frozenset({Resource.PRODUCTS, Resource.CHECKOUTS})
 """What a key need not be allowed to read."""
 
 

@@ -1,6 +1,7 @@
 """One simulator alone on a port: for trying things out, and for the demo."""
 
 import importlib
+import importlib.util
 import itertools
 import socket
 from pathlib import Path
@@ -28,6 +29,12 @@ def simulator_module(type_: str) -> tuple[str, ModuleType]:
             except ModuleNotFoundError as error:
                 raise _no_simulator(type_, "this type needs none: it works on files") from error
     raise _no_simulator(type_, suggestion(type_, [name for known in kinds.values() for name in known]))
+
+
+def simulated_types(kind: str) -> list[str]:
+    """List the types of "stores" or "esps" that have a simulator."""
+    known = {"stores": registry.store_types(), "esps": registry.esp_types()}[kind]
+    return [name for name in known if importlib.util.find_spec(f"connectors.{kind}.{name}.simulator")]
 
 
 def _no_simulator(type_: str, instead: str) -> ConfigError:

@@ -1,0 +1,3 @@
+from connectors.stores.csv.connector import CsvStore as Connector
+
+__all__ = ["Connector"]

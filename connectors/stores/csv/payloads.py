@@ -1,0 +1,217 @@
+"""From the lines of an order to facts. Pure: no clock, no I/O, no log."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
+
+from connectors.errors import BadRecord
+from connectors.facts import (
+    Consent,
+    Fact,
+    Line,
+    Money,
+    Order,
+    Person,
+    Product,
+    Refund,
+    Source,
+    Standing,
+    exponent,
+    money,
+    normal_email,
+    text_or_none,
+)
+from connectors.paging import UnreadableField
+from connectors.stores.csv import reading
+from connectors.stores.csv.columns import STATUSES, SYMBOLS, WORDS
+
+Cells = Mapping[str, str]
+
+DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ ,]+(\d{1,2}:\d\d(?::\d\d)?))?")
+ZONED = re.compile(r"(.*\d) ?(UTC|[+-]\d\d:?\d\d)")
+NUMBER = re.compile(r"-?\d[\d., '\u00a0\u202f]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the owner says about a file: its zone, its currency and its own status words."""
+
+    zone: ZoneInfo
+    currency: str | None
+    statuses: Mapping[str, Standing]
+
+
+def read_group(group: Sequence[reading.Line], terms: Terms) -> tuple[list[Fact], BadRecord | None]:
+    """Read an order with its products, or say what is wrong with it by the number of its first line."""
+    name = f"line {group[0].number}"
+    if group[0].trouble:
+        return [], BadRecord(name, group[0].trouble)
+    try:
+        order = read_order([line.cells for line in group], terms)
+        return [*_products([line.cells for line in group], order), order], None
+    except UnreadableField as error:
+        return [], BadRecord(name, str(error))
+    except (ValueError, ArithmeticError):
+        return [], BadRecord(name, "a field cannot be read")
+
+
+def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
+    """Read an order of one or more lines; what is told once stands on the first."""
+    first = rows[0]
+    identity = first.get("order_id") or first.get("number")
+    if not identity:
+        raise UnreadableField("order_id", "there")
+    currency = _currency(first, terms)
+    created = read_moment(first.get("date", ""), terms.zone)
+    if created is None:
+        raise UnreadableField("date", "a date such as 2026-11-20 or 2026-11-20 14:30")
+    paid_at = read_moment(first.get("paid_at", ""), terms.zone)
+    return Order(
+        id=identity,
+        number=first.get("number") or identity,
+        email=normal_email(first.get("email")),
+        customer_id=None,
+        standing=_standing(first, terms),
+        status=first.get("status") or "paid",
+        total=_money(first, "amount", currency),
+        created_at=created,
+        updated_at=created,  # a file does not say when; a copy that differs replaces the one before
+        paid_at=paid_at,
+        discount=_money(first, "discount", currency) if first.get("discount") else None,
+        lines=_lines(rows, currency),
+        refunds=_refunds(first, identity, currency),
+        person=_person(first),
+        source=Source(first["source"]) if first.get("source") else None,
+        consent=_consent(first, created),
+    )
+
+
+def read_moment(text: str, zone: ZoneInfo) -> datetime | None:
+    """Read a moment; None for nothing. Days before months with slashes are not guessed at."""
+    if not text or text.startswith("0000-00-00"):
+        return None
+    if match := DOTTED.fullmatch(text):
+        day, month, year, clock = match.groups()
+        text = f"{year}-{month:0>2}-{day:0>2} {(clock or '00:00').rjust(5, '0')}"
+    if match := ZONED.fullmatch(text):
+        text = f"{match[1].rstrip()}{'+00:00' if match[2] == 'UTC' else match[2]}"
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UnreadableField("date", "a date such as 2026-11-20 or 2026-11-20 14:30") from error
+
+
+def read_amount(text: str, name: str, digits: int) -> Decimal:
+    """Read an amount as people and machines write it: 1234.50, 1.234,50 €, 1 234,50.
+
+    Raises UnreadableField where the only sign is followed by three digits, which may mean thousands, unless
+    the currency has three `digits`.
+    """
+    found = NUMBER.search(text)
+    if not found:
+        raise UnreadableField(name, "an amount")
+    number = re.sub(r"[ '\u00a0\u202f]", "", found[0])
+    signs = [letter for letter in number if letter in ".,"]
+    if len(set(signs)) == 2:
+        number = number.replace(signs[0], "").replace(signs[-1], ".")
+    elif len(signs) > 1:
+        number = number.replace(signs[0], "")
+    elif signs and len(number.rpartition(signs[0])[2]) == 3 and digits != 3:
+        raise UnreadableField(name, "an amount whose decimal sign is clear")
+    try:
+        return Decimal(number.replace(",", "."))
+    except InvalidOperation as error:
+        raise UnreadableField(name, "an amount") from error
+
+
+def _currency(first: Cells, terms: Terms) -> str:
+    told = first.get("currency") or next(
+        (code for sign, code in SYMBOLS.items() if sign in first.get("amount", "")), None
+    )
+    code = (told or terms.currency or "").strip().upper()
+    try:
+        exponent(code)
+    except (ValueError, KeyError) as error:
+        raise UnreadableField("currency", "a currency; set `currency` where the file has none") from error
+    return code
+
+
+def _standing(first: Cells, terms: Terms) -> Standing:
+    """Say what an order counts as; without a column for it, a file is one of paid orders."""
+    if "status" not in first:
+        return Standing.PAID
+    word = first["status"].strip().lower().removeprefix("wc-")
+    told = terms.statuses.get(word) or STATUSES.get(word)
+    if told is None:
+        raise UnreadableField("status", "a status that is known; say in `statuses` what it means")
+    is_over = bool(first.get("cancelled_at")) and told in {Standing.PAID, Standing.UNPAID}
+    return Standing.CANCELLED if is_over else told
+
+
+def _lines(rows: Sequence[Cells], currency: str) -> list[Line]:
+    """Read the lines; without a price, the only line is worth the order's total."""
+    found = []
+    for row in rows:
+        if not (row.get("product") or row.get("category")):
+            continue
+        quantity = int(read_amount(row["quantity"], "quantity", 3)) if row.get("quantity") else 1
+        if row.get("price"):
+            total = read_amount(row["price"], "price", exponent(currency)) * quantity
+        else:
+            whole = len(rows) == 1
+            total = read_amount(row["amount"], "amount", exponent(currency)) if whole else Decimal()
+        title = row.get("product") or row["category"]
+        found.append(Line(_product_id(row), title, quantity, money(total, currency)))
+    return found
+
+
+def _product_id(row: Cells) -> str | None:
+    """Make an id of product and category; a product without a category tells nothing that we keep."""
+    return f"{row.get('product') or ''}/{row['category']}" if row.get("category") else None
+
+
+def _products(rows: Sequence[Cells], order: Order) -> list[Product]:
+    made = {}
+    for row in rows:
+        identity = _product_id(row)
+        if identity:
+            title = row.get("product") or row["category"]
+            made[identity] = Product(identity, title, [row["category"]], order.created_at)
+    return list(made.values())
+
+
+def _refunds(first: Cells, order: str, currency: str) -> list[Refund]:
+    if not first.get("refunded"):
+        return []
+    amount = _money(first, "refunded", currency)
+    back = Money(abs(amount.minor), currency)
+    return [Refund(f"{order}/refunded", order, back)] if back.minor else []
+
+
+def _money(first: Cells, name: str, currency: str) -> Money:
+    if not first.get(name):
+        raise UnreadableField(name, "an amount")
+    return money(read_amount(first[name], name, exponent(currency)), currency)
+
+
+def _person(first: Cells) -> Person:
+    front, _, back = first.get("full_name", "").rpartition(" ")
+    country = text_or_none(first.get("country"))
+    return Person(
+        first_name=text_or_none(first.get("first_name")) or text_or_none(front),
+        last_name=text_or_none(first.get("last_name")) or text_or_none(back),
+        company=text_or_none(first.get("company")),
+        phone=text_or_none((first.get("phone") or "").lstrip("'")),
+        postal_code=text_or_none((first.get("postal_code") or "").lstrip("'")),
+        city=text_or_none(first.get("city")),
+        country=country.upper() if country and len(country) == 2 else None,
+    )
+
+
+def _consent(first: Cells, at: datetime) -> Consent | None:
+    given = WORDS.get(first.get("consent", "").strip().lower())
+    return Consent(given, at) if given is not None else None

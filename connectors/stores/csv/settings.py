@@ -1,0 +1,78 @@
+"""What the owner writes about a file of orders."""
+
+import codecs
+import zoneinfo
+from pathlib import Path
+from typing import Annotated
+
+from iso4217 import Currency
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+
+from connectors.facts import Standing
+
+
+def _zone(text: str) -> str:
+    if text not in zoneinfo.available_timezones():
+        raise ValueError(f"`{text}` is no timezone; write it as Europe/Paris")
+    return text
+
+
+def _currency(text: str) -> str:
+    try:
+        return str(Currency(text.strip().upper()).code)
+    except ValueError as error:
+        raise ValueError(f"`{text}` is no currency; write it as EUR") from error
+
+
+def _encoding(text: str) -> str:
+    try:
+        return codecs.lookup(text).name
+    except LookupError as error:
+        raise ValueError(f"`{text}` is no encoding; write it as utf-8 or cp1254") from error
+
+
+def _word(text: str) -> str:
+    return text.strip().lower()
+
+
+class CsvStoreSettings(BaseModel):
+    """What the owner writes under `stores:` beside `type: csv`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(
+        min_length=1,
+        description="The file to read; where it is relative, from the folder of cartwire.yaml.",
+    )
+    currency: Annotated[str, AfterValidator(_currency)] | None = Field(
+        default=None, description="Currency of the amounts, as EUR, where the file does not say it."
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="Timezone of the moments that come without one, as Europe/Paris."
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
+        default=None,
+        description="Encoding of the file, as cp1254; without it UTF-8 and Windows-1252 are told apart.",
+    )
+    statuses: dict[Annotated[str, AfterValidator(_word)], Standing] = Field(
+        default_factory=dict,
+        description="What the file's own status words mean: paid, unpaid, cancelled, refunded or test.",
+    )
+    _folder: Path = PrivateAttr(Path())
+
+    @model_validator(mode="after")
+    def _take_folder(self, info: ValidationInfo) -> "CsvStoreSettings":
+        self._folder = Path((info.context or {}).get("folder", ""))
+        return self
+
+    @property
+    def file(self) -> Path:
+        return self._folder / self.path

@@ -1,0 +1,57 @@
+"""Moments of a shop that writes its wall clock and no zone.
+
+- In autumn an hour comes twice. When something was created is read as the first of the two, always, so that
+  every reading tells the same. When it changed is read as the later one, unless that lies ahead of the shop's
+  own clock: so a change in the second hour is never taken for older than one in the first.
+- Questions about what changed since a moment reach back by as much as clocks are put back soon after it.
+- In spring an hour is missing; what a careless import wrote there is read as if the clock had not moved.
+"""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+SECOND = timedelta(seconds=1)
+LONGEST_SHIFT = timedelta(hours=3)
+"""More than any zone has put its clocks back at once since 1970, but for changes of date."""
+LAYOUT = "%Y-%m-%d %H:%M:%S"
+
+
+class ShopClock:
+    """Reads and writes the wall clock of `zone`."""
+
+    def __init__(self, zone: str) -> None:
+        self._zone = ZoneInfo(zone)
+
+    def first(self, text: str | None) -> datetime | None:
+        """Read a moment; of two that it can mean, the earlier. None for nothing and for zero dates.
+
+        Raises ValueError for anything else.
+        """
+        wall = _wall(text)
+        return wall.replace(tzinfo=self._zone).astimezone(UTC) if wall else None
+
+    def latest(self, text: str | None, now: datetime) -> datetime | None:
+        """Read a moment; of two that it can mean, the later one that is not ahead of `now`."""
+        wall = _wall(text)
+        if wall is None:
+            return None
+        later = wall.replace(tzinfo=self._zone, fold=1).astimezone(UTC)
+        earlier = wall.replace(tzinfo=self._zone).astimezone(UTC)
+        return later if earlier < later <= now else earlier
+
+    def since(self, moment: datetime) -> str:
+        """Write the earliest that the wall clock can have shown at `moment` or later."""
+        here, soon = moment.astimezone(self._zone), (moment + LONGEST_SHIFT).astimezone(self._zone)
+        put_back = (here.utcoffset() or timedelta()) - (soon.utcoffset() or timedelta())
+        return (here.replace(tzinfo=None) - max(put_back, timedelta())).strftime(LAYOUT)
+
+
+def before(text: str) -> str:
+    """Write the second before a moment: `>[…]` leaves the given one out."""
+    return (datetime.fromisoformat(text) - SECOND).strftime(LAYOUT)
+
+
+def _wall(text: str | None) -> datetime | None:
+    if not text or text.startswith("0000-00-00"):
+        return None
+    return datetime.fromisoformat(text).replace(tzinfo=None)

@@ -1,0 +1,354 @@
+"""Files of orders: the exports of three shop systems, the plain form, and whatever else comes as one."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from connectors.base import Page, Resource, Window
+from connectors.errors import Refused
+from connectors.facts import Order, Product, Standing
+from connectors.stores.csv.connector import PAGE_SIZE, CsvStore
+from connectors.stores.csv.payloads import read_amount, read_moment
+from connectors.stores.csv.settings import CsvStoreSettings
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PLAIN = """order_id,email,date,amount,currency,status,category,first_name,last_name
+1,Ada@Example.com,2026-11-01,29.35,EUR,paid,Tea,Ada,Lovelace
+2,gul@example.com,2026-11-02 14:30:00,1200,JPY,refunded,R&B,Gül,Öztürk 🎁
+3,ada@example.com,2026-11-03T10:00:00+02:00,1.234,KWD,cancelled,Tea,Ada,Lovelace
+"""
+SHOPIFY = """Name,Email,Financial Status,Paid at,Accepts Marketing,Currency,Subtotal,Total,Discount Amount,\
+Created at,Lineitem quantity,Lineitem name,Lineitem price,Billing Name,Billing Zip,Billing City,Billing Country,\
+Billing Phone,Cancelled at,Refunded Amount,Id
+#1001,ada@example.com,partially_refunded,2026-11-02 14:00:30 +0100,yes,EUR,40.00,45.00,5.00,\
+2026-11-02 14:00:22 +0100,2,Green tea,10.00,Ada King Lovelace,'75011,Paris,FR,'+33199000000,,15.00,5001
+#1001,ada@example.com,,,,,,,,2026-11-02 14:00:22 +0100,1,Cup,20.00,,,,,,,,
+#1002,bob@example.com,paid,2026-11-03 09:00:00 +0100,no,EUR,10.00,10.00,0.00,2026-11-03 09:00:00 +0100,1,\
+Green tea,10.00,Bob,,,,,2026-11-04 09:00:00 +0100,0.00,5002
+"""
+WOOCOMMERCE = """order_id,order_number,order_date,paid_date,status,order_total,order_currency,customer_email,\
+billing_first_name,billing_last_name,billing_postcode,billing_city,billing_country,billing_phone
+727,727,2026-11-02 14:00:22,2026-11-02 14:01:00,wc-completed,29.35,USD,ada@example.com,Ada,Lovelace,75011,Paris,FR,01
+728,728,2026-11-03 14:00:22,,wc-on-hold,9.00,USD,bob@example.com,Bob,B,,,US,
+"""
+PRESTASHOP = """"ID";"Reference";"New client";"Delivery";"Customer";"Total";"Payment";"Status";"Date"
+540;ICBAWXZEJ;1;France;"A. LOVELACE";"57,44 €";"Bank wire";"Paiement accepté";"2026-11-21 22:14:23"
+541;ICBAWXZEJ;0;France;"A. LOVELACE";"1 057,44 €";"Bank wire";"Annulé";"2026-11-21 22:14:24"
+"""
+
+
+def store_of(folder: Path, content: str | bytes, **settings: Any) -> CsvStore:
+    data = content if isinstance(content, bytes) else content.encode()
+    (folder / "orders.csv").write_bytes(data)
+    written = {"path": "orders.csv", **settings}
+    return CsvStore(CsvStoreSettings.model_validate(written, context={"folder": folder}))
+
+
+async def history(store: CsvStore, cursor: str | None = None, since: datetime | None = None) -> list[Page]:
+    window = Window(Resource.ORDERS, since)
+    return [page async for page in store.backfill(window, cursor, careful=False)]
+
+
+async def changes(store: CsvStore, cursor: str | None = None) -> list[Page]:
+    return [page async for page in store.changes(Resource.ORDERS, NOW, cursor)]
+
+
+def orders_in(pages: list[Page]) -> list[Order]:
+    return [fact for page in pages for fact in page.facts if isinstance(fact, Order)]
+
+
+def letters_in(pages: list[Page]) -> dict[str, str]:
+    return {letter.record: letter.reason for page in pages for letter in page.bad}
+
+
+async def test_the_plain_form_is_read(tmp_path):
+    store = store_of(tmp_path, PLAIN)
+
+    pages = await history(store)
+
+    one, two, three = orders_in(pages)
+    assert (one.id, one.email, one.total.minor, one.total.currency) == ("1", "ada@example.com", 2935, "EUR")
+    assert (one.standing, two.standing, three.standing) == (
+        Standing.PAID,
+        Standing.REFUNDED,
+        Standing.CANCELLED,
+    )
+    assert (two.total.minor, three.total.minor) == (1200, 1234)
+    assert (two.person.first_name, two.person.last_name) == ("Gül", "Öztürk 🎁")
+    assert three.created_at == datetime(2026, 11, 3, 8, tzinfo=UTC)
+    products = [fact for fact in pages[0].facts if isinstance(fact, Product)]
+    assert {(product.id, *product.categories) for product in products} == {("/Tea", "Tea"), ("/R&B", "R&B")}
+    assert [line.product_id for line in one.lines] == ["/Tea"]
+    assert await store.check() == []
+
+
+async def test_an_export_of_shopify_is_read_with_its_orders_of_several_lines(tmp_path):
+    pages = await history(store_of(tmp_path, SHOPIFY))
+
+    one, two = orders_in(pages)
+    assert (one.id, one.number, one.total.minor) == ("5001", "#1001", 4500)
+    assert one.standing is Standing.PAID
+    assert one.created_at == datetime(2026, 11, 2, 13, 0, 22, tzinfo=UTC)
+    assert [(line.title, line.quantity, line.total.minor) for line in one.lines] == [
+        ("Green tea", 2, 2000),
+        ("Cup", 1, 2000),
+    ]
+    assert [(refund.amount.minor, refund.order_id) for refund in one.refunds or ()] == [(1500, "5001")]
+    assert (one.person.first_name, one.person.last_name) == ("Ada King", "Lovelace")
+    assert (one.person.postal_code, one.person.phone, one.person.country) == ("75011", "+33199000000", "FR")
+    assert one.consent is not None
+    assert one.consent.given
+    assert (two.standing, two.refunds) == (Standing.CANCELLED, [])
+
+
+async def test_an_export_of_woocommerce_is_read(tmp_path):
+    one, two = orders_in(await history(store_of(tmp_path, WOOCOMMERCE, timezone="Europe/Paris")))
+
+    assert (one.id, one.standing, one.total.minor) == ("727", Standing.PAID, 2935)
+    assert one.created_at == datetime(2026, 11, 2, 13, 0, 22, tzinfo=UTC)
+    assert two.standing is Standing.UNPAID
+    assert two.paid_at is None
+
+
+async def test_an_export_of_prestashop_is_read_and_says_that_it_has_no_addresses(tmp_path):
+    store = store_of(tmp_path, PRESTASHOP)
+
+    one, two = orders_in(await history(store))
+
+    assert (one.id, one.number, one.total.minor, one.total.currency) == ("540", "ICBAWXZEJ", 5744, "EUR")
+    assert (two.id, two.total.minor, two.standing) == ("541", 105744, Standing.CANCELLED)
+    assert one.email is None
+    (missing,) = await store.check()
+    assert "no column with e-mail" in missing
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+async def test_delimiter_and_encoding_are_found_out(tmp_path, delimiter, encoding):
+    text = PLAIN.replace(",", delimiter).replace(" 🎁", "").replace("Ö", "ö")
+
+    orders = orders_in(await history(store_of(tmp_path, text.encode(encoding))))
+
+    assert [order.id for order in orders] == ["1", "2", "3"]
+    assert orders[1].person.first_name == "Gül"
+
+
+async def test_another_encoding_is_what_the_owner_says(tmp_path):
+    content = PLAIN.replace(" 🎁", "").replace("Gül", "Şebnem").encode("cp1254")
+
+    orders = orders_in(await history(store_of(tmp_path, content, encoding="cp1254")))
+
+    assert orders[1].person.first_name == "Şebnem"
+
+
+async def test_bad_lines_are_letters_with_their_number_and_show_no_value(tmp_path):
+    lines = PLAIN.splitlines()
+    bad = [
+        "7,ada@example.com,yesterday,1.00,EUR,paid,,,",
+        "8,ada@example.com,2026-11-01,much,EUR,paid,,,",
+        "9,ada@example.com,2026-11-01,1.00,XXQ,paid,,,",
+        "10,ada@example.com,2026-11-01,1.00,EUR,half-way,,,",
+        ",ada@example.com,2026-11-01,1.00,EUR,paid,,,",
+        "11,ada@example.com,2026-11-01",
+        "",
+        '12,"two\nlines@example.com",2026-11-01,1.00,EUR,paid,,,',
+        "13,ada@example.com,11/01/2026,1.00,EUR,paid,,,",
+    ]
+    store = store_of(tmp_path, "\n".join([*lines, *bad, ""]))
+
+    pages = await history(store)
+
+    assert [order.id for order in orders_in(pages)] == ["1", "2", "3", "12"]
+    assert letters_in(pages) == {
+        "line 5": "`date` is not a date such as 2026-11-20 or 2026-11-20 14:30",
+        "line 6": "`amount` is not an amount",
+        "line 7": "`currency` is not a currency; set `currency` where the file has none",
+        "line 8": "`status` is not a status that is known; say in `statuses` what it means",
+        "line 9": "`order_id` is not there",
+        "line 10": "`currency` is not a currency; set `currency` where the file has none",
+        "line 14": "`date` is not a date such as 2026-11-20 or 2026-11-20 14:30",
+    }
+    page = await store.reread(["line 5", "order 2"])
+    assert [letter.record for letter in page.bad] == ["line 5"]
+    assert [fact.id for fact in page.facts if isinstance(fact, Order)] == ["2"]
+
+
+async def test_a_field_larger_than_any_is_one_bad_line(tmp_path):
+    broken = PLAIN + f'4,"{"x" * 200_000}",2026-11-01,1.00,EUR,paid,,,\n'
+
+    pages = await history(store_of(tmp_path, broken + PLAIN.splitlines()[1].replace("1,", "5,", 1) + "\n"))
+
+    assert [order.id for order in orders_in(pages)] == ["1", "2", "3", "5"]
+    assert letters_in(pages) == {"line 5": "it is no line of a CSV file"}
+
+
+async def test_words_of_an_own_shop_mean_what_the_owner_says(tmp_path):
+    content = PLAIN.replace("paid", "Bezahlt").replace("refunded", "Probe")
+    settings = {"statuses": {"bezahlt": "paid", " PROBE ": "test"}}
+
+    orders = orders_in(await history(store_of(tmp_path, content, **settings)))
+
+    assert [order.standing for order in orders] == [Standing.PAID, Standing.TEST, Standing.CANCELLED]
+
+
+async def test_without_status_all_is_paid_and_without_currency_the_owner_says_it(tmp_path):
+    content = "Order ID,E-Mail,Date,Amount\n1,a@example.com,2026-11-01,5\n2,b@example.com,2026-11-02,£6.50\n"
+
+    orders = orders_in(await history(store_of(tmp_path, content, currency="chf")))
+
+    assert [(order.total.minor, order.total.currency) for order in orders] == [(500, "CHF"), (650, "GBP")]
+    assert {order.standing for order in orders} == {Standing.PAID}
+
+
+async def test_somebody_s_name_is_no_order_number(tmp_path):
+    content = "order_id,name,email,date,amount,currency\n" + "".join(
+        f"{number},Ada Lovelace,ada@example.com,2026-11-0{number},5,EUR\n" for number in (1, 2, 3)
+    )
+
+    orders = orders_in(await history(store_of(tmp_path, content)))
+
+    assert [(order.id, order.number, order.person.last_name) for order in orders] == [
+        ("1", "1", "Lovelace"),
+        ("2", "2", "Lovelace"),
+        ("3", "3", "Lovelace"),
+    ]
+
+
+def large(count: int) -> str:
+    rows = (
+        f"{number},b{number}@example.com,2026-01-01,1.00,EUR,paid,Tea,," for number in range(1, count + 1)
+    )
+    return "\n".join([PLAIN.splitlines()[0], *rows, ""])
+
+
+async def test_a_large_file_is_read_in_pages_and_goes_on_after_any(tmp_path):
+    store = store_of(tmp_path, large(2 * PAGE_SIZE + 7))
+    pages = await history(store)
+
+    assert [len(orders_in([page])) for page in pages] == [PAGE_SIZE, PAGE_SIZE, 7, 0]
+    for done in range(1, len(pages) + 1):
+        rest = await history(store, pages[done - 1].cursor)
+        ids = [order.id for order in orders_in([*pages[:done], *rest])]
+        assert ids == [str(number) for number in range(1, 2 * PAGE_SIZE + 8)]
+
+
+async def test_a_file_that_did_not_change_is_not_read_again_and_one_that_did_is(tmp_path):
+    store = store_of(tmp_path, PLAIN)
+    first = await changes(store)
+
+    same = await changes(store, first[-1].cursor)
+    (tmp_path / "orders.csv").write_text(PLAIN.replace("29.35", "30.00"))
+    changed = await changes(store, same[-1].cursor)
+
+    assert len(orders_in(first)) == 3
+    assert orders_in(same) == []
+    assert orders_in(changed)[0].total.minor == 3000
+
+
+async def test_a_file_that_changes_half_way_is_read_from_its_beginning(tmp_path):
+    store = store_of(tmp_path, large(PAGE_SIZE + 5))
+    (first, *_) = await changes(store)
+    (tmp_path / "orders.csv").write_text(large(PAGE_SIZE + 6))
+
+    rest = await changes(store, first.cursor)
+
+    assert len(orders_in(rest)) == PAGE_SIZE + 6
+    assert json.loads(rest[-1].cursor)["orders"] is None
+
+
+async def test_since_leaves_out_older_orders(tmp_path):
+    since = datetime(2026, 11, 2, tzinfo=UTC) + timedelta(hours=1)
+
+    assert [order.id for order in orders_in(await history(store_of(tmp_path, PLAIN), since=since))] == [
+        "2",
+        "3",
+    ]
+
+
+async def test_an_empty_export_has_no_orders(tmp_path):
+    store = store_of(tmp_path, PLAIN.splitlines()[0])
+
+    assert orders_in(await history(store)) == []
+    assert await store.check() == []
+
+
+@pytest.mark.parametrize("content", ["", "a,b,c\n1,2,3\n", "order_id,email\n", "\x00\x01\x02"])
+async def test_a_file_that_is_none_of_orders_is_refused_with_what_it_lacks(tmp_path, content):
+    store = store_of(tmp_path, content)
+
+    with pytest.raises(Refused, match="does not name"):
+        await store.check()
+    with pytest.raises(Refused, match="does not name"):
+        await store.plan_backfill(Resource.ORDERS, None)
+
+
+async def test_a_file_that_is_not_there_is_refused(tmp_path):
+    store = store_of(tmp_path, PLAIN)
+    (tmp_path / "orders.csv").unlink()
+
+    with pytest.raises(Refused, match=r"orders\.csv cannot be read"):
+        await store.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "digits", "expected"),
+    [
+        ("29.35", 2, "29.35"),
+        ("29,35 €", 2, "29.35"),
+        ("1.234,56", 2, "1234.56"),
+        ("$1,234.56", 2, "1234.56"),
+        ("1 234,50", 2, "1234.50"),
+        ("1\u202f234,5", 2, "1234.5"),
+        ("1'234.50 CHF", 2, "1234.50"),
+        ("1.234.567", 0, "1234567"),
+        ("57.440000", 2, "57.440000"),
+        ("1.234", 3, "1.234"),
+        ("-5", 2, "-5"),
+        ("0", 2, "0"),
+    ],
+)
+def test_amounts_are_read_as_people_and_machines_write_them(text, digits, expected):
+    assert str(read_amount(text, "amount", digits)) == expected
+
+
+@pytest.mark.parametrize("text", ["1.234", "1,234", "much", "", "."])
+def test_an_amount_that_may_mean_two_things_is_not_guessed_at(text):
+    with pytest.raises(ValueError, match="amount"):
+        read_amount(text, "amount", 2)
+
+
+def test_moments_are_read_as_exports_write_them():
+    zone = CsvStore(CsvStoreSettings(path="x", timezone="Europe/Paris"))._terms.zone
+    expected = datetime(2026, 11, 2, 13, 0, tzinfo=UTC)
+
+    for text in (
+        "2026-11-02 14:00",
+        "2026-11-02T14:00:00",
+        "2026-11-02 14:00:00 +0100",
+        "2026-11-02 13:00:00 UTC",
+        "2026-11-02T13:00:00Z",
+        "02.11.2026 14:00",
+    ):
+        assert read_moment(text, zone) == expected
+    assert read_moment("02.11.2026", zone) == datetime(2026, 11, 1, 23, tzinfo=UTC)
+    assert read_moment("", zone) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"path": ""},
+        {"path": "x", "currency": "Euro"},
+        {"path": "x", "timezone": "Paris"},
+        {"path": "x", "encoding": "latin-99"},
+        {"path": "x", "statuses": {"done": "yes"}},
+        {"path": "x", "delimiter": ";"},
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused_at_the_door(wrong):
+    with pytest.raises(ValidationError):
+        CsvStoreSettings(**wrong)
