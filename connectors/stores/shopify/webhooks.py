@@ -1,0 +1,234 @@
+"""What Shopify's webhooks carry: bodies in the shape of the older REST API. Pure.
+
+https://shopify.dev/docs/api/webhooks/latest
+
+- Ids are numbers; `admin_graphql_api_id` is the same id, exact in any language. Moments have the shop's offset.
+- A body that lacks what a fact needs is no fact: taken for one, it would erase what we know. `customers/*`
+  has no consent since 2025-01, `checkouts/*` no id since 2026-04. Both then only say that there is something
+  to be read.
+- An edited order comes as a list of edits; the same edit brings `orders/updated` with the order itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from connectors.facts import (
+    Checkout,
+    Consent,
+    Customer,
+    Line,
+    Money,
+    Order,
+    Person,
+    Refund,
+    Source,
+    Standing,
+    money,
+    normal_email,
+    utc,
+)
+from connectors.paging import Row, UnreadableField
+from connectors.stores.shopify.payloads import (
+    CHANNELS,
+    GIVEN,
+    LEVELS,
+    Terms,
+    host_of,
+    number_of,
+    source_from_visit,
+    standing_of,
+    text,
+)
+
+ORDERS = frozenset(
+    {
+        "orders/create",
+        "orders/updated",
+        "orders/paid",
+        "orders/cancelled",
+        "orders/fulfilled",
+        "orders/partially_fulfilled",
+    }
+)
+DELETED_ORDERS = frozenset({"orders/delete"})
+CUSTOMERS = frozenset({"customers/create", "customers/update", "customers/enable", "customers/disable"})
+CHECKOUTS = frozenset({"checkouts/create", "checkouts/update"})
+REFUNDS = frozenset({"refunds/create"})
+
+Fact = Order | Customer | Checkout | Refund
+
+
+def reader(topic: str, body: Row, terms: Terms) -> tuple[Callable[[Row], Fact], str] | None:
+    """Choose how to read a body, and what to call it; None when it is no fact, or not a whole one."""
+    if topic in ORDERS:
+        return (lambda row: read_order(row, terms)), "order"
+    if topic in REFUNDS:
+        return read_refund, "refund"
+    if topic in CUSTOMERS and "email_marketing_consent" in body:
+        return read_customer, "customer"
+    if topic in CHECKOUTS and body.get("id"):
+        return read_checkout, "checkout"
+    return None
+
+
+def read_order(row: Row, terms: Terms) -> Order:
+    order_id = id_of(row)
+    currency = str(row["currency"])
+    status = str(row.get("financial_status") or "")
+    placed = utc(row.get("processed_at")) or _created(row)
+    standing = standing_of(
+        status.upper(), terms.paid, test=bool(row.get("test")), cancelled=bool(row.get("cancelled_at"))
+    )
+    customer = row.get("customer") or {}
+    accepts = bool(row.get("buyer_accepts_marketing")) and not customer
+    return Order(
+        id=order_id,
+        number=str(row.get("name") or order_id).removeprefix("#"),
+        email=normal_email(row.get("email") or row.get("contact_email")),
+        customer_id=id_of(customer) if customer else None,
+        standing=standing,
+        status=status,
+        total=money(row["total_price"], currency),
+        created_at=placed,
+        updated_at=utc(row.get("updated_at")) or placed,
+        paid_at=placed if standing in {Standing.PAID, Standing.REFUNDED} else None,
+        discount=money(row.get("total_discounts") or 0, currency),
+        lines=[_line(line, currency, row) for line in row.get("line_items") or ()],
+        refunds=[_refund(refund, order_id, currency) for refund in row.get("refunds") or ()],
+        person=_person(row.get("billing_address") or row.get("shipping_address") or {}, row.get("phone")),
+        source=_source(row),
+        consent=Consent(given=True, at=placed) if accepts else None,
+    )
+
+
+def read_refund(row: Row) -> Refund:
+    """Read a refund that comes alone, in the currency of what it gives back."""
+    return _refund(row, str(row["order_id"]), None)
+
+
+def read_customer(row: Row) -> Customer:
+    """Read a customer of an older version, whose body still says what they agreed to."""
+    created = _created(row)
+    updated = utc(row.get("updated_at")) or created
+    address = row.get("default_address") or {}
+    person = _person(address, row.get("phone"))
+    return Customer(
+        id=id_of(row),
+        email=normal_email(row.get("email")),
+        created_at=created,
+        updated_at=updated,
+        person=Person(
+            first_name=text(row.get("first_name")) or person.first_name,
+            last_name=text(row.get("last_name")) or person.last_name,
+            company=person.company,
+            phone=person.phone,
+            postal_code=person.postal_code,
+            city=person.city,
+            country=person.country,
+        ),
+        consent=_consent(row.get("email_marketing_consent") or {}, created, updated),
+        tags=tuple(tag.strip() for tag in str(row.get("tags") or "").split(",") if tag.strip()),
+        guest=row.get("state") != "enabled",
+    )
+
+
+def read_checkout(row: Row) -> Checkout:
+    created = _created(row)
+    customer = row.get("customer") or {}
+    return Checkout(
+        id=id_of(row),
+        email=normal_email(row.get("email") or customer.get("email")),
+        customer_id=id_of(customer) if customer else None,
+        url=text(row.get("abandoned_checkout_url")),
+        total=money(row["total_price"], str(row["currency"])) if row.get("total_price") else None,
+        created_at=created,
+        updated_at=utc(row.get("updated_at")) or created,
+        completed_at=utc(row.get("completed_at")),
+    )
+
+
+def id_of(row: Row) -> str:
+    gid = row.get("admin_graphql_api_id")
+    return number_of(gid) if gid else number_of(f"/{row['id']}")
+
+
+def _line(line: Row, currency: str, order: Row) -> Line:
+    """Read a line: its price less its discounts, plus its tax where prices come without."""
+    total = _exact(line["price"], currency).minor * int(line["quantity"])
+    total -= sum(_exact(part["amount"], currency).minor for part in line.get("discount_allocations") or ())
+    if not order.get("taxes_included"):
+        total += sum(_exact(tax["price"], currency).minor for tax in line.get("tax_lines") or ())
+    product = line.get("product_id")
+    return Line(
+        product_id=str(product) if product else None,
+        title=str(line.get("title") or ""),
+        quantity=int(line["quantity"]),
+        total=Money(total, currency),
+    )
+
+
+def _refund(refund: Row, order_id: str, currency: str | None) -> Refund:
+    """Add up what a refund's transactions really gave back; a pending or failed one gave nothing."""
+    given = [
+        transaction
+        for transaction in refund.get("transactions") or ()
+        if transaction.get("kind") == "refund" and transaction.get("status") == "success"
+    ]
+    code = currency or _currency_of(refund, given)
+    minor = sum(abs(_exact(transaction["amount"], code).minor) for transaction in given)
+    return Refund(id_of(refund), order_id, Money(minor, code), utc(refund.get("created_at")))
+
+
+def _currency_of(refund: Row, transactions: Sequence[Row]) -> str:
+    """Find the currency of a refund: transactions may leave it out, amounts in sets never do."""
+    found = [str(each["currency"]) for each in transactions if each.get("currency")]
+    bag = refund.get("total_duties_set") or {}
+    if not found and not bag:
+        raise UnreadableField("currency", "a currency of ISO 4217")
+    return found[0] if found else str(bag["shop_money"]["currency_code"])
+
+
+def _exact(amount: Any, currency: str) -> Money:
+    return money(amount, currency)
+
+
+def _source(row: Row) -> Source | None:
+    landing, referrer = row.get("landing_site"), row.get("referring_site")
+    query = dict(parse_qsl(urlsplit(str(landing or "")).query))
+    utm = {key.removeprefix("utm_"): value for key, value in query.items() if key.startswith("utm_")}
+    if not landing and not referrer:
+        channel = CHANNELS.get(str(row.get("source_name")))
+        return Source(channel, evidence=f"source_name={row['source_name']}") if channel else None
+    return source_from_visit(
+        utm, source=host_of(referrer) or "direct", medium=None, referrer=referrer, landing=landing
+    )
+
+
+def _consent(told: Mapping[str, Any], created: Any, updated: Any) -> Consent | None:
+    state = str(told.get("state")).upper()
+    at = utc(told.get("consent_updated_at"))
+    given = GIVEN.get(state, False if state == "NOT_SUBSCRIBED" and at else None)
+    if given is None:
+        return None
+    level = LEVELS.get(str(told.get("opt_in_level")).upper())
+    return Consent(given, at or (created if given else updated), level)
+
+
+def _person(address: Row, phone: Any) -> Person:
+    return Person(
+        first_name=text(address.get("first_name")),
+        last_name=text(address.get("last_name")),
+        company=text(address.get("company")),
+        phone=text(phone) or text(address.get("phone")),
+        postal_code=text(address.get("zip")),
+        city=text(address.get("city")),
+        country=text(address.get("country_code")),
+    )
+
+
+def _created(row: Row) -> Any:
+    created = utc(row.get("created_at"))
+    if created is None:
+        raise UnreadableField("created_at", "a moment")
+    return created

@@ -1,0 +1,229 @@
+"""Webhooks: whose they are, and what may be read from them."""
+
+import base64
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.base import Page
+from connectors.errors import Refused
+from connectors.facts import Checkout, Consent, Customer, Line, Money, Order, Refund, Source, Standing
+from connectors.stores.shopify.connector import Shopify
+from connectors.stores.shopify.simulator import DAILY, SETTINGS
+
+EXAMPLES = Path(__file__).parents[4] / ".." / "shared" / "specs" / "shopify" / "webhooks-2026-07"
+KEY = "hook-key"
+
+ORDER: dict[str, Any] = {
+    "id": 5512345678901,
+    "admin_graphql_api_id": "gid://shopify/Order/5512345678901",
+    "name": "#1042",
+    "created_at": "2026-11-20T11:12:31+01:00",
+    "processed_at": "2026-11-20T11:12:29+01:00",
+    "updated_at": "2026-11-20T11:14:02+01:00",
+    "cancelled_at": None,
+    "test": False,
+    "financial_status": "paid",
+    "currency": "EUR",
+    "total_price": "108.00",
+    "total_discounts": "10.00",
+    "taxes_included": False,
+    "email": "Ana@example.com",
+    "customer": {"id": 7001},
+    "billing_address": {"first_name": "Ana", "last_name": "Costa", "zip": "75011", "country_code": "FR"},
+    "line_items": [
+        {
+            "product_id": 5,
+            "title": "Tee",
+            "quantity": 2,
+            "price": "50.00",
+            "discount_allocations": [{"amount": "10.00"}],
+            "tax_lines": [{"price": "18.00"}],
+        }
+    ],
+    "refunds": [],
+    "landing_site": "/?utm_source=nl&utm_medium=email&utm_campaign=black-friday",
+    "referring_site": "",
+    "source_name": "web",
+}
+
+
+def store(**settings: Any) -> Shopify:
+    return Shopify(Shopify.Settings(**(SETTINGS | {"webhook_secret": KEY} | settings)))
+
+
+def signed(topic: str, body: bytes, key: str = KEY) -> dict[str, str]:
+    digest = base64.b64encode(hmac.digest(key.encode(), body, hashlib.sha256)).decode()
+    return {"X-Shopify-Topic": topic, "X-Shopify-Hmac-Sha256": digest}
+
+
+def delivered(topic: str, row: Any) -> Page:
+    body = row if isinstance(row, bytes) else json.dumps(row).encode()
+    return store().read_webhook(signed(topic, body), body)
+
+
+def example(topic: str) -> dict[str, Any]:
+    path = EXAMPLES / f"{topic.replace('/', '__')}.example.json"
+    if not path.exists():
+        pytest.skip("the vendor's examples are not here")
+    return dict(json.loads(path.read_text())["response"])
+
+
+@pytest.mark.parametrize("topic", ["orders/create", "orders/updated", "orders/paid", "orders/cancelled"])
+def test_the_vendor_s_orders_are_read(topic):
+    page = delivered(topic, example(topic))
+
+    (order,) = page.facts
+    assert isinstance(order, Order)
+    assert (order.id, order.email, order.customer_id) == (
+        "820982911946154508",
+        "jon@example.com",
+        "115310627314723954",
+    )
+    assert (order.standing, order.total.currency, len(order.lines)) == (Standing.TEST, "USD", 5)
+    assert page.bad == []
+
+
+def test_the_vendor_s_refund_is_read():
+    (refund,) = delivered("refunds/create", example("refunds/create")).facts
+
+    assert isinstance(refund, Refund)
+    assert (refund.id, refund.amount) == ("890088186047892319", Money(8500, "USD"))
+
+
+def test_the_vendor_s_deleted_order_is_gone():
+    page = delivered("orders/delete", example("orders/delete"))
+
+    assert (page.facts, page.gone) == ([], [str(example("orders/delete")["id"])])
+
+
+@pytest.mark.parametrize("topic", ["customers/create", "customers/update"])
+def test_the_vendor_s_customers_say_nothing_about_consent_and_so_are_no_facts(topic):
+    """Taken for facts they would erase what the customer agreed to."""
+    row = example(topic)
+    told = {"state": "subscribed", "opt_in_level": "single_opt_in", "consent_updated_at": row["updated_at"]}
+
+    bare = delivered(topic, row)
+    (customer,) = delivered(topic, row | {"email_marketing_consent": told, "tags": "vip, big"}).facts
+
+    assert bare.facts == []
+    assert isinstance(customer, Customer)
+    assert (customer.id, customer.email, customer.guest) == ("706405506930370084", "bob@biller.com", True)
+    assert customer.consent == Consent(given=True, at=customer.updated_at, level="single_opt_in")
+    assert (customer.tags, customer.person.postal_code) == (("vip", "big"), "K2P 2L8")
+
+
+@pytest.mark.parametrize("topic", ["checkouts/create", "checkouts/update"])
+def test_the_vendor_s_checkouts_have_no_id_and_so_are_no_facts(topic):
+    """One by its token beside one by its id would be two checkouts, of which one is never completed."""
+    row = example(topic)
+
+    bare = delivered(topic, row)
+    (checkout,) = delivered(topic, row | {"id": 981820079255243537}).facts
+
+    assert bare.facts == []
+    assert isinstance(checkout, Checkout)
+    assert (checkout.id, checkout.email) == ("981820079255243537", "example@email.com")
+    assert checkout.url is not None
+    assert checkout.total is not None
+
+
+@pytest.mark.parametrize(
+    "topic", ["orders/edited", "app/uninstalled", "products/update", "checkouts/delete", "shop/redact"]
+)
+def test_what_is_no_fact_gives_an_empty_page(topic):
+    page = delivered(topic, example(topic))
+
+    assert (page.facts, page.bad, page.gone) == ([], [], ())
+
+
+def test_an_order_is_read_whole():
+    (order,) = delivered("orders/updated", ORDER).facts
+
+    assert isinstance(order, Order)
+    assert (order.number, order.status, order.standing) == ("1042", "paid", Standing.PAID)
+    assert (order.total, order.discount) == (Money(10800, "EUR"), Money(1000, "EUR"))
+    assert order.lines == [Line("5", "Tee", 2, Money(10800, "EUR"))]
+    assert order.created_at.isoformat() == "2026-11-20T10:12:29+00:00"
+    landing = "landing_page=/?utm_source=nl&utm_medium=email&utm_campaign=black-friday"
+    evidence = f"utm_source=nl; utm_medium=email; utm_campaign=black-friday; {landing}"
+    assert order.source == Source("nl", "email", evidence)
+
+
+@pytest.mark.parametrize(
+    ("landing", "referring", "channel", "name"),
+    [
+        ("/products/tee", "https://www.google.com/", "web", "www.google.com"),
+        ("/", None, "web", "direct"),
+        (None, None, "pos", "pos"),
+        (None, None, "web", None),
+    ],
+)
+def test_where_an_order_came_from(landing, referring, channel, name):
+    row = ORDER | {"landing_site": landing, "referring_site": referring, "source_name": channel}
+
+    (order,) = delivered("orders/create", row).facts
+
+    assert isinstance(order, Order)
+    assert (order.source.name if order.source else None) == name
+
+
+def test_only_money_that_really_went_back_is_a_refund():
+    transactions = [
+        {"kind": "refund", "status": "success", "amount": "5.00"},
+        {"kind": "refund", "status": "pending", "amount": "7.00"},
+        {"kind": "void", "status": "success", "amount": "9.00"},
+    ]
+    refund = {"id": 31, "created_at": "2026-11-21T09:00:00+01:00", "transactions": transactions}
+
+    (order,) = delivered("orders/updated", ORDER | {"refunds": [refund]}).facts
+
+    assert isinstance(order, Order)
+    assert [each.amount for each in order.refunds or ()] == [Money(500, "EUR")]
+
+
+def test_a_body_that_cannot_be_read_is_a_dead_letter():
+    page = delivered("orders/create", ORDER | {"total_price": "many"})
+
+    assert (page.facts, [letter.record for letter in page.bad]) == ([], ["order 5512345678901"])
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b'"x"', b"\xff"])
+def test_a_body_that_is_no_object_is_a_dead_letter(body):
+    page = delivered("orders/create", body)
+
+    assert [letter.record for letter in page.bad] == ["webhook orders/create"]
+
+
+@pytest.mark.parametrize("signature", ["", "x", "é", base64.b64encode(b"0" * 32).decode()])
+def test_a_signature_that_is_not_ours_is_refused(signature):
+    with pytest.raises(Refused, match="signature does not match"):
+        store().read_webhook({"x-shopify-hmac-sha256": signature, "x-shopify-topic": "orders/create"}, b"{}")
+
+
+def test_one_changed_byte_breaks_the_signature():
+    body = json.dumps(ORDER).encode()
+
+    with pytest.raises(Refused):
+        store().read_webhook(signed("orders/create", body), body + b" ")
+
+
+def test_without_a_key_nothing_is_believed():
+    bare = Shopify(Shopify.Settings(**SETTINGS))
+
+    with pytest.raises(Refused, match="no `webhook_secret`"):
+        bare.read_webhook(signed("orders/create", b"{}", ""), b"{}")
+
+
+@pytest.mark.parametrize("key", [DAILY["client_secret"], "the-older-one"])
+def test_a_client_secret_signs_and_an_older_one_still_counts(key):
+    daily = Shopify(Shopify.Settings(**DAILY, webhook_secret="the-older-one"))
+    body = json.dumps(ORDER).encode()
+
+    page = daily.read_webhook(signed("orders/create", body, key), body)
+
+    assert len(page.facts) == 1
