@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
+from sqlmodel.sql.sqltypes import UTCDateTime
 
 from state import functions
 from state.errors import StateError
@@ -65,16 +68,26 @@ def _upsertion(
     keys = index or tuple(column.name for column in table.primary_key)
     changed = {name: insert.excluded[name] for name in names if name not in keys}
     guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None
-    if changed:
-        statement = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=guard)
-    else:
-        statement = insert.on_conflict_do_nothing(index_elements=keys)
+    statement = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=guard)
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
     order = compiled.positiontup if compiled.positional else names
-    bind = tuple(
-        (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in order or ()
-    )
+    bind = tuple((name, _binder(table.c[name].type, dialect)) for name in order or ())
     return _Upsertion(str(compiled), bind, compiled.positional)
+
+
+def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    if dialect.name == "sqlite" and isinstance(kind, UTCDateTime):
+        return _moment_text
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _moment_text(moment: datetime | None) -> str | None:
+    """Write a moment as SQLAlchemy does for SQLite, four times as fast. Raises ValueError for a naive one."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
