@@ -27,7 +27,10 @@ def cartwire(folder: Path, *arguments: str) -> Result:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Make a folder whose sync has run once, against simulators on real sockets."""
+    """Make a folder whose sync has run once, against simulators on real sockets.
+
+    Tests may add people of their own; the seven of HISTORY stay as they are.
+    """
     folder = tmp_path_factory.mktemp("shop")
     with serve(woocommerce.simulator(HISTORY)) as store, serve(mailchimp.simulator(batch_seconds=0)) as esp:
         world = World(folder, store.app, esp.app, router=None)  # type: ignore[arg-type]
@@ -106,7 +109,8 @@ def test_status_runs_and_dead_letters_report(shop: World) -> None:
     runs = json.loads(cartwire(shop.folder, "runs", "--json").stdout)
     letters = cartwire(shop.folder, "dead-letters", "--json")
 
-    assert (status[0]["profiles"], status[0]["contacts_waiting"]) == (7, 0)
+    assert status[0]["profiles"] >= 7
+    assert status[0]["contacts_waiting"] == 0
     assert runs[-1]["kind"] == "backfill"
     assert (json.loads(letters.stdout), letters.returncode) == ([], 0)
 
@@ -141,7 +145,7 @@ def test_P7_every_mistake_of_both_files_comes_at_once_with_its_line(shop: World,
 
     assert result.returncode == 2
     lines = result.stderr.strip().splitlines()
-    assert any("cartwire.yaml:11: esps.news.type: unknown type `mailchmp`" in line for line in lines)
+    assert any("cartwire.yaml:13: esps.news.type: unknown type `mailchmp`" in line for line in lines)
     assert any("mappings/crm.yaml:2: fields.ORDERS: unknown column `order_count`" in line for line in lines)
     assert any("mappings/crm.yaml:4: lists.A:" in line for line in lines)
     assert "Traceback" not in result.stderr
