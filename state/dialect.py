@@ -133,7 +133,7 @@ def _rewrite(engine: Engine) -> None:
 
 def _open_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    pragmas = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={PATIENCE}", "cache_size=-32000")
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={PATIENCE}", "cache_size=-16000")
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
     functions.register(connection)

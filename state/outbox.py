@@ -420,8 +420,8 @@ def _withdraw_memberships(session: Session, sync: str, profiles: Iterable[int]) 
 
 def _is_hopeless(accepted: Row[Any], contact: Contact) -> bool:
     """Tell whether the ESP refused just this before: the address for good, or this very content."""
-    if accepted.blocked:
-        return bool(accepted.email == contact.email)
+    if accepted.blocked and accepted.email == contact.email:
+        return True
     return bool(accepted.refused_contact == digest(contact))
 
 
@@ -591,7 +591,8 @@ def _settled(
         unknown = {"fields": "{}", "refused": "{}", "subscribe": None, "accepted_at": None}
         return row | unknown | {"blocked": blames[Blame.BLOCKED], "email": contact.email}
     if Blame.CONTACT in blames:
-        return row | {"refused_contact": digest(contact)}
+        still = before.blocked if before is not None else None  # their other address
+        return row | {"refused_contact": digest(contact), "blocked": still}
     left_out = {refusal.name: refusal.reason for refusal in refusals if refusal.blame in LEFT_OUT}
     fields = msgspec.json.decode(str(row["fields"]))
     refused = msgspec.json.decode(str(row["refused"]))

@@ -255,16 +255,18 @@ def backup(file: Annotated[Path, typer.Argument(help="File to write; must not ex
 
 @app.command()
 def simulate(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="A store or an ESP, such as woocommerce.")],
+    types: Annotated[
+        list[str], typer.Argument(metavar="TYPE...", help="Stores or ESPs, such as woocommerce.")
+    ],
     *,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1, of the first; 0 takes free ones.")] = 0,
     orders: Annotated[Path | None, typer.Option(help="CSV file of historic orders (.gz too).")] = None,
     most: Annotated[int | None, typer.Option(min=1, help="Only the first so many orders.")] = None,
 ) -> None:
-    """Run one simulator alone on a port, with orders from a file."""
+    """Run simulators alone, each on a port, with orders from a file."""
     from sync.simulate import serve
 
-    serve(type_, port, orders, most)
+    serve(types, port, orders, most)
 
 
 # --- what the commands share ---------------------------------------------------------------------------

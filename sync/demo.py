@@ -33,8 +33,6 @@ from sync.simulate import CDNOW, simulated_types, simulator_module
 SYNC, STORE, ESP = "demo", "shop", "news"
 PAGE = 100
 """Rows that the vendors' APIs give at most in one answer."""
-STARTING = 60.0
-"""Seconds that a simulator may take to load its orders."""
 
 
 @dataclass
@@ -99,7 +97,9 @@ def _demonstrate(orders: int | None, store: str, esp: str, *, json: bool, verbos
         write_configuration(folder, (store, urls[0]), (esp, urls[1]))
         plant = read_plant(folder, {})
         set_up_logging(plant, json=False, level="info" if verbose else "warning")
-        return asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
+        summary = asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
+    summary.megabytes = _peak_megabytes()
+    return summary
 
 
 async def _work(cartwire: Cartwire, title: str, *, json: bool) -> Summary:
@@ -128,7 +128,6 @@ async def _work(cartwire: Cartwire, title: str, *, json: bool) -> Summary:
     )
     summary.least = {STORE: ceil(rows / PAGE), ESP: writes}
     summary.seconds = first.seconds + second.seconds
-    summary.megabytes = _peak_megabytes()
     return summary
 
 
@@ -149,23 +148,14 @@ def write_configuration(folder: Path, store: tuple[str, str], esp: tuple[str, st
 
 @contextmanager
 def _simulators(orders: int | None, store: str, esp: str) -> Iterator[list[str]]:
-    """Start both simulators as processes of their own; yield their addresses."""
+    """Start both simulators in a process of their own; yield their addresses."""
     most = [] if orders is None else ["--most", str(orders)]
-    commands = [[store, "--orders", str(CDNOW), *most], [esp]]
-    processes: list[subprocess.Popen[str]] = []
-    try:
-        processes += [
-            subprocess.Popen(  # noqa: S603 - our own command, with types that are checked
-                [sys.executable, "-m", "sync.cli", "simulate", *command], stdout=subprocess.PIPE, text=True
-            )
-            for command in commands
-        ]
-        yield [_address(process) for process in processes]
-    finally:
-        for process in processes:
+    command = [sys.executable, "-m", "sync.cli", "simulate", store, esp, "--orders", str(CDNOW), *most]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command
+        try:
+            yield [_address(process) for _ in (store, esp)]
+        finally:
             process.terminate()
-        for process in processes:
-            process.wait(STARTING)
 
 
 def _address(process: subprocess.Popen[str]) -> str:
@@ -176,7 +166,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def _peak_megabytes() -> int:
-    """Add up the peak memory of this process and of the largest simulator."""
+    """Add up the peak memory of this process and of the simulators'."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     unit = 1024 if sys.platform != "darwin" else 1
     return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit // 2**20
@@ -196,7 +186,7 @@ def _show(summary: Summary) -> None:
         table.add_row(f"requests to {name}", f"{made:,} (the least possible: {least:,})")
     table.add_row("the same in per-order automation tasks", f"{summary.orders:,} at one task an order")
     table.add_row("seconds", f"{summary.seconds:.1f}")
-    table.add_row("memory of the worker", f"{summary.megabytes} MB at its peak")
+    table.add_row("memory, with the simulators", f"{summary.megabytes} MB at its peak")
     Console().print(table)
     if second.outcome is Outcome.DONE and not second.writes:
         typer.echo("A second sync found nothing changed and made no write request.")

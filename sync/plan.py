@@ -20,7 +20,7 @@ from sync.schedule import struck
 
 log = structlog.get_logger()
 
-CHUNK = 2000
+CHUNK = 1000
 """Profiles in one transaction: memory and the length of a lock, against the cost of a commit."""
 SMALL_BASE = 20_000
 """Up to so many profiles, what rests on the whole base is worked out in every run (a second's work)."""

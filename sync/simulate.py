@@ -1,9 +1,11 @@
-"""One simulator alone on a port: for trying things out, and for the demo."""
+"""Simulators on ports of their own: for trying things out, and for the demo."""
 
 import importlib
 import importlib.util
 import itertools
 import socket
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +14,7 @@ import uvicorn
 
 from config.errors import ConfigError, Problem, suggestion
 from connectors import registry
-from connectors.simulation import HistoricOrder, Simulation, read_history
+from connectors.simulation import Simulation, read_history
 
 HOST = "127.0.0.1"
 CDNOW = Path(__file__).parent / "data" / "cdnow.csv.gz"
@@ -50,32 +52,45 @@ def make(type_: str, orders: Path | None, most: int | None) -> Simulation:
     alone = getattr(module, "ALONE", {})
     if kind == "esps":
         return _checked(module.simulator(**alone))
-    history: list[HistoricOrder] = []
-    if orders is not None:
-        try:
-            history = list(itertools.islice(read_history(orders), most))
-        except (ValueError, KeyError) as error:
-            raise ConfigError([Problem(orders.name, None, "--orders", str(error), None)]) from error
-    return _checked(module.simulator(history, **alone))
-
-
-def serve(type_: str, port: int, orders: Path | None, most: int | None) -> None:
-    """Serve a simulator until it is stopped; the first line on standard output is its address."""
-    simulation = make(type_, orders, most)
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    history = itertools.islice(read_history(orders), most) if orders is not None else iter(())
     try:
-        listening.bind((HOST, port))
+        return _checked(module.simulator(history, **alone))
+    except (ValueError, KeyError) as error:
+        name = orders.name if orders is not None else type_
+        raise ConfigError([Problem(name, None, "--orders", str(error), None)]) from error
+
+
+def serve(types: Sequence[str], port: int, orders: Path | None, most: int | None) -> None:
+    """Serve simulators until they are stopped; standard output tells their addresses, a line each.
+
+    They stand on `port` and those that follow, or on free ones for 0.
+    """
+    listening = [_listen(port + place if port else 0) for place in range(len(types))]
+    threads = [
+        threading.Thread(target=_serve, args=(make(type_, orders, most), door), daemon=True)
+        for type_, door in zip(types, listening, strict=True)
+    ]
+    for thread, door in zip(threads, listening, strict=True):
+        thread.start()
+        typer.echo(f"http://{HOST}:{door.getsockname()[1]}")
+    for thread in threads:
+        thread.join()
+
+
+def _serve(simulation: Simulation, door: socket.socket) -> None:
+    options = uvicorn.Config(simulation, log_level="critical", lifespan="off", access_log=False)
+    uvicorn.Server(options).run(sockets=[door])
+
+
+def _listen(port: int) -> socket.socket:
+    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((HOST, port))
     except OSError as error:
-        problem = Problem(
-            "simulate", None, "--port", f"port {port} is taken", "name another, or 0 for a free one"
-        )
-        raise ConfigError([problem]) from error
-    typer.echo(f"http://{HOST}:{listening.getsockname()[1]}")
-    server = uvicorn.Server(
-        uvicorn.Config(simulation, log_level="critical", lifespan="off", access_log=False)
-    )
-    server.run(sockets=[listening])
+        instead = "name another, or 0 for a free one"
+        raise ConfigError([Problem("simulate", None, "--port", f"port {port} is taken", instead)]) from error
+    return door
 
 
 def _checked(simulation: object) -> Simulation:

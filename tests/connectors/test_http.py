@@ -40,7 +40,7 @@ async def api(pauses: list[float]) -> AsyncIterator[Api]:
 
 @pytest.fixture
 def route(router: respx.MockRouter) -> respx.Route:
-    return router.route(path="/v1/orders")
+    return router.route(path="/orders")
 
 
 def failing(error: type[httpx.RequestError]) -> Any:
@@ -56,7 +56,7 @@ async def test_an_answer_has_status_headers_body_and_json(api: Api, route: respx
     answer = await api.send("POST", "orders", {"a": None})
 
     assert (answer.status, answer.headers["x-total"], answer.json) == (201, "7", {"id": 1})
-    assert answer.body == b'{"id":1}' or answer.body == b'{"id": 1}'
+    assert answer.body.replace(b" ", b"") == b'{"id":1}'
     assert dict(api.tally) == {"POST": 1}
 
 
@@ -119,7 +119,7 @@ def test_the_servers_clock_is_read_where_it_tells_the_time() -> None:
 
     assert sent_at(date="Thu, 01 Jan 2026 00:00:00 GMT") == NOW
     assert sent_at(date="yesterday") is None
-    assert sent_at(date="Mon, 01 Jan 0001 00:00:00 +2359") is None
+    assert sent_at(date="Fri, 31 Dec 9999 23:59:59 -2300") is None
     assert sent_at() is None
 
 
@@ -323,10 +323,14 @@ async def test_P9_one_429_pauses_everybody(api: Api, router: respx.MockRouter, p
     assert pauses[before:] == [pytest.approx(60, abs=5)]
 
 
+def resets_in(answer: Answer) -> float | None:
+    return float(answer.headers.get("x-reset", 0)) or None
+
+
 async def test_P9_a_vendors_own_header_can_pause_everybody(
     router: respx.MockRouter, pauses: list[float]
 ) -> None:
-    api = Api(HOST, pause=lambda answer: float(answer.headers.get("x-reset", 0)) or None)
+    api = Api(HOST, pause=resets_in, spent=resets_in)
     router.get("/orders").side_effect = [httpx.Response(429, headers={"x-reset": "9"}), GOOD]
     router.get("/last").respond(200, json={}, headers={"x-reset": "40"})
 

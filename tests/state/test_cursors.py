@@ -262,6 +262,15 @@ def test_what_a_careful_reading_finds_is_not_missing(session: Session) -> None:
     assert cursors.backfill_progress(session, ["shop"]).missing == 0
 
 
+def test_windows_that_a_store_does_not_let_us_read_are_closed_and_others_stay(session: Session) -> None:
+    begin(session, Window(ORDERS, None, at(5)), Window(ORDERS, at(5)), Window(CUSTOMERS))
+
+    cursors.close_refused(session, "shop", ORDERS, START)
+
+    assert cursors.open_windows(session, "shop", ORDERS) == []
+    assert len(cursors.open_windows(session, "shop", CUSTOMERS)) == 1
+
+
 def test_progress_is_summed_over_stores(session: Session) -> None:
     for store in ("shop", "outlet"):
         cursors.start_backfill(session, store, [Window(CUSTOMERS)], START)

@@ -10,12 +10,13 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event, func, literal, select
+from sqlalchemy import create_engine, event, func, literal, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -320,6 +321,18 @@ def test_rows_are_inserted_or_updated_on_postgresql_too() -> None:
     assert made.parameters(row) == row
 
 
+def test_postgresql_is_neither_prepared_nor_rewritten() -> None:
+    engine = create_engine(
+        "postgresql+pg8000://", module=SimpleNamespace(paramstyle="format", __version__="1.31.2")
+    )
+    with Session(engine) as session:
+        dialect.prepare(engine)
+        dialect.leave_no_trace(session)
+
+        assert not engine.dispatch.begin
+        assert not session.dispatch.after_commit
+
+
 # --- one run at a time ---------------------------------------------------------------------------------
 
 HOLD = """
@@ -488,14 +501,15 @@ def test_a_backup_into_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
         backup(url(tmp_path / "state.db"), tmp_path / "missing" / "copy.db")
 
 
-def test_a_damaged_state_store_is_not_taken_for_a_backup(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [200, 40_960])
+def test_a_damaged_state_store_is_not_taken_for_a_backup(tmp_path: Path, damage: int) -> None:
     file = tmp_path / "state.db"
     Database(url(file)).close()
     content = bytearray(file.read_bytes())
-    content[4096 * 10 : 4096 * 20] = b"\xff" * 40960
+    content[4096 * 10 : 4096 * 10 + damage] = b"\xff" * damage
     file.write_bytes(content)
 
-    with pytest.raises(StateError, match="damaged"):
+    with pytest.raises(StateError, match=r"damaged|malformed"):
         backup(url(file), tmp_path / "copy.db")
 
     assert not (tmp_path / "copy.db").exists()

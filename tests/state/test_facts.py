@@ -53,6 +53,15 @@ def test_P1_an_older_copy_never_overwrites_a_newer_one(session: Session, make: C
 
 
 @pytest.mark.parametrize("make", [order, customer, checkout], ids=lambda make: make.__name__)
+def test_P1_of_two_versions_on_one_page_the_newer_is_stored(
+    session: Session, make: Callable[..., Any]
+) -> None:
+    save(session, make(1, BOB, updated_at=at(5)), make(1, ADA, updated_at=at(4)))
+
+    assert set(touched(session)) == {BOB}
+
+
+@pytest.mark.parametrize("make", [order, customer, checkout], ids=lambda make: make.__name__)
 def test_of_two_different_copies_with_one_date_the_last_to_come_stays(
     session: Session, make: Callable[..., Any]
 ) -> None:

@@ -345,6 +345,17 @@ def test_P5_a_blocked_address_is_never_offered_again_a_changed_one_begins_anew(s
     assert contacts(session)[0].contact == Contact(profile_id(session), "new@example.com", {"ORDERS": 1})
 
 
+def test_P5_a_blocked_address_stays_blocked_although_another_one_was_refused_since(session: Session) -> None:
+    offer(session, want(session))
+    take(session, refusal(session, Blame.BLOCKED))
+    changed = replace(want(session), email="new@example.com")
+    offer(session, changed)
+    take(session, refusal(session, Blame.CONTACT))
+
+    assert offer(session, changed) == Offer()
+    assert offer(session, want(session)) == Offer()
+
+
 def test_P5_lists_wait_for_nobody_who_is_blocked(session: Session) -> None:
     offer(session, want(session), want(session, BOB))
     take(session, refusal(session, Blame.BLOCKED))

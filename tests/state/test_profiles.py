@@ -68,7 +68,8 @@ def deliver_at_random(session: Session, world: Sequence[Shop], chance: random.Ra
     while deliveries:
         store = deliveries[-1][0]
         page: list[Fact] = []
-        while deliveries and deliveries[-1][0] == store and (not page or chance.random() < 0.6):
+        longer = chance.choice([0.3, 0.95])
+        while deliveries and deliveries[-1][0] == store and (not page or chance.random() < longer):
             page.append(deliveries.pop()[1])
         save(session, *page, store=store)
         if chance.random() < 0.3:

@@ -84,9 +84,9 @@ def test_dead_letters_are_counted_by_what_their_record_begins_with(session: Sess
 @pytest.fixture
 def known(session: Session) -> Session:
     """Know two people of one sync."""
-    save(session, order(1))
-    save(session, order(2, BOB))
-    refresh(session)
+    for each in (order(1), order(2, BOB)):
+        save(session, each)
+        refresh(session)
     return session
 
 
