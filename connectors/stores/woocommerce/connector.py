@@ -187,7 +187,9 @@ class WooCommerce:
         """Ask for single records by their ids; what is in the trash counts as gone."""
         pages = []
         for resource, kind in KINDS.items():
-            wanted = sorted({name.removeprefix(f"{kind} ") for name in records if name.startswith(f"{kind} ")})
+            wanted = sorted(
+                {name.removeprefix(f"{kind} ") for name in records if name.startswith(f"{kind} ")}
+            )
             ids = [identifier for identifier in wanted if identifier.isdigit()]
             for start in range(0, len(ids), PAGE_SIZE):
                 include = {"include": ",".join(ids[start : start + PAGE_SIZE])}
