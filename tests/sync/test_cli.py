@@ -14,6 +14,8 @@ from connectors.stores.woocommerce import simulator as woocommerce
 from tests.sync.conftest import HISTORY, NEWS, SHOP, World
 from tests.sync.servers import serve
 
+pytestmark = pytest.mark.xdist_group("cli")  # one worker: what the module makes is made once
+
 Result = subprocess.CompletedProcess[str]
 BACKFILLED = ("backfill", "crm")
 
