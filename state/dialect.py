@@ -20,6 +20,7 @@ from state.errors import StateError
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
+REWRITES = "rewrites the file when it is committed"
 PATIENCE = 30_000
 """Milliseconds to wait for another process's writing."""
 
@@ -112,7 +113,8 @@ def leave_no_trace(session: Session) -> None:
     another process reads meanwhile.
     """
     engine = session.get_bind()
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite" and not session.info.get(REWRITES):
+        session.info[REWRITES] = True
         event.listen(session, "after_commit", lambda _session: _rewrite(engine.engine), once=True)
 
 
