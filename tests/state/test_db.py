@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, event, func, literal, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.orm import Session
 
 from connectors.base import Window
@@ -331,6 +335,25 @@ def test_postgresql_is_neither_prepared_nor_rewritten() -> None:
 
         assert not engine.dispatch.begin
         assert not session.dispatch.after_commit
+
+
+# --- moments -------------------------------------------------------------------------------------------
+
+OFFSETS = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=OFFSETS))  # noqa: DTZ001 - hypothesis adds the zone
+def test_a_moment_is_written_as_sqlalchemy_writes_it(moment: datetime) -> None:
+    sqlite = sqlite_dialect.dialect()
+    theirs = table(RunRow).c.started_at.type.dialect_impl(sqlite).bind_processor(sqlite)
+
+    assert theirs is not None
+    assert dialect._moment_text(moment) == theirs(moment)
+
+
+def test_a_moment_without_a_zone_is_refused(session: Session) -> None:
+    with pytest.raises(ValueError, match="without a time zone"):
+        save(session, order(1, created_at=datetime(2026, 1, 1)))  # noqa: DTZ001 - that is what is refused
 
 
 # --- one run at a time ---------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def deliver_at_random(session: Session, world: Sequence[Shop], chance: random.Ra
         while deliveries and deliveries[-1][0] == store and (not page or chance.random() < longer):
             page.append(deliveries.pop()[1])
         save(session, *page, store=store)
-        if chance.random() < 0.3:
+        if chance.random() < 0.15:
             refresh(session, chunk=chance.choice([1, 100]))
     for shop in world:
         save(session, store=shop.name, gone=sorted(shop.gone))
