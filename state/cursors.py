@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, false, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Page, Resource, Window
@@ -14,6 +14,29 @@ from state.dialect import upsert
 from state.tables import CursorRow, WindowRow, table
 
 CURSORS, WINDOWS = table(CursorRow), table(WindowRow)
+TOTAL = bindparam("total", type_=WINDOWS.c.expected.type)
+PAGE_READ = (
+    update(WINDOWS)
+    .where(
+        WINDOWS.c.store == bindparam("the_store"),
+        WINDOWS.c.resource == bindparam("the_resource"),
+        WINDOWS.c.position == bindparam("the_position"),
+    )
+    .values(
+        cursor=bindparam("the_cursor"),
+        rows=WINDOWS.c.rows + bindparam("facts"),
+        bad=WINDOWS.c.bad + bindparam("unreadable"),
+        expected=func.coalesce(TOTAL, WINDOWS.c.expected),
+        moved=WINDOWS.c.moved | func.coalesce(WINDOWS.c.expected != TOTAL, false()),
+    )
+)
+"""A window moved when the store counts other rows in it than a page ago."""
+PROGRESS = select(
+    func.coalesce(func.sum(WINDOWS.c.rows), 0),
+    func.coalesce(func.sum(WINDOWS.c.expected), 0),
+    func.coalesce(func.sum(WINDOWS.c.missing), 0),
+    func.count().filter(WINDOWS.c.done_at.is_(None)),
+).where(WINDOWS.c.store.in_(bindparam("stores", expanding=True)))
 KINDS: Mapping[type[Fact], str] = {
     Order: "order",
     Refund: "refund",
@@ -132,19 +155,17 @@ def save_window_page(
     Return how many rows changed, and how far the store's whole backfill has come.
     """
     changed = _save(session, store, page, now)
-    mine = _mine(store, opened)
-    before = session.execute(select(WINDOWS.c.expected, WINDOWS.c.moved).where(*mine)).one()
-    moved = before.expected is not None and page.total is not None and before.expected != page.total
     session.execute(
-        update(WINDOWS)
-        .where(*mine)
-        .values(
-            cursor=page.cursor,
-            rows=WINDOWS.c.rows + len(page.facts),
-            bad=WINDOWS.c.bad + len(page.bad),
-            expected=page.total if page.total is not None else before.expected,
-            moved=before.moved or moved,
-        )
+        PAGE_READ,
+        {
+            "the_store": store,
+            "the_resource": opened.window.resource.value,
+            "the_position": opened.position,
+            "the_cursor": page.cursor,
+            "facts": len(page.facts),
+            "unreadable": len(page.bad),
+            "total": page.total,
+        },
     )
     return changed, backfill_progress(session, [store])
 
@@ -185,14 +206,7 @@ def save_reread(session: Session, store: str, records: Sequence[str], page: Page
 
 
 def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
-    row = session.execute(
-        select(
-            func.coalesce(func.sum(WINDOWS.c.rows), 0),
-            func.coalesce(func.sum(WINDOWS.c.expected), 0),
-            func.coalesce(func.sum(WINDOWS.c.missing), 0),
-            func.count().filter(WINDOWS.c.done_at.is_(None)),
-        ).where(WINDOWS.c.store.in_(stores))
-    ).one()
+    row = session.execute(PROGRESS, {"stores": stores}).one()
     return Progress(*(int(value) for value in row))
 
 

@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, func, select, union_all, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Page
@@ -59,6 +60,16 @@ TOUCHED = table(TouchedRow)
 RENAMES = table(RenameRow)
 SYNCS = table(SyncRow)
 
+# Built once: putting a statement together takes longer than running it.
+NEWEST = union_all(
+    *(select(func.max(column)) for column in (TOUCHED.c.revision, RENAMES.c.revision, SYNCS.c.revision))
+)
+ACCOUNTS = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
+    CUSTOMERS.c.store == bindparam("store"),
+    CUSTOMERS.c.id.in_(bindparam("ids", expanding=True)),
+    CUSTOMERS.c.email.is_not(None),
+)
+
 REVISION_SIZE = 1000
 """People; a page of a store rarely concerns more, a renamed category may concern everybody."""
 
@@ -93,8 +104,7 @@ def next_revision(session: Session) -> int:
 
     Whoever was touched last may have been forgotten since: what the syncs have seen counts too.
     """
-    columns = (TOUCHED.c.revision, RENAMES.c.revision, SYNCS.c.revision)
-    return max(session.scalar(select(func.max(column))) or 0 for column in columns) + 1
+    return max(filter(None, session.scalars(NEWEST)), default=0) + 1
 
 
 def touch(session: Session, emails: Iterable[str | None], revision: int) -> None:
@@ -294,14 +304,21 @@ SAVERS: Mapping[type[Fact], Saver] = {
 COUNTED: Mapping[str, Table] = {"orders": ORDERS, "customers": CUSTOMERS, "checkouts": CHECKOUTS}
 
 
-def _versions(session: Session, rows_of: Table, store: str, ids: Sequence[str], also: Any) -> dict[str, Any]:
+def _versions(
+    session: Session, rows_of: Table, store: str, ids: Sequence[str], also: ColumnElement[Any]
+) -> dict[str, Any]:
     """Return id -> (updated_at, digest, another column) of the rows that are stored already."""
     found: dict[str, Any] = {}
     for part in chunks(ids):
-        query = select(rows_of.c.id, rows_of.c.updated_at, rows_of.c.digest, also)
-        rows = session.execute(query.where(rows_of.c.store == store, rows_of.c.id.in_(part)))
+        rows = session.execute(_stored(rows_of, also), {"store": store, "ids": part})
         found.update({row[0]: (row[1], row[2], row[3]) for row in rows})
     return found
+
+
+@cache
+def _stored(rows_of: Table, also: ColumnElement[Any]) -> Select[Any]:
+    mine = (rows_of.c.store == bindparam("store"), rows_of.c.id.in_(bindparam("ids", expanding=True)))
+    return select(rows_of.c.id, rows_of.c.updated_at, rows_of.c.digest, also).where(*mine)
 
 
 def _newer(facts: Sequence[Any], known: Mapping[str, Any]) -> list[Any]:
@@ -328,10 +345,7 @@ def _account_emails(session: Session, store: str, ids: Iterable[str | None]) -> 
     """Return the current address of each account that has one."""
     found: dict[str, str] = {}
     for part in chunks({identifier for identifier in ids if identifier}):
-        query = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
-            CUSTOMERS.c.store == store, CUSTOMERS.c.id.in_(part), CUSTOMERS.c.email.is_not(None)
-        )
-        found.update({row[0]: row[1] for row in session.execute(query)})
+        found.update({row[0]: row[1] for row in session.execute(ACCOUNTS, {"store": store, "ids": part})})
     return found
 
 
@@ -350,7 +364,7 @@ def _delete_orders(session: Session, store: str, ids: Sequence[str]) -> set[str 
 
 
 def _person_columns(person: Person) -> Columns:
-    return {name: getattr(person, name) for name in Person.__dataclass_fields__}
+    return {name: getattr(person, name) for name in Person.__struct_fields__}
 
 
 def _source_columns(source: Source | None) -> Columns:

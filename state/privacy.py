@@ -3,9 +3,9 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Table, delete, select, update
 from sqlalchemy.orm import Session
 
@@ -37,13 +37,14 @@ PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
 FORGOTTEN, LETTERS = table(ForgottenRow), table(DeadLetterRow)
 WORK = (table(AcceptedRow), table(MembershipRow), table(ContactJobRow), table(MembershipJobRow))
 PEOPLE = (PROFILES, CUSTOMERS, table(ConsentRow), table(TouchedRow))
-NOBODY = dict.fromkeys((*Person.__dataclass_fields__, "email", "source_evidence"))
+NOBODY = dict.fromkeys((*Person.__struct_fields__, "email", "source_evidence"))
+HASHES = select(FORGOTTEN.c.hash)
 NO_CHECKOUT = dict.fromkeys(("email", "url"))
 
 
 def without_forgotten(session: Session, store: str, facts: Sequence[Fact]) -> list[Fact]:
     """Take forgotten people out of what a store sends, by address and by account: orders stay, as nobody's."""
-    hashes = set(session.scalars(select(FORGOTTEN.c.hash)))
+    hashes = set(session.scalars(HASHES))
     if not hashes:
         return list(facts)
     key = _key(session)
@@ -52,7 +53,7 @@ def without_forgotten(session: Session, store: str, facts: Sequence[Fact]) -> li
 
 def forgotten(session: Session, emails: Iterable[str | None]) -> set[str | None]:
     """Find those among some addresses that were forgotten."""
-    hashes = set(session.scalars(select(FORGOTTEN.c.hash)))
+    hashes = set(session.scalars(HASHES))
     if not hashes:
         return set()
     key = _key(session)
@@ -100,7 +101,7 @@ def _is_used(session: Session, email: str) -> bool:
 def _remember(session: Session, marks: Sequence[str], now: datetime) -> None:
     """Keep keyed hashes only; the date of the first time stays."""
     key = _key(session)
-    known = set(session.scalars(select(FORGOTTEN.c.hash)))
+    known = set(session.scalars(HASHES))
     rows = [{"hash": _hash(key, mark), "at": now} for mark in marks]
     upsert(session, FORGOTTEN, [row for row in rows if row["hash"] not in known])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import filelock
 import msgspec
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.errors import BadRecord
@@ -18,6 +18,7 @@ from state.errors import StateError
 from state.tables import DeadLetterRow, RunRow, table
 
 LETTERS, RUNS = table(DeadLetterRow), table(RunRow)
+HAS_LETTERS = select(exists().where(LETTERS.c.scope == bindparam("scope")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) 
 
 def unbury(session: Session, scope: str, records: Iterable[str]) -> None:
     """Drop the dead letters of records that went through."""
-    if count_dead_letters(session, [scope]):
+    if session.scalar(HAS_LETTERS, {"scope": scope}):
         for part in chunks(records):
             session.execute(delete(LETTERS).where(LETTERS.c.scope == scope, LETTERS.c.record.in_(part)))
 

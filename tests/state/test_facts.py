@@ -1,10 +1,10 @@
 """Pages to rows: what is new, what is the same, and whom it concerns."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from connectors.facts import (
@@ -208,7 +209,7 @@ def _person(billing: Row, account: Row | None = None) -> Person:
 def _source(meta: Mapping[str, Any]) -> Source | None:
     """Read the order attribution that WooCommerce keeps since 8.5; None where it did not."""
     kind = _told(meta.get(ATTRIBUTION + "source_type"))
-    told = {name: text for name, key in EVIDENCE if (text := _told(meta.get(key)))}
+    told = {name: text for name, key in EVIDENCE if key in meta and (text := _told(meta[key]))}
     name = "direct" if kind == "typein" else told.get("utm_source") or kind
     if not name:
         return None
@@ -279,9 +280,15 @@ def _decimal(value: Any, name: str) -> Decimal:
     if value is None or value == "":
         return Decimal()
     try:
-        number = Decimal(str(value).strip())
+        return _number(str(value))
     except InvalidOperation as error:
         raise UnreadableField(name, "an amount") from error
+
+
+@lru_cache(maxsize=8192)
+def _number(text: str) -> Decimal:
+    """Read a finite number; a shop's prices and taxes repeat. Raises InvalidOperation for anything else."""
+    number = Decimal(text.strip())
     if not number.is_finite():
-        raise UnreadableField(name, "an amount")
+        raise InvalidOperation
     return number
