@@ -8,10 +8,10 @@ writes beside `type:`. `tests/connectors/` holds every connector to what a type 
 import enum
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connectors.errors import BadRecord
 from connectors.facts import Fact
@@ -109,6 +109,13 @@ class Field:
     title: str
 
 
+class ListKind(enum.StrEnum):
+    """What a list of the mapping can be at an ESP."""
+
+    MEMBERS = "members"  # people join it and leave it
+    TRIGGER = "trigger"  # an automation, started by a call for everybody who enters: see `Journeys`
+
+
 class Subscribe(enum.StrEnum):
     """What our stored proofs allow for marketing mail."""
 
@@ -133,7 +140,7 @@ class Contact:
     subscribe: Subscribe = Subscribe.NO
     known: bool = False
     was: str | None = None
-    change: str = ""
+    change: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class Member:
 
     profile: int
     email: str
-    change: str = ""
+    change: str = field(default="", compare=False)
 
 
 class Blame(enum.StrEnum):
@@ -180,8 +187,10 @@ class Traits:
     """What an ESP can express, as data: checked when the configuration is read.
 
     Sizes: contacts per `push`, members per `change_list`, `pushes` that may run at once. Lengths in
-    characters, `text_bytes` in UTF-8 bytes. None means no limit that we know of. `name_pattern` is what
-    a field's name must match (a regular expression), `name_rule` says it in words.
+    characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
+    None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
+    expression), `name_rule` says it in words. Where `can_ask` is false, `ask_needs` are the settings that
+    would make it true. A class whose traits rest on settings has `traits_for(settings)`.
     """
 
     batch_size: int
@@ -192,11 +201,15 @@ class Traits:
     name_pattern: str = r".+"
     name_rule: str = "any text"
     builtin_fields: frozenset[str] = frozenset()  # always there: never created, not counted in max_fields
+    max_lists: int | None = None
+    list_kinds: frozenset[ListKind] = frozenset({ListKind.MEMBERS})
     list_name_length: int | None = None
+    text_length: int | None = None
     text_bytes: int | None = None
     can_clear: bool = True
     can_rename: bool = True
     can_ask: bool = True  # double opt-in by a confirmation mail
+    ask_needs: str | None = None
     place: frozenset[str] = frozenset()  # settings that tell one audience, account or file from another
 
 
@@ -232,3 +245,17 @@ class Esp(Protocol):
 
     async def aclose(self) -> None:
         """As `Store.aclose`."""
+
+
+@runtime_checkable
+class Journeys(Protocol):
+    """The ability of ESPs with `ListKind.TRIGGER`: start an automation for somebody by a call."""
+
+    async def find_triggers(self, triggers: Sequence[str]) -> Mapping[str, str]:
+        """Look the triggers up; return trigger -> reason for those that the ESP does not have."""
+
+    async def start(self, trigger: str, members: Sequence[Member]) -> Sequence[Refusal]:
+        """Start the automation for each of these, at most once: a call whose answer is lost is not made again.
+
+        Whoever stands in no refusal has been started for certain. Raises nothing for single members.
+        """

@@ -36,7 +36,6 @@ SHOWN = 300
 
 Result = TypeVar("Result")
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _backoff = tenacity.wait_exponential_jitter(multiplier=0.5, max=30.0, jitter=0.5)
 _TROUBLES: Mapping[type[Exception], str] = {
@@ -141,13 +140,15 @@ class Api:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         expect: frozenset[int] = frozenset(),
+        shape: Any = Any,
         repeat: bool = True,
     ) -> Answer:
         """Send a request until it is answered; return a 2xx, or a status that stands in `expect`.
 
-        `path` is below `base_url`, or an absolute URL of the same system. `repeat=False` is for calls
-        that must not be made twice: then only a refused connection is tried again. Raises Refused,
-        Throttled, RemoteFault or Unreachable.
+        `path` is below `base_url`, or an absolute URL of the same system. `shape` is a msgspec type for the
+        JSON of a 2xx: what it does not name is skipped unread, which counts where bulk calls are answered
+        with whole contacts. `repeat=False` is for calls that must not be made twice: then only a refused
+        connection is tried again. Raises Refused, Throttled, RemoteFault or Unreachable.
         """
         if json is not None:
             content = _encode(json)
@@ -158,7 +159,7 @@ class Api:
             request = self._client.build_request(
                 method, url, params=params or None, content=content, headers=headers
             )
-            return self._judge(await self._once(request), expect)
+            return self._judge(await self._once(request), expect, shape)
 
         return await self._retrying(attempt, repeat=repeat)
 
@@ -167,7 +168,7 @@ class Api:
 
         async def attempt() -> bytes:
             response = await self._exchange(httpx.Request("GET", url, headers=_BARE), auth=None)
-            return self._judge(response, frozenset(), parse=False).body
+            return self._judge(response, frozenset(), None).body
 
         return await self._retrying(attempt, repeat=True)
 
@@ -252,20 +253,23 @@ class Api:
         if pause > 0:
             await _sleep(pause)
 
-    def _judge(self, response: httpx.Response, expect: frozenset[int], *, parse: bool = True) -> Answer:
+    def _judge(self, response: httpx.Response, expect: frozenset[int], shape: Any) -> Answer:
         answer = Answer(response.status_code, _headers(response), response.content, None)
         good = response.is_success or answer.status in expect
         if not good or self._transient(answer):
             raise self._error(answer)
         self._pause_everybody(self._spent_for(answer))
-        if not parse or not answer.body or answer.status == 204:
+        if shape is None or not answer.body or answer.status == 204:
             return answer
-        return Answer(answer.status, answer.headers, answer.body, self._parse(answer))
+        json = self._parse(answer, shape if response.is_success else Any)
+        return Answer(answer.status, answer.headers, answer.body, json)
 
-    def _parse(self, answer: Answer) -> Any:
+    def _parse(self, answer: Answer, shape: Any) -> Any:
         body = self._clean(answer.body) if self._clean else answer.body
         try:
-            return _read(body)
+            return _read(body, shape)
+        except msgspec.ValidationError as error:
+            raise RemoteFault(f"{_host(self.base_url)}: answered JSON of another shape") from error
         except (msgspec.DecodeError, RecursionError) as error:
             kind = answer.headers.get("content-type", "no content type")
             raise RemoteFault(f"{_host(self.base_url)}: answered {kind}, not JSON") from error
@@ -370,13 +374,19 @@ def _longest_first(secrets: Sequence[str]) -> list[str]:
     return sorted(filter(None, secrets), key=len, reverse=True)
 
 
-def _read(body: bytes) -> Any:
+@functools.cache
+def _decoder(shape: Any) -> Callable[[bytes | str], Any]:
+    return msgspec.json.Decoder(shape, float_hook=Decimal).decode
+
+
+def _read(body: bytes, shape: Any = Any) -> Any:
     """Read JSON; what is no letter (bad UTF-8, half a pair) becomes U+FFFD, so that a name costs no page."""
+    decode = _decoder(shape)
     try:
-        return _decode(body)
+        return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = body.decode("utf-8-sig", "replace")
-        return _decode(_ESCAPE.sub(lambda found: r"\ufffd" if found["half"] else found[0], text))
+        return decode(_ESCAPE.sub(lambda found: r"\ufffd" if found["half"] else found[0], text))
 
 
 def _words(answer: Answer) -> str:

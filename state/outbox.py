@@ -8,14 +8,14 @@ leaves a newer one where it is.
 import hashlib
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
@@ -37,6 +37,32 @@ from state.tables import (
 ACCEPTED, MEMBERSHIPS = table(AcceptedRow), table(MembershipRow)
 CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)
 PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
+
+
+# Built once: putting a statement together takes longer than running it.
+NEXT_CHANGES = (
+    select(MEMBERSHIP_JOBS.c.profile, MEMBERSHIP_JOBS.c.stamp, ACCEPTED.c.email)
+    .join(
+        ACCEPTED,
+        (ACCEPTED.c.sync == MEMBERSHIP_JOBS.c.sync) & (ACCEPTED.c.profile == MEMBERSHIP_JOBS.c.profile),
+    )
+    .where(
+        MEMBERSHIP_JOBS.c.sync == bindparam("sync"),
+        MEMBERSHIP_JOBS.c.list == bindparam("list"),
+        MEMBERSHIP_JOBS.c.joins == bindparam("joins"),
+        MEMBERSHIP_JOBS.c.profile > bindparam("after"),
+        ACCEPTED.c.email.is_not(None),
+        ACCEPTED.c.blocked.is_(None),
+        MEMBERSHIP_JOBS.c.profile.not_in(
+            select(CONTACT_JOBS.c.profile).where(CONTACT_JOBS.c.sync == bindparam("sync"))
+        ),
+    )
+    .order_by(MEMBERSHIP_JOBS.c.profile)
+    .limit(bindparam("most"))
+)
+OWNERS = select(PROFILES.c.id, PROFILES.c.sync).where(
+    PROFILES.c.id.in_(bindparam("profiles", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +158,16 @@ def offer(session: Session, target: Target, desired: Sequence[Desired], now: dat
     for want in desired:
         accepted = memory.accepted.get(want.profile)
         subscribe = _subscribe(target, memory.words.get(want.profile), accepted)
-        contact = _difference(want, accepted, subscribe)
+        codes = {name: encode(value) for name, value in want.fields.items()}
+        contact = _difference(want, codes, accepted, subscribe)
         if accepted is not None and _is_hopeless(accepted, contact):
             continue
         if contact.fields or not contact.known or contact.was or subscribe is Subscribe.STOP:
-            contacts.append(_contact_job(target.sync, contact))
+            contacts.append(_contact_job(target.sync, contact, codes))
             _count(result, contact)
         memberships += _membership_jobs(session, target.sync, want, memory, result)
-    for rows, into in ((contacts, CONTACT_JOBS), (memberships, MEMBERSHIP_JOBS)):
-        if rows:
-            session.execute(into.insert(), rows)
+    upsert(session, CONTACT_JOBS, contacts)
+    upsert(session, MEMBERSHIP_JOBS, memberships)
     return result
 
 
@@ -153,33 +179,18 @@ def contact_jobs(session: Session, sync: str, after: int, most: int) -> list[Con
         .order_by(CONTACT_JOBS.c.profile)
         .limit(most)
     )
-    return [ContactJob(row.stamp, _decode_contact(row.contact)) for row in rows]
+    return [ContactJob(stamp, _decode_contact(text, stamp)) for text, stamp in rows]
 
 
 def membership_jobs(
     session: Session, sync: str, name: str, after: int, most: int, *, joins: bool
 ) -> list[MembershipJob]:
     """Hand out the next changes of a list, only of profiles that the ESP has."""
-    waiting = select(CONTACT_JOBS.c.profile).where(CONTACT_JOBS.c.sync == sync)
-    rows = session.execute(
-        select(MEMBERSHIP_JOBS.c.profile, MEMBERSHIP_JOBS.c.stamp, ACCEPTED.c.email)
-        .join(
-            ACCEPTED,
-            (ACCEPTED.c.sync == MEMBERSHIP_JOBS.c.sync) & (ACCEPTED.c.profile == MEMBERSHIP_JOBS.c.profile),
-        )
-        .where(
-            MEMBERSHIP_JOBS.c.sync == sync,
-            MEMBERSHIP_JOBS.c.list == name,
-            MEMBERSHIP_JOBS.c.joins.is_(joins),
-            MEMBERSHIP_JOBS.c.profile > after,
-            ACCEPTED.c.email.is_not(None),
-            ACCEPTED.c.blocked.is_(None),
-            MEMBERSHIP_JOBS.c.profile.not_in(waiting),
-        )
-        .order_by(MEMBERSHIP_JOBS.c.profile)
-        .limit(most)
-    )
-    return [MembershipJob(row.stamp, name, Member(row.profile, row.email), joins) for row in rows]
+    asked = {"sync": sync, "list": name, "joins": joins, "after": after, "most": most}
+    return [
+        MembershipJob(stamp, name, Member(profile, email, stamp), joins)
+        for profile, stamp, email in session.execute(NEXT_CHANGES, asked)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,8 +316,10 @@ def settle_contacts(
     _leave_all(session, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
     _note_opt_outs(session, target.esp, jobs, refusals, now)
     bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
-    sent = {name for job in jobs if job.contact.profile not in lost for name in _letters(job.contact)}
-    runs.unbury(session, sync, sent - {each.record for each in bad})
+    still = {each.record for each in bad}
+    landed = (job.contact for job in jobs if job.contact.profile not in lost)
+    letters = (name for contact in landed for name in _letters(contact) if name not in still)
+    runs.unbury(session, sync, letters)
     runs.bury(session, sync, bad, now)
     return len(jobs) - len(lost)
 
@@ -345,7 +358,7 @@ def settle_memberships(
             )
         stamps = {job.member.profile: job.stamp for job in jobs if job.list == name}
         _drop(session, sync, MEMBERSHIP_JOBS, stamps, MEMBERSHIP_JOBS.c.list == name)
-    runs.unbury(session, sync, [f"profile {job.member.profile} list {job.list}" for job in jobs])
+    runs.unbury(session, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
     runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
 
@@ -450,26 +463,27 @@ GRANTED = {
 }
 
 
-def _difference(want: Desired, accepted: Row[Any] | None, subscribe: Subscribe) -> Contact:
+def _difference(
+    want: Desired, codes: Mapping[str, str | None], accepted: Row[Any] | None, subscribe: Subscribe
+) -> Contact:
     """Say what the ESP does not have yet of a profile; a known value that became unknown is cleared."""
     known = accepted is not None and accepted.accepted_at is not None
     had: dict[str, str | None] = msgspec.json.decode(accepted.fields) if accepted is not None else {}
     refused: dict[str, list[str]] = msgspec.json.decode(accepted.refused) if accepted is not None else {}
-    changed: dict[str, Value] = {}
-    for name, value in want.fields.items():
-        code = encode(value)
-        if code == had.get(name) or (name in refused and refused[name][0] == code):
-            continue
-        changed[name] = value
+    changed = {
+        name: value
+        for name, value in want.fields.items()
+        if codes[name] != had.get(name) and not (name in refused and refused[name][0] == codes[name])
+    }
     was = accepted.email if accepted is not None and known and accepted.email != want.email else None
     return Contact(want.profile, want.email, changed, subscribe, known, was)
 
 
-def _contact_job(sync: str, contact: Contact) -> dict[str, Any]:
+def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None]) -> dict[str, Any]:
     return {
         "sync": sync,
         "profile": contact.profile,
-        "contact": _encode_contact(contact),
+        "contact": _encode_contact(contact, codes),
         "creates": not contact.known,
         "stamp": secrets.token_hex(8),
     }
@@ -552,8 +566,8 @@ def _alive(session: Session, sync: str, profiles: Iterable[int]) -> set[int]:
     """Find the profiles that are still there; by id alone, which tempts SQLite to no other index."""
     found: set[int] = set()
     for part in chunks(profiles):
-        rows = session.execute(select(PROFILES.c.id, PROFILES.c.sync).where(PROFILES.c.id.in_(part)))
-        found.update(row.id for row in rows if row.sync == sync)
+        owners = session.execute(OWNERS, {"profiles": part})
+        found.update(profile for profile, owner in owners if owner == sync)
     return found
 
 
@@ -661,15 +675,17 @@ def save_opt_outs(session: Session, esp: str, words: Sequence[facts.Word]) -> No
 
 def encode(value: Value) -> str | None:
     """Write a value so that it compares and comes back exactly; unknown is None."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return f"b:{int(value)}"
-    if isinstance(value, date):
-        return f"d:{value.isoformat()}"
-    if isinstance(value, int | Decimal):
-        return f"n:{value}"
-    return f"t:{value}"
+    return CODES[type(value)](value)
+
+
+CODES: Mapping[type, Callable[[Any], str | None]] = {
+    type(None): lambda _: None,
+    str: lambda text: f"t:{text}",
+    int: lambda number: f"n:{number}",
+    Decimal: lambda number: f"n:{number}",
+    date: lambda day: f"d:{day.isoformat()}",
+    bool: lambda truth: f"b:{int(truth)}",
+}
 
 
 def decode(code: str | None) -> Value:
@@ -688,14 +704,16 @@ def decode(code: str | None) -> Value:
 
 def digest(contact: Contact) -> str:
     """Tell one content of a contact from another."""
-    return hashlib.blake2b(_encode_contact(contact).encode(), digest_size=8).hexdigest()
+    codes = {name: encode(value) for name, value in contact.fields.items()}
+    return hashlib.blake2b(_encode_contact(contact, codes).encode(), digest_size=8).hexdigest()
 
 
-def _encode_contact(contact: Contact) -> str:
+def _encode_contact(contact: Contact, codes: Mapping[str, str | None]) -> str:
+    """Write a contact whose values are encoded already."""
     content = [
         contact.profile,
         contact.email,
-        {name: encode(value) for name, value in contact.fields.items()},
+        {name: codes[name] for name in contact.fields},
         contact.subscribe.value,
         contact.known,
         contact.was,
@@ -703,7 +721,7 @@ def _encode_contact(contact: Contact) -> str:
     return msgspec.json.encode(content).decode()
 
 
-def _decode_contact(text: str) -> Contact:
+def _decode_contact(text: str, change: str) -> Contact:
     profile, email, fields, subscribe, known, was = msgspec.json.decode(text)
     values = {name: decode(code) for name, code in fields.items()}
-    return Contact(profile, email, values, Subscribe(subscribe), known, was)
+    return Contact(profile, email, values, Subscribe(subscribe), known, was, change)
