@@ -1,9 +1,6 @@
 """The commands as an owner types them: exit codes, what is said, and where."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,20 +8,13 @@ import pytest
 
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.stores.woocommerce import simulator as woocommerce
+from tests.sync.commands import cartwire
 from tests.sync.conftest import HISTORY, NEWS, SHOP, World
 from tests.sync.servers import serve
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker: what the module makes is made once
 
-Result = subprocess.CompletedProcess[str]
 BACKFILLED = ("backfill", "crm")
-
-
-def cartwire(folder: Path, *arguments: str) -> Result:
-    """Run a command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "sync.cli", "--dir", str(folder), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,15 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.stores.woocommerce import simulator as woocommerce
 from tests.faults import Killed, kill_at
+from tests.sync.commands import cartwire
 from tests.sync.conftest import HISTORY, NEWS, SHOP, World
 from tests.sync.servers import serve
 
@@ -83,45 +80,14 @@ def servers(world: World) -> Iterator[World]:
         yield world
 
 
-KILLED_AFTER = """
-    import os, signal, sys
-    from state.db import Database
-    from connectors.http import Api
-    left = int(sys.argv[1])
-    def counted(original):
-        async def wrapped(*arguments, **options):
-            global left
-            result = await original(*arguments, **options)
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-        return wrapped
-    Database.run, Api._exchange = counted(Database.run), counted(Api._exchange)
-    from sync.cli import main
-    sys.argv = ["cartwire", "--dir", sys.argv[2], "backfill", "crm"]
-    main()
-"""
-
-
 @pytest.mark.crash
 @pytest.mark.parametrize("after", [3, 7, 12, 18, 25, 33])
 def test_P2_a_real_process_killed_by_the_system_goes_on(servers: World, after: int) -> None:
-    script = textwrap.dedent(KILLED_AFTER)
-    command = [sys.executable, "-c", script, str(after), str(servers.folder)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-
-    first = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
-    again = subprocess.run(
-        [sys.executable, "-m", "sync.cli", "--dir", str(servers.folder), "backfill", "crm"],
-        env=environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    first = cartwire(servers.folder, "backfill", "crm", die_after=after)
+    again = cartwire(servers.folder, "backfill", "crm")
 
     assert first.returncode == -signal.SIGKILL
-    assert again.returncode == 0, again.stderr.decode()
+    assert again.returncode == 0, again.stderr
     assert {email: each[0]["ORDERS"] for email, each in servers.contacts.items()} == {
         f"person{number}@example.com": 5 if number in {1, 2} else 4 for number in range(7)
     }
