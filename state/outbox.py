@@ -8,10 +8,11 @@ leaves a newer one where it is.
 import hashlib
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -119,12 +120,16 @@ class Offer:
 
 @dataclass(slots=True)
 class _Memory:
-    """All that is remembered of the profiles of one comparison, which happens `now`."""
+    """All that is remembered of the profiles of one comparison, which happens `now`.
+
+    `stamps` names what it lays down.
+    """
 
     now: datetime
     accepted: dict[int, Row[Any]]
     memberships: dict[int, dict[str, Row[Any]]]
     words: dict[int, tuple[bool | None, str | None]]
+    stamps: Iterator[str]
 
 
 def settle_in(session: Session, target: Target) -> bool:
@@ -158,12 +163,12 @@ def offer(session: Session, target: Target, desired: Sequence[Desired], now: dat
     for want in desired:
         accepted = memory.accepted.get(want.profile)
         subscribe = _subscribe(target, memory.words.get(want.profile), accepted)
-        codes = {name: encode(value) for name, value in want.fields.items()}
+        codes = {name: CODES[type(value)](value) for name, value in want.fields.items()}
         contact = _difference(want, codes, accepted, subscribe)
         if accepted is not None and _is_hopeless(accepted, contact):
             continue
         if contact.fields or not contact.known or contact.was or subscribe is Subscribe.STOP:
-            contacts.append(_contact_job(target.sync, contact, codes))
+            contacts.append(_contact_job(target.sync, contact, codes, next(memory.stamps)))
             _count(result, contact)
         memberships += _membership_jobs(session, target.sync, want, memory, result)
     upsert(session, CONTACT_JOBS, contacts)
@@ -395,7 +400,7 @@ def retry(session: Session, sync: str) -> int:
 
 
 def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetime) -> _Memory:
-    memory = _Memory(now, {}, defaultdict(dict), {})
+    memory = _Memory(now, {}, defaultdict(dict), {}, _stamps())
     for part in chunks(profiles):
         memory.accepted.update({row.profile: row for row in _accepted(session, sync, part)})
         entries = select(MEMBERSHIPS)
@@ -479,13 +484,19 @@ def _difference(
     return Contact(want.profile, want.email, changed, subscribe, known, was)
 
 
-def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None]) -> dict[str, Any]:
+def _stamps() -> Iterator[str]:
+    """Make names for writings that are never made again."""
+    comparison = secrets.token_hex(8)
+    return (f"{comparison}-{number:x}" for number in count())
+
+
+def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None], stamp: str) -> dict[str, Any]:
     return {
         "sync": sync,
         "profile": contact.profile,
         "contact": _encode_contact(contact, codes),
         "creates": not contact.known,
-        "stamp": secrets.token_hex(8),
+        "stamp": stamp,
     }
 
 
@@ -511,7 +522,7 @@ def _membership_jobs(
                 "list": name,
                 "profile": want.profile,
                 "joins": joins,
-                "stamp": secrets.token_hex(8),
+                "stamp": next(memory.stamps),
             }
         )
     return jobs
