@@ -50,6 +50,7 @@ _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+(@|%40)[^\s<>\"'(),;:]+", re.IGNORECASE)
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
+_READ = httpx.ByteStream(b"")
 _BARE = {"user-agent": "Cartwire", "accept-encoding": "gzip, deflate"}
 """All that a download from somebody else's storage tells of us: no key, no cookie."""
 
@@ -239,6 +240,7 @@ class Api:
             except httpx.RequestError as error:
                 sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 raise Unreachable(f"{request.url.host}: {_trouble(error)}", sent=sent) from error
+        response.stream = _READ  # httpx's own holds the response in a circle, and so the body in memory
         log.debug(
             "request_answered",
             method=request.method,

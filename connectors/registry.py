@@ -8,6 +8,7 @@ from typing import Any
 
 import connectors.esps
 import connectors.stores
+from connectors.base import Traits
 
 
 class Types(Mapping[str, type[Any]]):
@@ -52,3 +53,10 @@ def store_types() -> Types:
 def esp_types() -> Types:
     """Every ESP connector's class by its type."""
     return Types(connectors.esps.__name__, connectors.esps.__path__)
+
+
+def esp_traits(type_: str, settings: Any) -> Traits:
+    """Say what an ESP can express with these settings, which is mostly the same with all."""
+    connector = esp_types()[type_]
+    made: Traits = connector.traits_for(settings) if hasattr(connector, "traits_for") else connector.traits
+    return made

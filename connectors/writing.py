@@ -4,10 +4,15 @@ Decides and arranges; the requests are the connector's.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import structlog
+
 from connectors.base import Blame, Contact, Refusal
+
+log = structlog.get_logger()
 
 NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
 """What a refusal is about when nothing of the contact landed."""
@@ -75,6 +80,18 @@ async def sift(
         return {names[0]: reason}
     first, second = halves(names)
     return await sift(first, try_out) | await sift(second, try_out)
+
+
+def say_cut(contacts: Sequence[Contact], fits: Callable[[str, str], bool]) -> None:
+    """Log which fields hold texts that are cut, in how many contacts; `fits(name, text)` says which are not."""
+    cut = Counter(
+        name
+        for contact in contacts
+        for name, value in contact.fields.items()
+        if isinstance(value, str) and not fits(name, value)
+    )
+    if cut:
+        log.warning("texts_cut", fields=dict(cut))
 
 
 async def together(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -61,12 +61,13 @@ class CompiledField:
 
 @dataclass(frozen=True, slots=True)
 class CompiledList:
-    """A list: a rule that is true, false, or unknown."""
+    """A list: a rule that is true, false, or unknown. `trigger` is called at the ESP in place of a list."""
 
     name: str
     journey: bool
     expression: str
     term: Term = attribute(repr=False)
+    trigger: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,10 @@ def _list(
         truth(term, "a rule")
 
     term = _translate(("lists", name), spec.when, scale, check, problems)
-    return None if term is None else CompiledList(name, spec.journey, spec.when, term)
+    if term is None:
+        return None
+    journey = spec.journey or spec.trigger is not None
+    return CompiledList(name, journey, spec.when, term, spec.trigger)
 
 
 def _translate(
@@ -264,6 +268,7 @@ def _digest(fields: Sequence[CompiledField], lists: Sequence[CompiledList], curr
         ["language", LANGUAGE, currency],
         *(["field", each.name, each.field.type, each.field.title, *_sql(each.term)] for each in fields),
         *(["list", each.name, each.journey, *_sql(each.term)] for each in lists),
+        *(["trigger", each.name, each.trigger] for each in lists if each.trigger),
     ]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 

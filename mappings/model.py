@@ -49,6 +49,11 @@ class ListSpec(BaseModel):
         default=False,
         description="Entering the list starts an automation: nobody enters it because of old orders.",
     )
+    trigger: Expression | None = Field(
+        default=None,
+        min_length=1,
+        description="Id of the platform's trigger to call for whoever enters, in place of a list. A journey too.",
+    )
 
 
 class Mapping(BaseModel):

@@ -1,9 +1,9 @@
 """Settings -> everything wired. The only place that knows how parts are made."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -55,16 +55,30 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     }
     for name, sync in loaded.settings.syncs.items():
         mapping = compiled[name]
-        traits = registry.esp_types()[loaded.settings.esps[sync.esp].type].traits
+        esp = loaded.settings.esps[sync.esp]
+        traits = registry.esp_traits(esp.type, esp.settings)
         found = check_traits(mapping, traits, sync.esp) if mapping else []
         problems += [_problem(loaded.documents[sync.mapping], problem) for problem in found]
         if sync.consent == "double_opt_in" and not traits.can_ask:
             what = f"`{sync.esp}` cannot ask for a confirmation by mail"
             instead = "write `from_store`, which subscribes with proof from the store, or `never_subscribe`"
+            if traits.ask_needs:
+                instead = f"give it {traits.ask_needs}, or {instead}"
             problems.append(loaded.documents[MAIN_FILE].problem(("syncs", name, "consent"), what, instead))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
+    loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded)))
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
+
+
+def _limits(loaded: Loaded) -> Iterator[Problem]:
+    """Warn of what an ESP cannot do though no setting asks for it: customers will."""
+    for name, sync in loaded.settings.syncs.items():
+        esp = loaded.settings.esps[sync.esp]
+        if not registry.esp_traits(esp.type, esp.settings).can_rename:
+            what = f"`{sync.esp}` cannot change a contact's address"
+            instead = "whoever changes theirs becomes a new contact, and the old one is retired"
+            yield loaded.documents[MAIN_FILE].problem(("syncs", name, "esp"), what, instead)
 
 
 def _judge_mappings(documents: Mapping[str, yaml.Document], folder: Path) -> list[Problem]:

@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
-COLLECT_AFTER = 50_000
+COLLECT_AFTER = 10_000
 """Objects. A page is thousands, none of them in a circle: looking for circles every 700 took a tenth of a run."""
 
 SyncName = Annotated[str, typer.Argument(help="Name of the sync, as in cartwire.yaml.")]

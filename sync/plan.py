@@ -106,7 +106,9 @@ def _reader(job: Job, state: SyncState, now: datetime) -> Any:
     """Make what turns a row of the mapping's SELECT into what is desired."""
     clock = job.clock(now)
     journeys = (each.name for each in job.mapping.lists if each.journey)
-    quiet = frozenset(journeys) if state.go_live_at is None else frozenset()
+    # Who belongs to a list that is new in the mapping has not just entered it.
+    history = state.go_live_at is None or state.mapping != job.digest
+    quiet = frozenset(journeys) if history else frozenset()
 
     def read(row: Any) -> Desired:
         found = job.mapping.read(row, clock)

@@ -5,18 +5,19 @@ upsert. What the ESP refuses is buried with its reason; the rest lands (P5).
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
-from connectors.base import Blame, Esp, Member, Refusal
+from connectors.base import Blame, Contact, Esp, Journeys, Refusal
 from connectors.errors import BadRecord
 from state import outbox, runs
 from state.db import Database
 from state.outbox import ContactJob, MembershipJob
 from sync.job import Job, Tick, in_group
+from sync.journeys import STARTS, missing_triggers, start_journeys, trigger_of
 
 log = structlog.get_logger()
 
@@ -48,12 +49,15 @@ async def push(pushing: Pushing) -> Pushed:
     waiting = await pushing.db.read(outbox.pending, job.sync)
     if not waiting.contacts and not waiting.lists:
         return pushed
-    missing = await esp.prepare(job.mapping.fields, [each.name for each in job.mapping.lists])
+    lists = [each.name for each in job.mapping.lists if each.trigger is None]
+    missing = {
+        **await esp.prepare(job.mapping.fields, lists),
+        **await missing_triggers(esp, job.mapping.lists),
+    }
     await _say_missing(pushing, missing)
     expected = waiting.contacts + sum(waiting.lists.values())
     await _push_contacts(pushing, missing, expected)
-    for name in waiting.lists:
-        await _push_list(pushing, name, missing.get(name), expected)
+    await _push_lists(pushing, waiting.lists, missing, expected)
     return pushed
 
 
@@ -102,21 +106,33 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
         for name in contact.fields
         if name in missing
     ]
-    sent = [
-        replace(
-            job.contact,
-            fields={name: value for name, value in job.contact.fields.items() if name not in missing},
-            change=job.stamp,
-        )
-        for job in batch
-    ]
-    return [*left_out, *await esp.push(sent)]
+    return [*left_out, *await esp.push([_without(contact, missing) for contact in contacts])]
+
+
+def _without(contact: Contact, missing: Mapping[str, str]) -> Contact:
+    if not missing.keys() & contact.fields.keys():
+        return contact
+    return replace(contact, fields={n: value for n, value in contact.fields.items() if n not in missing})
+
+
+async def _push_lists(
+    pushing: Pushing, names: Iterable[str], missing: Mapping[str, str], expected: int
+) -> None:
+    """Change a few lists at once, as many as the ESP bears; the changes of one list go one by one."""
+    slots = asyncio.Semaphore(pushing.esp.traits.pushes)
+
+    async def work(name: str) -> None:
+        async with slots:
+            await _push_list(pushing, name, missing.get(name), expected)
+
+    await in_group([work(name) for name in names])
 
 
 async def _push_list(pushing: Pushing, name: str, missing: str | None, expected: int) -> None:
     """Send a list's changes in the vendor's bulk size, people who leave together with people who join."""
     job, esp, db = pushing.job, pushing.esp, pushing.db
-    size = esp.traits.list_batch_size
+    trigger = trigger_of(job, name)
+    size = STARTS if trigger else esp.traits.list_batch_size
     joined = left = 0
     while True:
         joins = await db.read(outbox.membership_jobs, job.sync, name, joined, size, joins=True)
@@ -125,7 +141,10 @@ async def _push_list(pushing: Pushing, name: str, missing: str | None, expected:
             return
         joined = joins[-1].member.profile if joins else joined
         left = leaves[-1].member.profile if leaves else left
-        refusals = await _change(esp, name, joins, leaves, missing)
+        if trigger and missing is None and isinstance(esp, Journeys):
+            refusals = await start_journeys(job, esp, db, joins, pushing.now)
+        else:
+            refusals = await _change(esp, name, joins, leaves, missing)
         settled = [*joins, *leaves]
         landed = await db.run(outbox.settle_memberships, job.sync, settled, refusals, pushing.now)
         pushing.pushed.entries += landed
@@ -141,8 +160,4 @@ async def _change(
 ) -> Sequence[Refusal]:
     if missing is not None:
         return [Refusal(job.member.profile, Blame.ABSENT, missing, name) for job in (*joins, *leaves)]
-    return await esp.change_list(name, [_member(job) for job in joins], [_member(job) for job in leaves])
-
-
-def _member(job: MembershipJob) -> Member:
-    return replace(job.member, change=job.stamp)
+    return await esp.change_list(name, [job.member for job in joins], [job.member for job in leaves])

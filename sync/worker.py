@@ -13,6 +13,7 @@ import structlog
 
 from config.errors import ConfigError, Problem
 from sync.app import Cartwire
+from sync.job import in_group
 from sync.run import Order, Sync, run_sync, utc_now
 from sync.schedule import trigger
 
@@ -31,12 +32,11 @@ async def work(cartwire: Cartwire, wait: Wait | None = None) -> None:
     if not scheduled:
         instead = "write `schedule: every 5 minutes` below a sync"
         raise ConfigError([Problem("cartwire.yaml", None, "syncs", "no sync has a schedule", instead)])
-    following = asyncio.gather(
-        *(
-            _follow(cartwire, cartwire.syncs[name], text, wait or _sleep_until)
-            for name, text in scheduled.items()
-        )
-    )
+    jobs = [
+        _follow(cartwire, cartwire.syncs[name], text, wait or _sleep_until)
+        for name, text in scheduled.items()
+    ]
+    following = asyncio.ensure_future(in_group(jobs))
     loop = asyncio.get_running_loop()
     for stop in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop, following.cancel)
@@ -45,7 +45,6 @@ async def work(cartwire: Cartwire, wait: Wait | None = None) -> None:
     except asyncio.CancelledError:
         log.info("worker_stopped")
     finally:
-        following.cancel()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(stop)
 

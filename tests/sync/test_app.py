@@ -1,11 +1,13 @@
 """From the owner's files to everything wired: what is refused at the door (P7)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from config.errors import ConfigError
 from connectors.esps.autopilot import simulator as autopilot
+from connectors.esps.mailchimp import Mailchimp
 from connectors.esps.mailchimp import simulator as mailchimp
 from sync.app import read_plant
 from tests.sync.conftest import MAPPING, World
@@ -64,3 +66,34 @@ def test_P7_mistakes_in_an_extended_file_name_that_file(world: World) -> None:
     (said,) = problems(world.folder)
 
     assert said.startswith("mappings/base.yaml:2")
+
+
+def test_P7_a_trigger_is_named_where_the_ESP_has_none(world: World) -> None:
+    text = MAPPING.replace("Loyal: orders_count >= 2", "Loyal: {when: orders_count >= 2, trigger: 0003}")
+    (world.folder / "mappings" / "crm.yaml").write_text(text)
+
+    (said,) = problems(world.folder)
+
+    assert said.startswith("mappings/crm.yaml:9: lists.Loyal.trigger: news has no triggers")
+
+
+def test_P7_brevo_asks_for_a_confirmation_only_with_a_template(world: World) -> None:
+    file = world.folder / "cartwire.yaml"
+    text = file.read_text().replace("type: mailchimp", "type: sendinblue")
+    lines = [line for line in text.splitlines() if "audience" not in line]
+    file.write_text("\n".join([*lines, "    consent: double_opt_in", ""]))
+
+    (said,) = problems(world.folder)
+
+    assert "give it `confirmation_template` and `confirmation_url`, or write `from_store`" in said
+    template = "    confirmation_template: 3\n    confirmation_url: https://shop.example/thanks\n    api_key"
+    file.write_text(file.read_text().replace("    api_key", template, 1))
+    assert read_plant(world.folder, {}).loaded.warnings
+
+
+def test_an_ESP_that_cannot_rename_earns_a_warning(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mailchimp, "traits", replace(Mailchimp.traits, can_rename=False))
+
+    warnings = [str(warning) for warning in read_plant(world.folder, {}).loaded.warnings]
+
+    assert any("syncs.crm.esp: `news` cannot change a contact's address" in each for each in warnings)

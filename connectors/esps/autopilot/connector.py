@@ -7,6 +7,7 @@
   tried alone, where Autopilot says why.
 - There is no asking for what changed: opted-out people are found by reading all contacts, 100 a page.
 - 429 comes without headers and names the rate in its text (20 a second, 5 in 2015).
+- A trigger that is called twice starts its journey twice: it is called once, whatever comes of it.
 - A time-out does not mean that the write was lost, and a 404 may have an empty body.
 """
 
@@ -20,9 +21,10 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, ListKind, Member, OptOut, Refusal, Traits
 from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
 from connectors.esps.autopilot.fields import NAME_PATTERN, NAME_RULE, PRESET, STANDARD, Fields
+from connectors.esps.autopilot.journeys import Triggers
 from connectors.esps.autopilot.lists import Lists
 from connectors.esps.autopilot.people import People, Row
 from connectors.facts import utc
@@ -72,6 +74,7 @@ class Autopilot:
         name_pattern=NAME_PATTERN,
         name_rule=NAME_RULE,
         builtin_fields=STANDARD | PRESET.keys(),
+        list_kinds=frozenset(ListKind),
         can_ask=False,
     )
 
@@ -91,6 +94,7 @@ class Autopilot:
         self._people = People(self._api)
         self._delivery = Delivery(self._api, self._people)
         self._lists = Lists(self._api, self._people, self._delivery)
+        self._triggers = Triggers(self._api)
         self._fields: Fields | None = None
         self._reading = asyncio.Lock()
 
@@ -113,6 +117,12 @@ class Autopilot:
         self, name: str, join: Sequence[Member], leave: Sequence[Member]
     ) -> Sequence[Refusal]:
         return await self._lists.change(name, join, leave)
+
+    async def find_triggers(self, triggers: Sequence[str]) -> Mapping[str, str]:
+        return await self._triggers.find(triggers)
+
+    async def start(self, trigger: str, members: Sequence[Member]) -> Sequence[Refusal]:
+        return await self._triggers.start(trigger, members)
 
     async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
         after = since - OVERLAP if since else None

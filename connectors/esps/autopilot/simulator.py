@@ -2,7 +2,8 @@
 
 It refuses as Autopilot refuses: a missing key with 400 and a wrong one with 401, more than 100 contacts in
 a call, what is not in a list with an empty 404. A bulk write says nothing of the contacts that it did not
-take but by leaving them out of its answer. Journeys, hooks and segments are not here: nothing asks for them.
+take but by leaving them out of its answer. A trigger that is called again starts its
+journey again. Hooks and segments are not here: nothing asks for them.
 """
 
 from collections.abc import Callable, Mapping
@@ -214,6 +215,21 @@ def _on_list(state: SimulatedAutopilot, _body: Mapping[str, Any], list_id: str, 
     return Reply(200 if state.existing(key).id in state.list_members(list_id) else 404)
 
 
+def _triggers(state: SimulatedAutopilot, _body: Mapping[str, Any]) -> Reply:
+    rows = [
+        {"trigger_id": number, "journey": journey, "trigger_type": "apiTrigger"}
+        for number, journey in state.triggers.items()
+    ]
+    return Reply(200, {"triggers": rows})
+
+
+def _trigger(state: SimulatedAutopilot, _body: Mapping[str, Any], trigger: str, key: str) -> Reply:
+    if trigger not in state.triggers:
+        raise Refusal(404, "Not Found", "Trigger could not be found.")
+    state.started.append((trigger, state.existing(key).id))
+    return Reply(200, {"trigger_id": trigger})
+
+
 _ROUTES: tuple[tuple[str, tuple[str, ...], Handler], ...] = (
     ("GET", ("account",), _account),
     ("POST", ("contact",), _post_contact),
@@ -224,6 +240,8 @@ _ROUTES: tuple[tuple[str, tuple[str, ...], Handler], ...] = (
     ("GET", ("contact", "*"), _get_contact),
     ("DELETE", ("contact", "*"), _delete_contact),
     ("POST", ("contact", "*", "unsubscribe"), _unsubscribe),
+    ("GET", ("triggers",), _triggers),
+    ("POST", ("trigger", "*", "contact", "*"), _trigger),
     ("GET", ("lists",), _lists),
     ("POST", ("list",), _post_list),
     ("GET", ("list", "*", "contacts"), _list_contacts),

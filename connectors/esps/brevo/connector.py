@@ -22,9 +22,10 @@ from connectors.esps.brevo.account import VENDOR_TYPES, Account
 from connectors.esps.brevo.book import Book, Row
 from connectors.esps.brevo.delivery import Confirmation, Delivery
 from connectors.esps.brevo.memberships import CALL_SIZE, Memberships
-from connectors.esps.brevo.writes import MARK, PHONES, document_of
+from connectors.esps.brevo.writes import MARK, PHONES, TEXT_LENGTH, document_of
 from connectors.facts import utc
 from connectors.http import Answer, Api
+from connectors.writing import say_cut
 
 CONTACTS_PER_SECOND: float | None = 9.0
 """Brevo takes 10 on its general plans, counted by its own clock."""
@@ -105,7 +106,14 @@ class Brevo:
         name_pattern=r"(?!(EMAIL|EXT_ID)$)[A-Z0-9_]+",
         name_rule="upper-case letters, digits and _, and not EMAIL or EXT_ID",
         builtin_fields=frozenset(PHONES),
+        text_length=TEXT_LENGTH,
+        ask_needs="`confirmation_template` and `confirmation_url`",
     )
+
+    @classmethod
+    def traits_for(cls, settings: Settings) -> Traits:
+        """Say what can be done with these settings: asking for a confirmation needs a template."""
+        return replace(cls.traits, can_ask=settings.confirmation is not None)
 
     def __init__(self, settings: Settings) -> None:
         key = settings.api_key.get_secret_value().strip()
@@ -116,7 +124,7 @@ class Brevo:
         self._account = Account(self._api, settings.folder)
         self._book = Book(self._api)
         confirmation = settings.confirmation
-        self.traits = replace(type(self).traits, can_ask=confirmation is not None)
+        self.traits = self.traits_for(settings)
         self._delivery = Delivery(self._api, self._processes, self._account, self._book, confirmation)
         self._memberships = Memberships(self._api, self._account, self._book)
 
@@ -131,6 +139,7 @@ class Brevo:
         return refused | (await self._account.prepare_lists(lists) if lists else {})
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        say_cut(contacts, lambda _, text: len(text) <= TEXT_LENGTH)
         refusals = await self._delivery.push(contacts)
         return [replace(refusal, reason=self._api.redact(refusal.reason)) for refusal in refusals]
 

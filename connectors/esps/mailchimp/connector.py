@@ -5,6 +5,8 @@
 - A list is a tag, and a tag is a static segment: both have one id, and its members change 500 at once.
 - Pages hold 10 rows unless told otherwise. There are no rate headers, but more than 10 simultaneous
   connections are refused; the edge says it with a 403 or 429 that is a web page.
+- An archived contact comes back with a write, and nobody can see whether they had opted out: whoever would be
+  created as a subscriber is looked for in the archive first, and comes back unmailable.
 - A required merge field refuses every write that lacks it, even one of other fields, unless validation
   is skipped.
 - Offsets move under one's feet while contacts change: opted-out people are read by their last change.
@@ -16,15 +18,18 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
 from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.audience import VENDOR_TYPES, Audience
 from connectors.esps.mailchimp.delivery import Delivery
 from connectors.esps.mailchimp.writes import TEXT_BYTES, document_of, first_write, words
 from connectors.facts import utc
 from connectors.http import Answer, Api, BasicAuth
+from connectors.writing import say_cut
 
 CONNECTIONS = 5
 """To the API, and one to the storage of batch results: six of the ten that Mailchimp allows a user."""
@@ -103,7 +108,7 @@ class Mailchimp:
         place=frozenset({"audience"}),
         batch_size=1000,
         list_batch_size=500,
-        pushes=4,
+        pushes=8,  # of batches most of the time is waiting; what is in flight at once, CONNECTIONS says
         field_types=frozenset(VENDOR_TYPES),
         max_fields=30,
         name_pattern=r"^[A-Z][A-Z0-9_]{0,9}$",
@@ -127,7 +132,8 @@ class Mailchimp:
         self._storage = Api(settings.api_url, concurrency=1, timeout=TIMEOUT, secrets=[key])
         self._storage.tally = self.tally = self._api.tally
         self._audience = Audience(self._api, settings.audience, settings.lists_as.removesuffix("s"))
-        self._delivery = Delivery(self._api, self._storage, self._audience.path)
+        archive = Archive(self._api, self._audience)
+        self._delivery = Delivery(self._api, self._storage, self._audience.path, archive)
 
     async def check(self) -> Sequence[str]:
         account = document_of((await self._api.get("/", {"fields": "role"})).json)
@@ -144,6 +150,7 @@ class Mailchimp:
         return refused | (await self._audience.prepare_lists(lists) if lists else {})
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
+        say_cut(contacts, lambda _, text: len(text.encode("utf-8", "ignore")) <= TEXT_BYTES)
         refusals = await self._delivery.push([first_write(contact) for contact in contacts])
         return [replace(refusal, reason=self._api.redact(refusal.reason)) for refusal in refusals]
 
@@ -155,19 +162,21 @@ class Mailchimp:
             "members_to_remove": [member.email for member in leave],
         }
         list_id = await self._audience.list_id(name)
-        answer = await self._api.send(
-            "POST", f"{self._audience.path}/segments/{list_id}", body, expect=ABSENT
-        )
+        answer = await self._send_list(list_id, body, ABSENT)
         if answer.status == 404:  # somebody deleted it
             self._audience.forget_list(name, list_id)
             list_id = await self._audience.list_id(name)
-            answer = await self._api.send("POST", f"{self._audience.path}/segments/{list_id}", body)
-        reasons = _left_out(document_of(answer.json))
+            answer = await self._send_list(list_id, body, frozenset())
+        reasons = _left_out(answer.json)
         return [
             Refusal(member.profile, Blame.MEMBERSHIP, self._api.redact(reasons[member.email.lower()]), name)
             for member in join
             if member.email.lower() in reasons
         ]
+
+    async def _send_list(self, list_id: int, body: Mapping[str, Any], expect: frozenset[int]) -> Answer:
+        path = f"{self._audience.path}/segments/{list_id}"
+        return await self._api.send("POST", path, body, expect=expect, shape=_Changed)
 
     async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
         for status in OPTED_OUT:
@@ -179,13 +188,23 @@ class Mailchimp:
         await self._storage.aclose()
 
 
-def _left_out(answer: Mapping[str, Any]) -> dict[str, str]:
+class _Error(Struct):
+    error: str | None = None
+    email_addresses: Sequence[str] | None = None
+
+
+class _Changed(Struct):
+    """Of the answer to a list's change only who was left out: it quotes everybody else whole."""
+
+    errors: Sequence[_Error] | None = None
+
+
+def _left_out(answer: _Changed | None) -> dict[str, str]:
     """Reason by address of those that a list did not take, because they are not in the audience."""
-    errors = answer.get("errors") or ()
     return {
-        str(address).lower(): str(error.get("error") or "not in the audience")
-        for error in errors
-        for address in error.get("email_addresses") or ()
+        address.lower(): error.error or "not in the audience"
+        for error in (answer and answer.errors) or ()
+        for address in error.email_addresses or ()
     }
 
 

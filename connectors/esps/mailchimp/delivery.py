@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from connectors.base import Blame, Refusal
 from connectors.errors import RemoteFault
+from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.batches import Outcome, operation, run_batch
 from connectors.esps.mailchimp.writes import Verdict, Write, document_of, judge, rename_rounds
 from connectors.http import Answer, Api
@@ -27,13 +28,18 @@ Result = TypeVar("Result")
 class Delivery:
     """`audience` is the audience's path, `storage` where batch results are fetched."""
 
-    def __init__(self, api: Api, storage: Api, audience: str) -> None:
+    def __init__(self, api: Api, storage: Api, audience: str, archive: Archive) -> None:
         self._api = api
         self._storage = storage
         self._audience = audience
+        self._archive = archive
 
     async def push(self, writes: Sequence[Write]) -> list[Refusal]:
         """Rename first: a new contact may come to the address that another has left."""
+        archived = await self._archive.among([write for write in writes if write.may_subscribe])
+        writes = [
+            write.archived() if write.may_subscribe and write.key in archived else write for write in writes
+        ]
         refusals: list[Refusal] = []
         for renames in rename_rounds([write for write in writes if write.old_key]):
             refusals += await self._write_each(renames)

@@ -53,8 +53,27 @@ class Write:
         return body
 
     def upsert(self) -> dict[str, Any]:
-        """Make the body of a PUT: `status_if_new` counts for a new record only."""
-        return self.change() | {"status_if_new": STATUS_IF_NEW[self.subscribe]}
+        """Make the body of a PUT: `status_if_new` counts for a new record only.
+
+        Whose record is gone that we knew was archived or deleted by somebody: that is no new subscriber.
+        """
+        return self.change() | {
+            "status_if_new": STATUS_IF_NEW[self.subscribe if self.is_new else Subscribe.NO]
+        }
+
+    @property
+    def is_new(self) -> bool:
+        """Whether Mailchimp has never taken this contact from us."""
+        return not self.contact.known and self.contact.was is None
+
+    @property
+    def may_subscribe(self) -> bool:
+        return self.is_new and self.subscribe in {Subscribe.YES, Subscribe.ASK}
+
+    def archived(self) -> "Write":
+        """Take them for opted out: whether they were cannot be seen any more, and this write revives them."""
+        opted_out = Refusal(self.contact.profile, Blame.OPTED_OUT, "archived in Mailchimp")
+        return replace(self, subscribe=Subscribe.NO, given_up=(*self.given_up, opted_out))
 
 
 Verdict = Write | tuple[Refusal, ...]

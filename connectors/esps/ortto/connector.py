@@ -25,6 +25,7 @@ from connectors.esps.ortto.fields import NEW_TYPES, PRESET, Fields, is_id
 from connectors.esps.ortto.people import CONTEXT, PERMISSION, People, Row
 from connectors.facts import utc
 from connectors.http import Answer, Api
+from connectors.writing import say_cut
 
 HOSTS = {
     "default": "https://api.ap3api.com",
@@ -128,6 +129,7 @@ class Ortto:
             return []
         async with self._reading:
             self._fields = self._fields or await self._read_fields()
+        say_cut(contacts, self._fields.fits)
         return await self._delivery.push(contacts, self._fields)
 
     async def change_list(

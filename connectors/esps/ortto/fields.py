@@ -39,6 +39,9 @@ LARGEST = 2**63 - 1
 """What a 64-bit integer holds, less the one that rounding may add."""
 _ID = re.compile(r"[a-z0-9]{3}:\w*:.+")
 
+CUT = frozenset({"text", "link", "single_select", "geo"})
+"""Types of fields whose text is cut."""
+
 
 class Unfit(ValueError):
     """A value that a field's type cannot hold; the text quotes no value."""
@@ -99,6 +102,11 @@ class Fields:
 
     def slot(self, name: str) -> Slot | None:
         return self._slots.get(name) or self.find(name)
+
+    def fits(self, name: str, text: str) -> bool:
+        """Tell whether a field takes the whole of a text."""
+        slot = self.slot(name)
+        return len(text) <= TEXT_LENGTH or slot is None or slot.type not in CUT
 
 
 def is_id(name: str) -> bool:

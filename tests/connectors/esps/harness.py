@@ -4,6 +4,7 @@ A new ESP is a new row in `ROWS`; `test_every_type_has_a_row` asks for it. A row
 at that ESP by themselves, how its contacts are read, and how it is made to refuse.
 """
 
+import copy
 import csv
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from connectors.esps.csv.cells import read_lists
 from connectors.esps.csv.table import OURS
 from connectors.esps.mailchimp.simulated.audience import Problem as MailchimpProblem
 from connectors.registry import esp_types
-from connectors.simulation import Simulation
+from connectors.simulation import Fault, Simulation
 from tests.connectors.esps.edges import answered_by
 from tests.connectors.esps.specs import Recorder, Sent, missing_specs, spec, violations
 
@@ -53,11 +54,11 @@ class Row:
     """How one type differs.
 
     `departures` are the ways in which somebody stops being mailable at the ESP, `told` those of them that
-    `opt_outs` must tell. `extent` counts what a write done twice would add to. `wrong` is a setting and a
+    `opt_outs` must tell. `extent` counts what a write done twice would add to. `jobs` are the ways
+    in which its background jobs go wrong, where it has such. `wrong` is a setting and a
     value at which the ESP does not let us in. `impossible` are names that `prepare` must refuse. `many` is more
     than what any connector writes one by one or in one request, `crowd` more than a list takes at once; both
-    are smaller where each change is a request or a file. `revived_by_proof` are departures which the ESP
-    cannot tell from nobody, so that only `opt_outs`, read before each push, keeps us from saying YES.
+    are smaller where each change is a request or a file.
     """
 
     show: Callable[[Any], Mapping[str, Shown]]
@@ -69,6 +70,7 @@ class Row:
     wrong: tuple[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
     refuse: Callable[[Any, frozenset[str]], None] | None = None
+    jobs: Mapping[str, Callable[[Simulation], object]] = field(default_factory=dict)
     typed: bool = True
     impossible: tuple[Sequence[str], Sequence[str]] = ((), ())
     unhurried: Mapping[str, Any] = field(default_factory=dict)
@@ -76,9 +78,8 @@ class Row:
     expand: Callable[[Sent], Iterable[Sent]] = lambda _: ()
     storage: str | None = None
     real_clock: bool = False
-    many: int = 130
+    many: int = 110
     crowd: int = 1000
-    revived_by_proof: frozenset[str] = frozenset()
 
 
 def text(value: Value) -> str:
@@ -110,6 +111,20 @@ def _refuse_mailchimp(state: Any, emails: frozenset[str]) -> None:
     state.objection = lambda body: problem if body.get("email_address") in emails else None
 
 
+def _spoil_batches(simulation: Simulation, status: int) -> None:
+    """Answer every operation of a batch with this status, or lose it (0)."""
+    simulation.state.batches.spoil = lambda _: status
+
+
+def _slow_batches(simulation: Simulation) -> None:
+    simulation.state.batches.seconds = 3600.0
+
+
+def _forget_batches(simulation: Simulation) -> None:
+    nobody = Fault(status=404, headers={"content-type": "application/json"}, body=b"{}")
+    simulation.fail(nobody, times=100, when=lambda method, path: method == "GET" and "/batches/" in path)
+
+
 def _operations(sent: Sent) -> Iterable[Sent]:
     mailchimp = importlib.import_module("tests.connectors.esps.mailchimp.conftest")
     found: Iterable[Sent] = mailchimp.operations(sent)
@@ -129,6 +144,13 @@ def _show_brevo(state: Any) -> Mapping[str, Shown]:
 def _refuse_brevo(state: Any, emails: frozenset[str]) -> None:
     problem = brevo_invalid("This contact is not wanted")
     state.objection = lambda body: problem if body.get("email") in emails else None
+
+
+def _fate(fate: str) -> Callable[[Simulation], None]:
+    def set_fate(simulation: Simulation) -> None:
+        simulation.state.processes.fate = fate
+
+    return set_fate
 
 
 # Autopilot
@@ -170,6 +192,14 @@ def _refuse_ortto(state: Any, emails: frozenset[str]) -> None:
         return "This contact is not wanted" if body["fields"].get("str::email") in emails else None
 
     state.spoil = spoil
+
+
+def _slow_queue(simulation: Simulation) -> None:
+    simulation.state.queue_seconds = 60.0
+
+
+def _lose_queue(simulation: Simulation) -> None:
+    simulation.state.lose_queued = True
 
 
 # Hooks
@@ -246,6 +276,7 @@ ROWS: Mapping[str, Row] = {
         wrong=("api_key", "fedcba9876543210fedcba9876543210"),
         refuse=_refuse_autopilot,
         impossible=((), (" ",)),
+        many=60,
         crowd=300,
         unhurried={"PER_SECOND": 1e6},
         specs=(("autopilot-v1-derived.openapi.yaml", "/v1"),),
@@ -260,6 +291,7 @@ ROWS: Mapping[str, Row] = {
         settings={"confirmation_template": 3, "confirmation_url": "https://shop.example/thanks"},
         wrong=("api_key", "xkeysib-fedcba9876543210"),
         refuse=_refuse_brevo,
+        jobs={"fails": _fate("failed"), "is never found": _fate("lost"), "never ends": _fate("stuck")},
         impossible=(("é!", "A B"), ()),
         unhurried={"CONTACTS_PER_SECOND": None},
         specs=(
@@ -290,14 +322,20 @@ ROWS: Mapping[str, Row] = {
             "forgotten": lambda state, email: state.forget(email),
         },
         told=frozenset({"unsubscribed", "cleaned", "archived"}),
-        revived_by_proof=frozenset({"archived"}),
         wrong=("api_key", "fedcba9876543210fedcba9876543210-us21"),
         refuse=_refuse_mailchimp,
+        jobs={
+            "fails": lambda simulation: _spoil_batches(simulation, 500),
+            "loses all": lambda simulation: _spoil_batches(simulation, 0),
+            "is slow": _slow_batches,
+            "is never found": _forget_batches,
+        },
         impossible=(("é!", "A B", "TOOLONGANAME"), (" ",)),
         specs=(
             ("mailchimp-marketing-3.0.55.openapi.json", "/3.0"),
             ("mailchimp-marketing-2025-requests.openapi.json", "/3.0"),
         ),
+        many=60,
         expand=_operations,
         storage="/batch-results/",
     ),
@@ -315,6 +353,7 @@ ROWS: Mapping[str, Row] = {
         told=frozenset({"unsubscribed", "bounced", "suppressed", "archived"}),
         wrong=("api_key", "PRK-fedcba9876543210"),
         refuse=_refuse_ortto,
+        jobs={"is slow": _slow_queue, "loses all": _lose_queue},
         impossible=(("bol::p",), (" ",)),
         unhurried={"PER_SECOND": 1e6},
         specs=(("ortto-v1-derived.openapi.yaml", "/v1"),),
@@ -331,16 +370,35 @@ ROWS: Mapping[str, Row] = {
         typed=False,
         real_clock=True,
         many=10,
-        crowd=150,
+        crowd=105,
     ),
 }
+
+
+Clock = Callable[[], datetime]
+_FURNISHED: dict[str, tuple[Simulation, Clock]] = {}
+"""A simulator of each type with fields and lists, and its clock: copies of it save most requests."""
+
+
+def _furnished(type_: str, clock: Clock) -> Simulation | None:
+    made = _FURNISHED.get(type_)
+    return _copied(*made, clock) if made else None
+
+
+def _copied(simulation: Simulation, old: Clock, new: Clock) -> Simulation:
+    """Copy all of a simulator, which goes by another clock then and has seen no requests."""
+    copied = copy.deepcopy(simulation, {id(old): new})
+    copied.requests.clear()
+    return copied
 
 
 class Harness:
     """One ESP and its simulator; `simulation` and `recorder` are None where nothing goes over HTTP."""
 
-    def __init__(self, type_: str, folder: Path, pauses: Sequence[float]) -> None:
+    def __init__(self, type_: str, folder: Path, pauses: Sequence[float], *, bare: bool = False) -> None:
+        """Make a simulator: with fields and lists where a test has made them before, `bare` without."""
         self.row = ROWS[type_]
+        self._type = type_
         self._class = esp_types()[type_]
         self._stack = AsyncExitStack()
         self.simulation: Simulation | None = None
@@ -352,7 +410,8 @@ class Harness:
         module = importlib.import_module(f"connectors.esps.{type_}.simulator")
         began = datetime.now(UTC)
         clock = utc_now if self.row.real_clock else lambda: began + timedelta(seconds=sum(pauses))
-        self.simulation = module.simulator(clock=clock)
+        self.simulation = (None if bare else _furnished(type_, clock)) or module.simulator(clock=clock)
+        self._clock = clock
         self.recorder = Recorder(self.simulation)
         self.state = self.simulation.state
         self.settings = {**module.SETTINGS, **self.row.settings}
@@ -374,7 +433,10 @@ class Harness:
     async def ready(self) -> Esp:
         """Make a connector whose fields and lists are there."""
         esp = self.connect()
+        untouched = self.simulation is not None and not self.simulation.requests
         assert await esp.prepare(FIELDS, LISTS) == {}
+        if self.simulation and untouched and self._type not in _FURNISHED:
+            _FURNISHED[self._type] = (_copied(self.simulation, self._clock, self._clock), self._clock)
         return esp
 
     def everybody(self) -> Mapping[str, Shown]:

@@ -92,6 +92,8 @@ class Account:
     """One account. The lower half of its methods are its people's and its owner's own doings, for tests.
 
     `objection` looks at each contact that is written, and may give a message to refuse it with.
+    `triggers` are the names of journeys that begin with a call, by trigger id; `started` are the calls, as
+    (trigger, contact id): a second one starts the journey again.
     `whole_batches` lets one bad contact spoil its batch, `only_null_clears` wants null where a field is
     no text: both are seen in the wild, or may be.
     """
@@ -102,6 +104,8 @@ class Account:
         self.custom_fields: dict[tuple[str, str], None] = {}
         self.lists: dict[str, str] = {}
         self.members: dict[str, set[str]] = {}
+        self.triggers: dict[str, str] = {}
+        self.started: list[tuple[str, str]] = []
         self.objection: Callable[[Body], str | None] = lambda _: None
         self.whole_batches = False
         self.only_null_clears = False

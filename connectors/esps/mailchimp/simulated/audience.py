@@ -74,13 +74,13 @@ class Member:
 
 @dataclass(slots=True)
 class Segment:
-    """A tag, when `type` is static. `members` holds subscriber hashes."""
+    """A tag, when `type` is static. `members` holds members' numbers: they stay when an address changes."""
 
     number: int
     name: str
     type: str
     created: datetime
-    members: set[str] = field(default_factory=set)
+    members: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +207,8 @@ class SimulatedAudience:
         """Give a member another key; its contact id and its tags stay."""
         old, new = subscriber_hash(member.email), subscriber_hash(email)
         member.email = email
-        if old == new:
-            return
-        self.members[new] = self.members.pop(old)
-        for segment in self.tags_of(old):
-            segment.members.remove(old)
-            segment.members.add(new)
+        if old != new:
+            self.members[new] = self.members.pop(old)
 
     def _values(self, body: Body, before: Mapping[str, Any], *, skip_required: bool) -> dict[str, Any]:
         """Merge the sent values over the kept ones; tags that the audience lacks are ignored."""
@@ -243,11 +239,11 @@ class SimulatedAudience:
 
     def delete_permanently(self, key: str) -> None:
         member = self.existing(key)
-        number = subscriber_hash(member.email)
-        self.forgotten.add(number)
-        del self.members[number]
-        for segment in self.tags_of(number):
-            segment.members.remove(number)
+        known = subscriber_hash(member.email)
+        self.forgotten.add(known)
+        del self.members[known]
+        for segment in self.tags_of(member):
+            segment.members.remove(member.number)
 
     def listed(self, status: str | None, since: datetime | None) -> list[Member]:
         """Choose members; archived ones only when they are asked for."""
@@ -310,8 +306,11 @@ class SimulatedAudience:
             raise not_found()
         return self.segments[number]
 
-    def tags_of(self, key: str) -> Iterator[Segment]:
-        return (segment for segment in self.segments.values() if key in segment.members)
+    def tags_of(self, member: Member) -> Iterator[Segment]:
+        return (segment for segment in self.segments.values() if member.number in segment.members)
+
+    def members_of(self, segment: Segment) -> Iterator[Member]:
+        return (member for member in self.members.values() if member.number in segment.members)
 
     def change_segment(
         self, segment: Segment, join: Sequence[str], leave: Sequence[str]
@@ -325,8 +324,8 @@ class SimulatedAudience:
                 raise invalid("The resource submitted could not be validated.", **{name: message})
         added, missing = self._present(join)
         removed, not_there = self._present(leave)
-        segment.members.update(subscriber_hash(member.email) for member in added)
-        segment.members.difference_update(subscriber_hash(member.email) for member in removed)
+        segment.members.update(member.number for member in added)
+        segment.members.difference_update(member.number for member in removed)
         return added, removed, [*missing, *not_there]
 
     def _present(self, addresses: Iterable[str]) -> tuple[list[Member], list[str]]:
@@ -345,7 +344,7 @@ class SimulatedAudience:
             name = str(change.get("name", ""))
             tag = self.tag_named(name) or self.add_segment(name)
             act = tag.members.add if change.get("status") == "active" else tag.members.discard
-            act(subscriber_hash(member.email))
+            act(member.number)
 
     # What people and the owner do themselves
 
@@ -353,7 +352,7 @@ class SimulatedAudience:
         member = self.members.get(subscriber_hash(email))
         if member is None:
             return None
-        tags = frozenset(tag.name for tag in self.tags_of(subscriber_hash(email)))
+        tags = frozenset(tag.name for tag in self.tags_of(member))
         return SimulatedContact(member.email, member.status, member.fields, tags)
 
     @property

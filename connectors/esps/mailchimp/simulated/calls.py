@@ -14,7 +14,6 @@ from connectors.esps.mailchimp.simulated.audience import (
     SimulatedAudience,
     invalid,
     not_found,
-    subscriber_hash,
 )
 from connectors.esps.mailchimp.simulated.batches import Batches, Document, Reply
 from connectors.esps.mailchimp.simulated.documents import (
@@ -246,7 +245,7 @@ def _forget_member(state: Account, _: Call, key: str) -> Reply:
 
 @_route("GET", "/lists/{list}/members/{key}/tags")
 def _member_tags(state: Account, call: Call, key: str) -> Reply:
-    tags = list(state.tags_of(subscriber_hash(state.existing(key).email)))
+    tags = list(state.tags_of(state.existing(key)))
     rows = [{"id": tag.number, "name": tag.name, "date_added": iso(tag.created)} for tag in call.window(tags)]
     return 200, {"tags": rows, "total_items": len(tags)}
 
@@ -342,7 +341,7 @@ def _segment_members(state: Account, call: Call, number: str) -> Reply:
         for status in ("cleaned", "transactional", "unsubscribed")
         if call.query.get(f"include_{status}", "").lower() not in {"true", "1"}
     }
-    everybody = (state.members[key] for key in sorted(state.segment(_number(number)).members))
+    everybody = state.members_of(state.segment(_number(number)))
     found = [member for member in everybody if member.status not in hidden | {"archived"}]
     return 200, {
         "members": [member_document(state, each) for each in call.window(found)],

@@ -32,7 +32,7 @@ def audience_document(state: SimulatedAudience) -> Document:
 
 def member_document(state: SimulatedAudience, member: Member) -> Document:
     key = subscriber_hash(member.email)
-    tags = [{"id": tag.number, "name": tag.name} for tag in state.tags_of(key)]
+    tags = [{"id": tag.number, "name": tag.name} for tag in state.tags_of(member)]
     fields = member.fields
     names = (str(fields.get(tag) or "") for tag in ("FNAME", "LNAME"))
     return {

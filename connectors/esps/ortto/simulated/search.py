@@ -49,6 +49,7 @@ def _matching(state: Instance, body: Mapping[str, Any]) -> list[Person]:
         everybody: Iterable[Person] = state.people.values()
     else:
         everybody = {person.id: person for email in addresses if (person := state.person(email))}.values()
+        condition = {}
     return [
         person
         for person in everybody

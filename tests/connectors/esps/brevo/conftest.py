@@ -1,14 +1,13 @@
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
-import respx
 
 from connectors import http
 from connectors.esps.brevo import Brevo, connector
 from connectors.esps.brevo.simulator import SETTINGS, simulator
-from connectors.simulation import Lost, Simulation
+from connectors.simulation import Simulation
+from tests.connectors.esps.edges import answered_by
 from tests.connectors.esps.specs import Recorder, Sent, missing_specs, spec, violations
 
 SPECS = ("brevo-v3-2024-06.swagger.json", "brevo-v3-2026-derived.openapi.json")
@@ -52,16 +51,7 @@ def recorder(simulation: Simulation) -> Iterator[Recorder]:
 @pytest.fixture
 def edge(recorder: Recorder) -> Iterator[None]:
     """Let all HTTP end at the simulator."""
-    handle = respx.ASGIHandler(recorder)
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        try:
-            return await handle(request)
-        except Lost as lost:
-            raise httpx.RemoteProtocolError("lost", request=request) from lost
-
-    with respx.mock(assert_all_called=False) as router:
-        router.route().mock(side_effect=answer)
+    with answered_by(recorder):
         yield
 
 

@@ -3,12 +3,13 @@ import json
 import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Member, Refusal
-from connectors.errors import Refused
+from connectors.errors import Refused, Retryable
 from connectors.esps.brevo import Brevo
+from connectors.esps.brevo.account import CREATIONS
 from connectors.esps.brevo.simulated.contacts import Problem
 from connectors.esps.brevo.simulated.values import Attribute
 from connectors.esps.brevo.writes import MARK
-from connectors.simulation import Simulation
+from connectors.simulation import Fault, Simulation
 from tests.connectors.esps.brevo.test_push import ADA, BOB, bodies, people
 from tests.connectors.esps.specs import Recorder
 
@@ -250,3 +251,20 @@ async def test_a_contact_in_upper_case_is_the_same(esp: Brevo, simulation: Simul
     assert await esp.change_list(FANS, [Member(1, ADA)], []) == []
 
     assert in_list(simulation, FANS) == {"Ada@Example.com"}
+
+
+async def test_a_list_that_brevo_breaks_at_ends_the_run_and_is_made_by_the_next(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    await esp.prepare([], [])
+
+    def is_creation(method: str, path: str) -> bool:
+        return method == "POST" and path == "/v3/contacts/lists"
+
+    simulation.fail(Fault(status=503), times=CREATIONS, when=is_creation)
+
+    with pytest.raises(Retryable):
+        await esp.prepare([], [FANS])
+
+    assert await esp.prepare([], [FANS]) == {}
+    assert [each.name for each in simulation.state.lists.values()].count(FANS) == 1

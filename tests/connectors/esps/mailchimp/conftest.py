@@ -2,13 +2,12 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
-import respx
 
 from connectors.esps.mailchimp import Mailchimp
 from connectors.esps.mailchimp.simulator import SETTINGS, simulator
-from connectors.simulation import Lost, Simulation
+from connectors.simulation import Simulation
+from tests.connectors.esps.edges import answered_by
 from tests.connectors.esps.specs import Recorder, Sent, missing_specs, spec, violations
 
 SPECS = ("mailchimp-marketing-3.0.55.openapi.json", "mailchimp-marketing-2025-requests.openapi.json")
@@ -55,16 +54,7 @@ def recorder(simulation: Simulation) -> Iterator[Recorder]:
 @pytest.fixture
 async def esp(recorder: Recorder) -> AsyncIterator[Mailchimp]:
     """Make a connector whose Mailchimp is the simulator."""
-    handle = respx.ASGIHandler(recorder)
-
-    async def edge(request: httpx.Request) -> httpx.Response:
-        try:
-            return await handle(request)
-        except Lost as lost:
-            raise httpx.RemoteProtocolError("lost", request=request) from lost
-
-    with respx.mock(assert_all_called=False) as router:
-        router.route().mock(side_effect=edge)
+    with answered_by(recorder):
         connector = Mailchimp(Mailchimp.Settings(**SETTINGS))
         yield connector
         await connector.aclose()

@@ -288,11 +288,13 @@ async def test_a_rename_keeps_the_contact(esp: Mailchimp, simulation: Simulation
     assert simulation.state.find("lovelace@example.com").contact_id == before
 
 
-async def test_a_rename_of_somebody_unknown_creates_them(esp: Mailchimp, simulation: Simulation) -> None:
+async def test_a_rename_of_somebody_who_is_gone_creates_them_unmailable(
+    esp: Mailchimp, simulation: Simulation
+) -> None:
     refusals = await esp.push([Contact(1, ADA, {"FNAME": "Ada"}, Subscribe.YES, was=BOB)])
 
     assert refusals == []
-    assert simulation.state.contact(ADA).status == "subscribed"
+    assert simulation.state.contact(ADA).status == "transactional"
     assert simulation.state.contact(BOB) is None
 
 

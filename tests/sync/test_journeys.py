@@ -1,0 +1,194 @@
+"""P10 and journeys that begin with a call: only for transitions, and at most once for each."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import respx
+
+from connectors.esps.autopilot import simulator as autopilot
+from connectors.simulation import Fault, Kind
+from connectors.stores.woocommerce import simulator as woocommerce
+from state import outbox, runs
+from sync.app import Cartwire, read_plant
+from sync.report import Report
+from sync.run import Order, run_sync
+from tests.edge import edge
+from tests.faults import Killed, kill_at
+from tests.sync.conftest import HISTORY, SHOP
+
+CONFIGURATION = f"""
+timezone: Europe/Paris
+currency: EUR
+stores:
+  shop: {{type: woocommerce, url: http://shop.example, key: "%s", secret: "%s", base_url: "{SHOP}"}}
+esps:
+  news: {{type: autopilot, api_key: "{autopilot.SETTINGS["api_key"]}", base_url: "http://autopilot.test"}}
+syncs:
+  crm: {{stores: [shop], esp: news, mapping: mappings/crm.yaml}}
+"""
+MAPPING = """
+fields: {ORDERS: orders_count}
+lists:
+  Welcome: {when: orders_count >= 1, trigger: "0003"}
+  Customers: orders_count >= 1
+"""
+NEW = "later@example.com"
+LAST, STRIDE = 14, int(os.environ.get("CRASH_STRIDE", "3"))
+"""Steps at the end of a run in which the journeys are started; every third is tried, or as the variable says."""
+
+
+class World:
+    """A shop with a past, an Autopilot with a trigger, and Cartwire between them."""
+
+    def __init__(self, folder: Path, router: respx.MockRouter) -> None:
+        self.folder = folder
+        self.shop, self.news = woocommerce.simulator(HISTORY[:3]), autopilot.simulator()
+        self.news.state.triggers["0003"] = "Welcome"
+        router.route(host="shop.test").mock(side_effect=edge(self.shop))
+        router.route(host="autopilot.test").mock(side_effect=edge(self.news))
+        (folder / "mappings").mkdir()
+        self.write(MAPPING)
+        keys = tuple(woocommerce.SETTINGS[name] for name in ("key", "secret"))
+        (folder / "cartwire.yaml").write_text(CONFIGURATION % keys)
+
+    def write(self, mapping: str) -> None:
+        (self.folder / "mappings" / "crm.yaml").write_text(mapping)
+
+    async def run(self, *, retry: bool = False, **wanted: bool) -> Report:
+        async with Cartwire(read_plant(self.folder, {})) as cartwire:
+            if retry:
+                await cartwire.db.run(outbox.retry, "crm")
+            return await run_sync(cartwire.syncs["crm"], cartwire.db, self.folder, Order(**wanted))
+
+    async def letters(self) -> list[str]:
+        async with Cartwire(read_plant(self.folder, {})) as cartwire:
+            return [each.reason for each in await cartwire.db.read(runs.list_dead_letters, ["crm"])]
+
+    def buy(self, email: str = NEW) -> None:
+        self.shop.state.add_order(email=email, total="5.00")
+
+    @property
+    def started(self) -> list[str]:
+        return [self.news.state.people[person].email for _, person in self.news.state.started]
+
+
+@pytest.fixture
+def world(tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("connectors.esps.autopilot.connector.PER_SECOND", 1e6)
+    with respx.mock(assert_all_called=False) as router:
+        yield World(tmp_path, router)
+
+
+async def test_P10_a_trigger_is_called_for_who_enters_after_go_live_and_not_for_history(world: World) -> None:
+    await world.run(history=True)
+    world.buy()
+
+    await world.run()
+    await world.run()
+
+    assert world.started == [NEW]
+    assert sorted(world.news.state.lists.values()) == ["Customers"]
+
+
+async def test_P10_a_trigger_that_is_new_in_the_mapping_is_not_called_for_who_belongs_already(
+    world: World,
+) -> None:
+    world.write(MAPPING.replace('  Welcome: {when: orders_count >= 1, trigger: "0003"}\n', ""))
+    await world.run(history=True)
+    world.write(MAPPING)
+
+    await world.run()
+    world.buy()
+    await world.run()
+
+    assert world.started == [NEW]
+
+
+async def test_who_leaves_and_enters_again_starts_the_journey_again(world: World) -> None:
+    await world.run(history=True)
+    world.buy()
+    await world.run()
+    world.shop.state.trash(4)
+    await world.run()
+    world.buy()
+
+    await world.run()
+
+    assert world.started == [NEW, NEW]
+
+
+async def test_a_lost_answer_starts_no_journey_twice_and_is_a_dead_letter(world: World) -> None:
+    await world.run(history=True)
+    world.buy()
+    world.news.fail(Fault(Kind.DROP), when=lambda _method, path: "/trigger/" in path)
+
+    report = await world.run()
+    await world.run()
+
+    assert (report.exit_code, world.started) == (1, [NEW])
+    assert "nobody knows whether the journey began" in (await world.letters())[0]
+
+
+async def test_the_owner_may_have_a_doubtful_journey_started_again(world: World) -> None:
+    await world.run(history=True)
+    world.buy()
+    world.news.fail(Fault(status=400), when=lambda _method, path: "/trigger/" in path)
+    await world.run()
+
+    report = await world.run(retry=True)
+
+    assert (report.exit_code, world.started, await world.letters()) == (0, [NEW], [])
+
+
+async def test_an_ESP_that_is_down_leaves_nobody_in_doubt(world: World) -> None:
+    await world.run(history=True)
+    world.buy()
+    await world.run()
+    world.buy("next@example.com")
+    down = ["/trigger"]
+    world.news.fail(Fault(status=503), times=40, when=lambda _, path: any(part in path for part in down))
+
+    failed = await world.run()
+    down.clear()
+    await world.run()
+
+    assert failed.exit_code == 3
+    assert (world.started, await world.letters()) == ([NEW, "next@example.com"], [])
+
+
+async def test_a_trigger_that_is_not_there_is_named_once_with_those_that_are(world: World) -> None:
+    world.write(MAPPING.replace("0003", "0004"))
+    await world.run(history=True)
+    world.buy()
+
+    report = await world.run()
+
+    assert (report.exit_code, world.started) == (1, [])
+    assert await world.letters() == ["Autopilot has no such trigger; it has 0003 (Welcome)"]
+
+
+@pytest.mark.crash
+async def test_a_kill_while_journeys_are_started_starts_none_twice_and_forgets_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was not started for certain is a dead letter."""
+    await world.run(history=True)
+    world.buy()
+    with monkeypatch.context() as patches:
+        whole = kill_at(10**9, patches)
+        await world.run()
+    bought = {NEW}
+
+    for step in range(whole.steps - LAST, whole.steps, STRIDE):
+        bought.add(f"buyer{step}@example.com")
+        world.buy(f"buyer{step}@example.com")
+        with monkeypatch.context() as patches, contextlib.suppress(Killed):
+            kill_at(step, patches)
+            await world.run()
+        await world.run()
+
+        assert len(set(world.started)) == len(world.started)
+        assert len(bought - set(world.started)) <= len(await world.letters()) <= LAST / STRIDE
