@@ -22,7 +22,7 @@ async def test_P3_a_second_run_without_changes_writes_nothing(world: World) -> N
 
     assert report.writes == 0
     assert world.news.requests == []
-    assert len(world.shop.requests) <= 5
+    assert len(world.shop.requests) <= 6
 
 
 async def test_changes_at_the_shop_reach_the_contact(world: World) -> None:

@@ -61,14 +61,18 @@ def operation(write: Write, audience: str, params: Mapping[str, str]) -> dict[st
     }
 
 
-async def run_batch(api: Api, storage: Api, operations: Sequence[Mapping[str, Any]]) -> Mapping[str, Outcome]:
-    """Run operations in the background; return the outcomes by `operation_id`.
+async def submit(api: Api, operations: Sequence[Mapping[str, Any]]) -> str:
+    """Let operations run in the background; return the batch's path."""
+    answer = await api.send("POST", "/batches", {"operations": operations})
+    return f"/batches/{answer.json['id']}"
 
-    What Mailchimp lost is missing. Raises RemoteFault when it does not finish within hours; what has
-    not run by then is called off, so that it cannot overwrite what is pushed later.
+
+async def outcomes_of(api: Api, storage: Api, path: str) -> Mapping[str, Outcome]:
+    """Wait for a batch; return the outcomes by `operation_id`, without those that Mailchimp lost.
+
+    Raises RemoteFault when it does not finish within hours; what has not run by then is called off, so
+    that it cannot overwrite what is pushed later.
     """
-    submitted = (await api.send("POST", "/batches", {"operations": operations})).json
-    path = f"/batches/{submitted['id']}"
     finished = await _finish(api, path)
     return await _results(api, storage, path, finished) if finished else {}
 

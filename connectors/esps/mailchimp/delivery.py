@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from connectors.base import Blame, Refusal
 from connectors.errors import RemoteFault
 from connectors.esps.mailchimp.archive import Archive
-from connectors.esps.mailchimp.batches import Outcome, operation, run_batch
+from connectors.esps.mailchimp.batches import Outcome, operation, outcomes_of, submit
 from connectors.esps.mailchimp.writes import Verdict, Write, document_of, judge, rename_rounds
 from connectors.http import Answer, Api
 
@@ -49,8 +49,10 @@ class Delivery:
 
     async def _write_batch(self, writes: Sequence[Write]) -> list[Refusal]:
         """Write in the background; what was lost, throttled or is worth another try then goes alone."""
-        operations = [operation(write, self._audience, SKIP_VALIDATION) for write in writes]
-        outcomes = await run_batch(self._api, self._storage, operations)
+        batch = await submit(  # what was sent need not wait in memory
+            self._api, [operation(write, self._audience, SKIP_VALIDATION) for write in writes]
+        )
+        outcomes = await outcomes_of(self._api, self._storage, batch)
         verdicts = [_verdict(write, outcomes.get(str(write.contact.profile))) for write in writes]
         again = [verdict for verdict in verdicts if isinstance(verdict, Write)]
         answered = [

@@ -14,6 +14,7 @@ The way of the data: asked here, signed in `keys`, read in `payloads`. Pitfalls,
   What is deleted for good just vanishes.
 - Accounts have no time of change to filter by: we read the newest, those that changed orders name, and a
   page of all in turn.
+- There are no carts: unpaid orders that stand still are abandoned checkouts (`checkouts`).
 - A refund moves its order's time of change and stands in the order.
 - Hosts put PHP notices before the JSON, answer with empty bodies, drop the `Authorization` header, know
   only `/index.php/wp-json/`. See also `keys`, `refusals` and `payloads`.
@@ -28,7 +29,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from math import ceil
@@ -41,6 +42,8 @@ from connectors.errors import BadRecord, Refused
 from connectors.facts import Fact, Order
 from connectors.http import Answer, Api
 from connectors.paging import Row, read_rows
+from connectors.stores.woocommerce.checkouts import KIND as CHECKOUT
+from connectors.stores.woocommerce.checkouts import Checkouts, closed
 from connectors.stores.woocommerce.cursors import OVERLAP, Reading, read_place, write_place
 from connectors.stores.woocommerce.keys import Keys
 from connectors.stores.woocommerce.listing import (
@@ -71,7 +74,7 @@ ORDERS_PER_WINDOW = 2_500
 
 FIELDS: Mapping[Resource, str] = {
     Resource.ORDERS: "id,number,status,currency,date_created_gmt,date_modified_gmt,date_paid_gmt,total,"
-    "discount_total,discount_tax,customer_id,billing,line_items,refunds,meta_data",
+    "discount_total,discount_tax,customer_id,created_via,billing,line_items,refunds,meta_data",
     Resource.CUSTOMERS: "id,date_created_gmt,date_modified_gmt,email,first_name,last_name,role,billing,meta_data",
     Resource.PRODUCTS: "id,name,categories,date_created_gmt,date_modified_gmt",
 }
@@ -112,7 +115,12 @@ PING = re.compile(rb"webhook_id=\d+")
 class WooCommerce:
     Settings = WooCommerceSettings
 
-    resources: Sequence[Resource] = (Resource.PRODUCTS, Resource.CUSTOMERS, Resource.ORDERS)
+    resources: Sequence[Resource] = (
+        Resource.PRODUCTS,
+        Resource.CUSTOMERS,
+        Resource.CHECKOUTS,
+        Resource.ORDERS,
+    )
 
     def __init__(self, settings: WooCommerceSettings) -> None:
         key, secret = settings.key.get_secret_value(), settings.secret.get_secret_value()
@@ -127,6 +135,7 @@ class WooCommerce:
             explain=explain,
         )
         self._shop = Shop(self._api)
+        self._checkouts = Checkouts(self._shop, timedelta(minutes=settings.abandoned_after))
         self._paid = frozenset(settings.paid_statuses)
         terms = Terms(self._paid, settings.consent_meta_key)
         self._readers: Mapping[Resource, Callable[[Row], Fact]] = {
@@ -158,6 +167,8 @@ class WooCommerce:
 
     async def plan_backfill(self, resource: Resource, since: datetime | None) -> Sequence[Window]:
         """Cut orders by creation. Accounts and products are read whole: orders since then may name any."""
+        if resource is Resource.CHECKOUTS:
+            return await self._checkouts.plan(since)
         if resource is not Resource.ORDERS:
             return [Window(resource)]
         oldest, count = await self._outermost("asc", since)
@@ -169,6 +180,8 @@ class WooCommerce:
         return _windows(oldest, newest + SECOND, min(WINDOWS, ceil(count / ORDERS_PER_WINDOW)))
 
     def backfill(self, window: Window, cursor: str | None, *, careful: bool = False) -> AsyncIterator[Page]:
+        if window.resource is Resource.CHECKOUTS:
+            return self._checkouts.history(window, cursor)
         if window.resource is not Resource.ORDERS:
             read = self._by_half_pages if careful else self._by_number
             return read(window.resource, LISTED[window.resource] | BY_ID, cursor)
@@ -177,23 +190,31 @@ class WooCommerce:
         span = CREATED.between(window.start, window.end)
         return self._by_number(Resource.ORDERS, LISTED[Resource.ORDERS] | span, cursor)
 
-    def changes(self, resource: Resource, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
-        since -= self._shop.lag  # `since` is by our clock, cursors are by the shop's
+    async def changes(self, resource: Resource, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
+        if cursor is None:
+            since -= await self._lag()  # `since` is by our clock, cursors are by the shop's
+        async for page in self._changes(resource, since, cursor):
+            yield page
+
+    def _changes(self, resource: Resource, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
+        if resource is Resource.CHECKOUTS:
+            return self._checkouts.changes(since, cursor)
         if resource is Resource.CUSTOMERS:
             return self._changed_customers(since, cursor)
         return self._changed(resource, Reading.after(since, cursor))
 
+    async def _lag(self) -> timedelta:
+        """Say how far our clock is ahead of the shop's; asks the shop when it never said."""
+        if self._shop.lag is None:
+            await self._shop.list(Resource.ORDERS, {"_fields": "id"}, size=1)
+        return self._shop.lag or timedelta()
+
     async def reread(self, records: Sequence[str]) -> Page:
         """Ask for single records by their ids; what is in the trash counts as gone."""
-        pages = []
+        pages = [await self._checkouts.reread(ids) for ids in _named(records, CHECKOUT)]
         for resource, kind in KINDS.items():
-            wanted = sorted(
-                {name.removeprefix(f"{kind} ") for name in records if name.startswith(f"{kind} ")}
-            )
-            ids = [identifier for identifier in wanted if identifier.isdigit()]
-            for start in range(0, len(ids), PAGE_SIZE):
-                include = {"include": ",".join(ids[start : start + PAGE_SIZE])}
-                asked = self._asked(resource, LISTED[resource] | include)
+            for ids in _named(records, kind):
+                asked = self._asked(resource, LISTED[resource] | {"include": ",".join(ids)})
                 listing = await self._shop.list(resource, asked)
                 pages.append(self._page(resource, listing.rows, ""))
         facts = [fact for page in pages for fact in page.facts]
@@ -232,7 +253,7 @@ class WooCommerce:
             return Page([], "")
         if event == "deleted":
             return Page([], "", gone=sorted(ids_of([row])) if resource is Resource.ORDERS else [])
-        return self._page(resource, [row], "")
+        return self._with_closed(self._page(resource, [row], ""), resource, [row])
 
     async def _outermost(self, order: str, since: datetime | None) -> tuple[datetime | None, int]:
         """Ask when the oldest or the newest order was created, and how many there are."""
@@ -293,7 +314,12 @@ class WooCommerce:
                 at_end = reading.walk == len(walks)
                 page = self._page(resource, step.rows, reading.caught_up() if at_end else reading.text())
                 if step.rows or at_end:
-                    yield await self._with_accounts(page, met)
+                    yield await self._with_accounts(self._with_closed(page, resource, step.rows), met)
+
+    def _with_closed(self, page: Page, resource: Resource, rows: Sequence[Any]) -> Page:
+        """Add the ends of checkouts that a page's orders tell."""
+        ends = closed(rows, self._checkouts.after) if resource is Resource.ORDERS else []
+        return replace(page, facts=[*page.facts, *ends]) if ends else page
 
     async def _with_accounts(self, page: Page, met: set[str]) -> Page:
         """Add the accounts that a page's orders name, each once a reading."""
@@ -344,6 +370,13 @@ class WooCommerce:
         self._strange_statuses |= strange
         for status in sorted(strange):
             log.warning("status_unknown", status=status, hint="list it in `paid_statuses` if it is paid")
+
+
+def _named(records: Sequence[str], kind: str) -> list[list[str]]:
+    """Pick the ids of a kind out of names of records ("order 727"), as many together as fit a page."""
+    ids = sorted({name.removeprefix(f"{kind} ") for name in records if name.startswith(f"{kind} ")})
+    ids = [identifier for identifier in ids if identifier.isdigit()]
+    return [ids[start : start + PAGE_SIZE] for start in range(0, len(ids), PAGE_SIZE)]
 
 
 def _windows(start: datetime, end: datetime, count: int) -> list[Window]:

@@ -1,12 +1,13 @@
 """How WooCommerce's lists are read: one page of them, and a walk along time that no moving row escapes."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connectors.errors import Refused, RemoteFault
+from connectors.errors import ConnectorError, Refused, RemoteFault, Unreachable
 from connectors.http import Answer, Api
 from connectors.paging import row_id
 from connectors.stores.woocommerce.payloads import as_rows, moment_of
@@ -14,6 +15,8 @@ from connectors.stores.woocommerce.refusals import body_of
 
 PAGE_SIZE = 100
 """The most that the API takes; more is a 400."""
+SMALL = 25
+"""Rows that a host is asked for at once after it failed over a full page."""
 SECOND = timedelta(seconds=1)
 ROUNDS = 3
 """How often one second is read at most while its rows go away; none can come back into it."""
@@ -88,17 +91,70 @@ class Step:
 class Shop:
     """The lists of one shop, below whichever address it has them.
 
-    `lag` is how far its clock was behind ours in the last answer, up to a day: what we call now has not
-    happened there yet.
+    `lag` is how far its clock was behind ours in the last answer, up to a day (None before any): what we
+    call now has not happened there yet.
     """
 
     def __init__(self, api: Api) -> None:
-        self.lag = timedelta()
+        self.lag: timedelta | None = None
         self._api = api
         self._root: str | None = None
+        self._size = PAGE_SIZE
 
     async def list(self, path: str, params: Params, page: int = 1, size: int = PAGE_SIZE) -> Listing:
-        """Ask for one page. Raises RemoteFault when a 200 holds no list."""
+        """Ask for one page; a full one that the host does not get done, in parts, and so from then on.
+
+        Raises RemoteFault when a 200 holds no list.
+        """
+        if size == PAGE_SIZE and self._size == PAGE_SIZE:
+            try:
+                return await self._list(path, params, page, size)
+            except (RemoteFault, Unreachable) as error:
+                self._shrink(error)
+        elif size != PAGE_SIZE:
+            return await self._list(path, params, page, size)
+        with self._only_if_it_helps():
+            return await self._in_parts(path, params, page)
+
+    async def _next(self, path: str, params: Params, page: int) -> Listing:
+        """Ask for a page of a walk, of as many rows as the host gets done: there pages need not be of one size."""
+        try:
+            return await self._list(path, params, page, self._size)
+        except (RemoteFault, Unreachable) as error:
+            if page > 1:
+                raise
+            self._shrink(error)
+        with self._only_if_it_helps():
+            return await self._list(path, params, page, self._size)
+
+    def _shrink(self, error: ConnectorError) -> None:
+        """Ask for less from now on; raise where that was done already, or nothing ever arrived."""
+        if self._size == SMALL or (isinstance(error, Unreachable) and not error.sent):
+            raise error
+        self._size = SMALL
+
+    @contextmanager
+    def _only_if_it_helps(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectorError:
+            self._size = PAGE_SIZE
+            raise
+
+    async def _in_parts(self, path: str, params: Params, page: int) -> Listing:
+        """Put a full page together. A row that moves meanwhile may be missed: then the count does not come out."""
+        start = int(params.get("offset", (page - 1) * PAGE_SIZE))
+        rows: list[Any] = []
+        for offset in range(start, start + PAGE_SIZE, SMALL):
+            part = await self._list(path, {**params, "offset": offset}, 1, SMALL)
+            rows += part.rows
+            end = offset + SMALL
+            is_last = len(part.rows) < SMALL if part.total is None else end >= part.total
+            if is_last:
+                break
+        return replace(part, rows=rows, total=None if page > 1 and not rows else part.total, is_last=is_last)
+
+    async def _list(self, path: str, params: Params, page: int, size: int) -> Listing:
         answer = await self._get(path, {**params, "per_page": size, "page": page})
         rows = as_rows(answer.json)
         if rows is None:
@@ -122,7 +178,7 @@ class Shop:
         """
         page = 1
         while True:
-            listing = await self.list(path, {**params, **axis.between(place.start, end)}, page)
+            listing = await self._next(path, {**params, **axis.between(place.start, end)}, page)
             fresh = unseen(listing.rows, place.ids)
             total = None if listing.total is None else place.count + listing.total
             if listing.is_last:

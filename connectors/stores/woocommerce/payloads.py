@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from connectors.facts import (
+    Checkout,
     Consent,
     Customer,
     Line,
@@ -52,6 +53,13 @@ STANDINGS: Mapping[str, Standing] = {
     "processing": Standing.UNPAID,  # unless `paid_statuses` names them, as it does by default
     "completed": Standing.UNPAID,
 }
+
+OPEN = frozenset({"pending", "failed", "checkout-draft"})
+"""Orders that nobody paid yet: checkouts that were begun."""
+UNDECIDED = OPEN | {"cancelled"}
+"""The shop itself cancels what was not paid for a while: the buyer said nothing."""
+PAYABLE = frozenset({"pending", "failed"})
+"""Where the shop's page for paying an order takes the payment."""
 
 STAFF = frozenset({"administrator", "editor", "author", "contributor", "shop_manager"})
 """Roles of people who run the shop: they place orders by phone, and are nobody's customers."""
@@ -133,6 +141,24 @@ def read_customer(row: Row, terms: Terms) -> Customer:
         person=_person(_object(row, "billing"), account=row),
         consent=_consent(_meta(row), terms, updated),
         tags=(role,) if role else (),
+    )
+
+
+def read_checkout(row: Row) -> Checkout:
+    """Read an order as the checkout that it was; it is over once the order was paid, or put on hold."""
+    status = bare_status(row["status"])
+    created = _created(row)
+    updated = utc(row.get("date_modified_gmt")) or created
+    decided = utc(row.get("date_paid_gmt")) or updated
+    return Checkout(
+        id=str(row["id"]),
+        email=normal_email(_object(row, "billing").get("email")),
+        customer_id=_id(row.get("customer_id")),
+        url=text_or_none(row.get("payment_url")) if status in PAYABLE else None,
+        total=_amount(row, "total", str(row["currency"])),
+        created_at=created,
+        updated_at=updated,
+        completed_at=None if status in UNDECIDED else decided,
     )
 
 

@@ -55,6 +55,13 @@ class WooCommerceSettings(BaseModel):
         default=("processing", "completed"),
         description="Order statuses that count as paid; add those of plugins, such as shipped.",
     )
+    abandoned_after: int = Field(
+        default=30,
+        ge=5,
+        le=10_080,
+        description="Minutes after which an unpaid order counts as an abandoned checkout; fewer than the shop's own "
+        "Hold stock, or the shop cancels it before.",
+    )
     base_url: Address | None = Field(
         default=None, description="Where to reach the shop instead of `url`: a proxy, a simulator, a test."
     )

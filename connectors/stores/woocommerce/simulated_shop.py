@@ -19,6 +19,7 @@ OWNER = "administrator"
 STATUSES = {"paid": "completed"}
 """Historic statuses that the shop calls otherwise."""
 PAID = frozenset({"completed", "refunded"})
+OPEN = frozenset({"pending", "failed", "checkout-draft"})
 COUNTRIES = {"USD": "US", "GBP": "GB", "TRY": "TR", "JPY": "JP"}
 CASH_EVERY = 10
 """Each so many-th order is paid on delivery: `processing`, and never a date of payment."""
@@ -35,6 +36,7 @@ class Changed:
     modified: int
     status: str | None = None
     refunds: list[Refund] | None = None
+    paid: int | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     row: dict[str, Any] = field(default_factory=dict)
 
@@ -120,8 +122,11 @@ class SimulatedShop:
         """Change fields of HistoricOrder, or write `row` over the API's own; with neither, just touch it."""
         with _Refiled(self, order_id):
             changed = self._change(order_id)
-            status = known.pop("status", None)
+            status, was_open = known.pop("status", None), self.status(order_id) in OPEN
             changed.status = STATUSES.get(status, status) or changed.status
+            by_cash = self.status(order_id) == "processing" and is_cash(order_id)
+            if was_open and self.status(order_id) in PAID | {"processing"} and not by_cash:
+                changed.paid = changed.modified
             changed.row |= row or {}
             self.orders[order_id] = replace(self.orders[order_id], **known)
 
@@ -275,8 +280,10 @@ class SimulatedShop:
         return self._goods[order.category]
 
     def paid(self, order_id: int) -> int | None:
-        """Say when it was paid; a minute after it was placed, if ever."""
-        status = self.status(order_id)
+        """Say when it was paid; a minute after it was placed, if ever and not later."""
+        changed, status = self._changed.get(order_id), self.status(order_id)
+        if changed and changed.paid:
+            return changed.paid
         by_card = status == "processing" and not is_cash(order_id)
         return self.created(order_id) + 60 if by_card or status in PAID else None
 

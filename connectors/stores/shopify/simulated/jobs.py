@@ -108,7 +108,10 @@ class Jobs:
         last = job.count // 2 if job.error else job.count
         due = last if self._rate is None else min(last, int((self._now() - job.created) * self._rate))
         while job.roots < due:
-            _write(job, list(itertools.islice(job.rows, min(SLICE, due - job.roots))))
+            rows = list(itertools.islice(job.rows, min(SLICE, due - job.roots)))
+            if not rows:  # the others were deleted since it began
+                last = due = job.count = job.roots
+            _write(job, rows)
         job.status = "RUNNING"
         if job.roots >= last:
             job.status = "FAILED" if job.error else "COMPLETED"

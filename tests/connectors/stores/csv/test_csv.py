@@ -114,6 +114,27 @@ async def test_an_export_of_woocommerce_is_read(tmp_path):
     assert two.paid_at is None
 
 
+async def test_an_export_with_the_titles_of_woocommerce_s_own_screens_is_read(tmp_path):
+    content = (
+        "Order Number,Order Status,Order Date,First Name (Billing),Last Name (Billing),Email (Billing),"
+        "Postcode (Billing),City (Billing),Country Code (Billing),Phone (Billing),Order Total Amount,"
+        "Order Currency,Order Refund Amount\n"
+        "727,Completed,2026-11-02 14:00,Ada,Lovelace,ada@example.com,75011,Paris,FR,0199000000,29.35,EUR,5.00\n"
+    )
+
+    (one,) = orders_in(await history(store_of(tmp_path, content)))
+
+    assert (one.id, one.number, one.email, one.standing) == ("727", "727", "ada@example.com", Standing.PAID)
+    assert [refund.amount.minor for refund in one.refunds or ()] == [500]
+    person = one.person
+    assert (person.first_name, person.postal_code, person.country, person.phone) == (
+        "Ada",
+        "75011",
+        "FR",
+        "0199000000",
+    )
+
+
 async def test_an_export_of_prestashop_is_read_and_says_that_it_has_no_addresses(tmp_path):
     store = store_of(tmp_path, PRESTASHOP)
 

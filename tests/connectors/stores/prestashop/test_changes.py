@@ -5,39 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.base import Page, Resource
+from connectors.base import Resource
 from connectors.facts import Checkout, Customer, Order, Product, Refund
 from connectors.stores.prestashop.simulator import simulator
-from connectors.stores.prestashop.walks import OVERLAP
 from tests.connectors.stores.prestashop.conftest import Connect
-from tests.connectors.stores.prestashop.shops import (
-    NOON,
-    Clock,
-    Meddler,
-    changes_of,
-    everything,
-    facts_of,
-    ids_of,
-    order,
-    orders,
-)
+from tests.connectors.stores.shops import NOON, Clock, changes_of, everything, facts_of, ids_of, order, orders
 
 PUT_BACK = datetime(2026, 10, 25, 1, tzinfo=UTC)
-
-
-async def test_a_quiet_shop_costs_a_request_a_walk_and_gives_a_cursor(connect: Connect) -> None:
-    simulation = simulator(orders(300), clock=Clock())
-    store = connect(simulation)
-    await store.check()
-
-    costs = {}
-    for resource in store.resources:
-        before = store.tally["GET"]
-        (page,) = [page for page in await changes_of(store, resource) if not page.facts] or [None]
-        costs[resource.value] = store.tally["GET"] - before
-        assert resource is Resource.CUSTOMERS or page is not None
-
-    assert costs == {"products": 1, "orders": 1, "refunds": 1, "checkouts": 2, "customers": 6}
 
 
 async def test_changes_come_oldest_first_and_once(connect: Connect) -> None:
@@ -92,60 +66,6 @@ async def test_a_second_with_more_changes_than_a_page_is_read_whole(
     assert sorted(map(int, ids)) == [*range(1, count + 1), 399]
 
 
-async def test_rows_that_move_away_while_one_pages_hide_none(connect: Connect) -> None:
-    """Each request finds rows of the second at hand changed again: they leave it, and come later."""
-    clock = Clock()
-    simulation = simulator(orders(400), clock=clock)
-    for number in range(1, 301):
-        simulation.state.update_order(number)
-
-    def deed(request: int) -> None:
-        if request in {5, 7, 9}:
-            clock.pass_by(1)
-            for number in range(request * 10, request * 10 + 20):
-                simulation.state.update_order(number)
-
-    store = connect(Meddler(simulation, deed))
-
-    pages = await changes_of(store, Resource.ORDERS)
-
-    assert {int(one) for one in ids_of(pages, Order)} == set(range(1, 301))
-
-
-async def test_a_row_that_changes_behind_us_is_there_the_next_time(connect: Connect) -> None:
-    clock = Clock()
-    simulation = simulator(orders(200), clock=clock)
-    for number in range(1, 121):
-        simulation.state.update_order(number)
-    store = connect(simulation)
-
-    pages: list[Page] = []
-    async for page in store.changes(Resource.ORDERS, NOON, None):
-        pages.append(page)
-        simulation.state.update_order(1, total="99.00")
-    again = await changes_of(store, Resource.ORDERS, pages[-1].cursor)
-
-    totals = {fact.id: fact.total.minor for fact in facts_of([*pages, *again]) if isinstance(fact, Order)}
-    assert totals["1"] == 9900
-
-
-async def test_a_reading_that_broke_off_goes_on_from_any_page(connect: Connect) -> None:
-    clock = Clock()
-    simulation = simulator(orders(500), clock=clock)
-    for number in range(1, 401):
-        clock.pass_by(number % 2)
-        simulation.state.update_order(number)
-    store = connect(simulation)
-    pages = await changes_of(store, Resource.ORDERS)
-
-    for done in range(1, len(pages)):
-        rest = await changes_of(store, Resource.ORDERS, pages[done - 1].cursor)
-
-        ids = {int(one) for one in ids_of([*pages[:done], *rest], Order)}
-        assert ids == set(range(1, 401))
-        assert rest[-1].cursor.count("began") == 1
-
-
 async def test_customers_and_checkouts_go_on_from_any_page_of_any_walk(connect: Connect) -> None:
     clock = Clock()
     simulation = simulator([order(number, account=number) for number in range(1, 400)], clock=clock)
@@ -182,37 +102,6 @@ async def test_the_next_reading_begins_where_the_last_began_by_the_shop_s_clock(
     assert ids_of(third, Order) == []
 
 
-@pytest.mark.parametrize("hours", [-5, -1, 0, 1, 5])
-async def test_a_shop_whose_clock_is_wrong_hides_no_change(connect: Connect, hours: int) -> None:
-    ours = datetime.now(UTC)
-    clock = Clock(ours + timedelta(hours=hours))
-    simulation = simulator(orders(10), clock=clock)
-    store = connect(simulation)
-    clock.pass_by(1)
-    simulation.state.update_order(3)
-
-    first = await changes_of(store, Resource.ORDERS, since=ours)
-    clock.pass_by(OVERLAP.total_seconds() + 60)
-    simulation.state.update_order(4)
-    second = await changes_of(store, Resource.ORDERS, first[-1].cursor)
-
-    assert ids_of(first, Order) == ["3"]
-    assert "4" in ids_of(second, Order)
-
-
-@pytest.mark.parametrize("zone", ["Europe/Paris", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati"])
-async def test_changes_are_found_in_every_zone(connect: Connect, zone: str) -> None:
-    clock = Clock()
-    simulation = simulator(orders(20), clock=clock, timezone=zone)
-    clock.pass_by(30)
-    simulation.state.update_order(7)
-    store = connect(simulation)
-
-    (fact,) = (fact for fact in facts_of(await changes_of(store, Resource.ORDERS)) if isinstance(fact, Order))
-
-    assert (fact.id, fact.updated_at) == ("7", clock.now)
-
-
 async def test_the_night_on_which_the_clock_is_put_back_hides_no_change_and_turns_none_around(
     connect: Connect,
 ) -> None:
@@ -235,27 +124,6 @@ async def test_the_night_on_which_the_clock_is_put_back_hides_no_change_and_turn
             ):
                 known[fact.id] = fact
         assert known[str(1 + minute % 6)].total.minor == minute * 100
-
-
-async def test_the_night_on_which_an_hour_is_missing_hides_no_change(connect: Connect) -> None:
-    clock = Clock(datetime(2026, 3, 29, 0, tzinfo=UTC))
-    simulation = simulator(orders(6), clock=clock)
-    store = connect(simulation)
-    (page,) = await changes_of(store, Resource.ORDERS, since=datetime.now(UTC))
-    for step in range(36):
-        clock.pass_by(600)
-        simulation.state.update_order(1 + step % 6, total=f"{step}.00")
-
-        pages = await changes_of(store, Resource.ORDERS, page.cursor)
-
-        page = pages[-1]
-        newest = max(
-            (fact for fact in facts_of(pages) if isinstance(fact, Order)), key=lambda fact: fact.updated_at
-        )
-        assert (newest.total.minor, newest.updated_at) == (step * 100, clock.now)
-
-
-# --- what does not move its row --------------------------------------------------------------------------
 
 
 async def test_a_credit_slip_comes_though_its_order_does_not_move(connect: Connect) -> None:

@@ -1,20 +1,17 @@
 """Backfills: pages, requests, and going on after a kill."""
 
 from datetime import UTC, datetime, timedelta
-from math import ceil
 
 import pytest
 
 from connectors.base import Resource, Window
 from connectors.facts import Checkout, Customer, Order, Product, Refund, Standing
-from connectors.simulation import Fault, Kind
 from connectors.stores.prestashop.simulator import simulator
 from tests.connectors.stores.prestashop.conftest import Connect
-from tests.connectors.stores.prestashop.shops import (
+from tests.connectors.stores.shops import (
     NOON,
     OPENING,
     Clock,
-    Meddler,
     everything,
     facts_of,
     history_of,
@@ -23,16 +20,6 @@ from tests.connectors.stores.prestashop.shops import (
     orders,
     queries,
 )
-
-
-async def test_the_whole_history_costs_a_request_a_page_and_a_few_more(connect: Connect) -> None:
-    simulation = simulator(orders(430))
-    store = connect(simulation)
-
-    pages = await history_of(store)
-
-    assert ids_of(pages, Order) == [str(number) for number in range(1, 431)]
-    assert store.tally["GET"] == ceil(430 / 100) + 5  # is there any, settings, states, currencies, the end
 
 
 async def test_customers_cost_two_requests_for_250_with_their_addresses(connect: Connect) -> None:
@@ -46,73 +33,10 @@ async def test_customers_cost_two_requests_for_250_with_their_addresses(connect:
     assert store.tally["GET"] == 8
 
 
-async def test_an_empty_shop_has_no_windows(connect: Connect) -> None:
-    store = connect(simulator([]))
-
-    assert [await store.plan_backfill(resource, None) for resource in store.resources] == [[]] * 5
-
-
-@pytest.mark.parametrize("count", [1, 99, 100, 101, 200])
-async def test_a_page_exactly_full_ends_like_any_other(connect: Connect, count: int) -> None:
-    store = connect(simulator(orders(count)))
-
-    assert len(ids_of(await history_of(store), Order)) == count
-
-
 async def test_a_plugin_that_allows_fewer_rows_hides_none(connect: Connect) -> None:
     store = connect(simulator(orders(95), most=20))
 
     assert len(ids_of(await history_of(store), Order)) == 95
-
-
-async def test_since_leaves_out_what_was_created_before(connect: Connect) -> None:
-    store = connect(simulator(orders(50)))
-
-    (window,) = await store.plan_backfill(Resource.ORDERS, OPENING + timedelta(hours=41))
-    pages = await everything(store.backfill(window, None, careful=False))
-
-    assert ids_of(pages, Order) == [str(number) for number in range(41, 51)]
-
-
-async def test_a_backfill_goes_on_after_any_page(connect: Connect) -> None:
-    store = connect(simulator(orders(350)))
-    (window,) = await store.plan_backfill(Resource.ORDERS, None)
-    pages = await everything(store.backfill(window, None, careful=False))
-
-    for done, page in enumerate(pages, start=1):
-        rest = await everything(store.backfill(window, page.cursor, careful=True))
-
-        assert ids_of([*pages[:done], *rest], Order) == [str(number) for number in range(1, 351)]
-
-
-async def test_rows_that_go_and_change_while_one_pages_hide_none(connect: Connect) -> None:
-    simulation = simulator(orders(300))
-
-    def deed(request: int) -> None:
-        if 5 <= request <= 8:
-            simulation.state.delete(request)
-            simulation.state.update_order(290 + request)
-
-    store = connect(Meddler(simulation, deed))
-
-    ids = ids_of(await history_of(store), Order)
-
-    assert sorted({int(one) for one in ids} | {5, 6, 7, 8}) == list(range(1, 301))
-
-
-@pytest.mark.parametrize("kind", [Kind.ANSWER, Kind.AFTER, Kind.DROP, Kind.TRUNCATE])
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
-async def test_a_host_that_fails_for_a_while_costs_nothing_but_time(
-    connect: Connect, kind: Kind, status: int
-) -> None:
-    simulation = simulator(orders(120))
-    simulation.fail(Fault(kind, status), times=3, when=lambda _, path: path == "/api/orders")
-    store = connect(simulation)
-
-    assert len(ids_of(await history_of(store), Order)) == 120
-
-
-# --- what is read ---------------------------------------------------------------------------------------
 
 
 async def test_an_order_has_its_lines_state_and_customer(connect: Connect) -> None:
@@ -129,45 +53,6 @@ async def test_an_order_has_its_lines_state_and_customer(connect: Connect) -> No
     ]
     assert fact.created_at == fact.updated_at == OPENING + timedelta(hours=7)
     assert fact.refunds is None
-
-
-@pytest.mark.parametrize(
-    ("currency", "total", "minor"),
-    [("JPY", "1200", 1200), ("EUR", "12.34", 1234), ("KWD", "1.234", 1234), ("TRY", "0.00", 0)],
-)
-async def test_amounts_keep_the_decimals_of_their_currency(
-    connect: Connect, currency: str, total: str, minor: int
-) -> None:
-    history = [order(1), order(2, total=total, currency=currency, refunded=total)]
-    store = connect(simulator(history))
-
-    bought = facts_of(await history_of(store))[1]
-    refunds = facts_of(await history_of(store, Resource.REFUNDS))
-
-    assert isinstance(bought, Order)
-    assert (bought.total.minor, bought.total.currency) == (minor, currency)
-    assert [line.total.minor for line in bought.lines] == [minor]
-    assert [(fact.amount.minor, fact.amount.currency) for fact in refunds if isinstance(fact, Refund)] == (
-        [(minor, currency)] if minor else []
-    )
-
-
-@pytest.mark.parametrize(
-    ("status", "standing"),
-    [
-        ("paid", Standing.PAID),
-        ("pending", Standing.UNPAID),
-        ("cancelled", Standing.CANCELLED),
-        ("refunded", Standing.REFUNDED),
-    ],
-)
-async def test_what_an_order_counts_as(connect: Connect, status: str, standing: Standing) -> None:
-    store = connect(simulator([order(1, status=status)]))
-
-    (fact,) = facts_of(await history_of(store))
-
-    assert isinstance(fact, Order)
-    assert fact.standing is standing
 
 
 async def test_states_are_the_shop_s_own_and_those_that_the_owner_lists_win(connect: Connect) -> None:

@@ -31,7 +31,7 @@ from connectors.stores.prestashop.payloads import (
 from connectors.stores.prestashop.refusals import explain, troubles_of
 from connectors.stores.prestashop.simulator import KEY, SETTINGS, simulator
 from connectors.stores.prestashop.webservice import rows_of
-from tests.connectors.stores.prestashop.conftest import edge
+from tests.edge import edge
 
 FOLDER = Path(__file__).parents[4] / ".." / "shared" / "recordings" / "prestashop"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -9,8 +9,8 @@ import respx
 
 from connectors.stores.prestashop.refusals import troubles_of
 from connectors.stores.prestashop.simulator import KEY, simulator
-from tests.connectors.stores.prestashop.conftest import edge
-from tests.connectors.stores.prestashop.shops import Clock, order, orders
+from tests.connectors.stores.shops import Clock, order, orders
+from tests.edge import edge
 
 
 class Client:

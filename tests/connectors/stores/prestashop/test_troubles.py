@@ -14,7 +14,7 @@ from connectors.simulation import Fault
 from connectors.stores.prestashop.connector import RIGHTS, PrestaShop
 from connectors.stores.prestashop.simulator import KEY, SETTINGS, simulator
 from tests.connectors.stores.prestashop.conftest import Connect
-from tests.connectors.stores.prestashop.shops import changes_of, history_of, orders, queries
+from tests.connectors.stores.shops import changes_of, history_of, orders, queries
 
 
 async def test_a_key_with_every_right_has_nothing_missing(connect: Connect) -> None:

@@ -1,29 +1,19 @@
 """What changed since the last reading: nothing may be left out, whatever moves meanwhile."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from connectors.base import Page, Resource
 from connectors.errors import Refused
-from connectors.facts import Customer, Order, Standing
+from connectors.facts import Customer, Order
 from connectors.simulation import Simulation
 from connectors.stores.shopify import pages as paging
 from connectors.stores.shopify.simulator import simulator
 from tests.connectors.stores.shopify.conftest import Connect
-from tests.connectors.stores.shopify.shops import (
-    NOON,
-    Clock,
-    Meddler,
-    changed,
-    everything,
-    facts_of,
-    ids_of,
-    killed_anywhere,
-    order,
-    orders,
-)
+from tests.connectors.stores.shopify.shops import changed, killed_anywhere
+from tests.connectors.stores.shops import NOON, Clock, Meddler, facts_of, ids_of, order, orders
 
 FULL = 20
 
@@ -83,89 +73,6 @@ async def test_a_change_comes_once_and_again_only_within_the_overlap(connect: Co
     assert [ids_of([page]) for page in (first, second, third, fourth, fifth)] == [[], ["7"], ["7"], ["7"], []]
 
 
-async def test_what_happens_to_an_order_is_seen(connect: Connect, clock: Clock) -> None:
-    simulation = simulator(orders(5), clock=clock)
-    simulation.state.refund(1, "2.00")
-    simulation.state.refund(2, "12.90")
-    simulation.state.cancel(3)
-    simulation.state.update_order(4, row={"test": True})
-    simulation.state.update_order(5, status="pending")
-    new = simulation.state.add_order(email="new@example.com")
-
-    read = found(await changed(connect(simulation), cursor_at(NOON)))
-
-    assert {number: each.standing for number, each in read.items()} == {
-        "1": Standing.PAID,
-        "2": Standing.REFUNDED,
-        "3": Standing.CANCELLED,
-        "4": Standing.TEST,
-        "5": Standing.UNPAID,
-        str(new): Standing.PAID,
-    }
-    assert [refund.amount.minor for refund in read["1"].refunds or ()] == [200]
-
-
-@pytest.mark.parametrize("count", [FULL - 1, FULL, FULL + 1, FULL * 3])
-async def test_changes_of_one_second_cross_pages(connect: Connect, clock: Clock, count: int) -> None:
-    simulation = simulator(orders(count), clock=clock)
-    touch(simulation, *range(1, count + 1))
-    store = connect(simulation)
-
-    pages = await changed(store, cursor_at(NOON))
-
-    assert sorted(map(int, ids_of(pages))) == list(range(1, count + 1))
-    assert len(pages) == -(-count // FULL)
-
-
-async def test_a_kill_between_any_two_pages_loses_nothing(connect: Connect, clock: Clock) -> None:
-    simulation = simulator(orders(FULL * 4), clock=clock)
-    for number in range(1, FULL * 4 + 1):
-        clock.pass_by(number % 3 == 0)
-        touch(simulation, number)
-    store = connect(simulation)
-
-    pages, _ = await killed_anywhere(lambda cursor: store.changes(Resource.ORDERS, NOON, cursor))
-
-    assert set(map(int, ids_of(pages))) == set(range(1, FULL * 4 + 1))
-
-
-async def test_more_changes_in_a_second_than_a_page_holds_do_not_stop_a_killed_reading(
-    connect: Connect, clock: Clock
-) -> None:
-    """From the last row's second on, the same page would come for ever; a cursor leads on within a run."""
-    simulation = simulator(orders(FULL * 4), clock=clock)
-    touch(simulation, *range(1, FULL * 4 + 1))
-    store = connect(simulation)
-    reading = store.changes(Resource.ORDERS, NOON, cursor_at(NOON))
-    first = await anext(reading)
-    await reading.aclose()
-
-    pages = await everything(store.changes(Resource.ORDERS, NOON, first.cursor))
-
-    assert set(map(int, ids_of([first, *pages]))) == set(range(1, FULL * 4 + 1))
-
-
-async def test_rows_that_move_while_we_page_are_not_lost(connect: Connect, clock: Clock) -> None:
-    simulation = simulator(orders(FULL * 3), clock=clock)
-    for number in range(1, FULL * 3 + 1):
-        clock.pass_by(1)
-        touch(simulation, number)
-
-    def stir(request: int) -> None:
-        clock.pass_by(1)
-        touch(simulation, *range(request, FULL * 3, 9)) if request < 6 else None
-
-    store = connect(Meddler(simulation, stir))
-
-    pages = await changed(store, cursor_at(NOON))
-    last = {each.id: each.updated_at for page in pages for each in found([page]).values()}
-
-    assert set(map(int, last)) == set(range(1, FULL * 3 + 1))
-    assert all(
-        moment.timestamp() == simulation.state.modified(int(number)) for number, moment in last.items()
-    )
-
-
 async def test_a_question_is_asked_anew_before_it_gets_too_long(
     connect: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,20 +100,6 @@ async def test_asking_anew_gets_through_a_second_with_more_rows_than_a_stretch(
     pages = await changed(store, cursor_at(NOON))
 
     assert set(map(int, ids_of(pages))) == set(range(1, FULL * 5 + 1))
-
-
-@pytest.mark.parametrize("ahead", [timedelta(hours=-3), timedelta(hours=3)])
-async def test_a_clock_that_is_off_hides_nothing(connect: Connect, ahead: timedelta) -> None:
-    """`since` is by our clock, everything else by the shop's."""
-    ours = datetime.now(UTC)
-    clock = Clock(ours - ahead)
-    simulation = simulator(orders(3), clock=clock)
-    touch(simulation, 2)
-
-    (page,) = await changed(connect(simulation), None, since=ours)
-
-    assert ids_of([page]) == ["2"]
-    assert json.loads(page.cursor)["began"] == clock.now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def test_a_change_that_the_search_sees_late_is_found_by_the_next_reading(
@@ -281,20 +174,6 @@ async def test_a_killed_reading_of_customers_loses_nobody(connect: Connect, cloc
     pages, _ = await killed_anywhere(lambda cursor: store.changes(Resource.CUSTOMERS, NOON, cursor))
 
     assert set(ids_of(pages)) == everybody
-
-
-async def test_checkouts_are_followed_until_they_are_completed(connect: Connect, clock: Clock) -> None:
-    simulation = simulator(orders(9), clock=clock)
-    store = connect(simulation)
-    number = simulation.state.abandon_checkout(buyer=103)
-    (first,) = await changed(store, cursor_at(NOON), Resource.CHECKOUTS)
-    clock.pass_by(3600)
-    simulation.state.complete_checkout(number)
-
-    (second,) = await changed(store, first.cursor, Resource.CHECKOUTS)
-
-    assert [(each.email, each.completed_at) for each in facts_of([first])] == [("buyer-3@example.com", None)]
-    assert [each.completed_at for each in facts_of([second])] == [clock.now]
 
 
 async def test_a_killed_reading_of_checkouts_loses_none(connect: Connect, clock: Clock) -> None:

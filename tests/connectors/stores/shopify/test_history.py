@@ -12,26 +12,15 @@ import structlog
 
 from connectors.base import Resource
 from connectors.errors import Unreachable
-from connectors.facts import Order, Standing
+from connectors.facts import Order
 from connectors.simulation import Fault, Simulation
 from connectors.stores.shopify import bulk
 from connectors.stores.shopify import pages as paging
 from connectors.stores.shopify.places import InFile
 from connectors.stores.shopify.simulator import DAILY, simulator
 from tests.connectors.stores.shopify.conftest import Connect
-from tests.connectors.stores.shopify.shops import (
-    NOON,
-    OPENING,
-    Clock,
-    Meddler,
-    everything,
-    facts_of,
-    history_of,
-    ids_of,
-    killed_anywhere,
-    order,
-    orders,
-)
+from tests.connectors.stores.shopify.shops import killed_anywhere
+from tests.connectors.stores.shops import NOON, Clock, everything, facts_of, history_of, ids_of, order, orders
 from tests.edge import edge
 
 FULL = 20
@@ -94,14 +83,6 @@ async def test_children_are_matched_to_their_parents(connect: Connect) -> None:
     assert products["11"].categories == ("Summer", "Sale")
 
 
-async def test_an_empty_shop_has_no_windows(connect: Connect) -> None:
-    store = connect(simulator([]))
-
-    windows = [await store.plan_backfill(resource, None) for resource in store.resources]
-
-    assert windows == [[], [], [], []]
-
-
 async def test_a_shop_that_was_emptied_meanwhile_has_no_file(connect: Connect) -> None:
     simulation = simulator(orders(3))
     store = connect(simulation)
@@ -113,15 +94,6 @@ async def test_a_shop_that_was_emptied_meanwhile_has_no_file(connect: Connect) -
 
     assert facts_of(pages) == []
     assert downloads(simulation) == 0
-
-
-async def test_a_history_may_begin_later(connect: Connect) -> None:
-    store = connect(simulator(orders(100)))
-
-    pages = await history_of(store, since=OPENING + timedelta(hours=91))
-
-    assert sorted(map(int, ids_of(pages))) == list(range(91, 101))
-    assert {page.total for page in pages} == {None}
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -400,21 +372,6 @@ async def test_lines_that_are_not_grouped_are_no_basis_for_orders(connect: Conne
     assert all(each.lines for each in read)
 
 
-@pytest.mark.parametrize("count", [1, FULL - 1, FULL, FULL + 1, FULL * 4])
-async def test_careful_reading_takes_no_more_pages_than_it_must(
-    connect: Connect, clock: Clock, count: int
-) -> None:
-    simulation = simulator(orders(count), clock=clock)
-    store = connect(simulation)
-    (window,) = await store.plan_backfill(Resource.ORDERS, None)
-    before = store.tally["POST"]
-
-    pages = await everything(store.backfill(window, None, careful=True))
-
-    assert sorted(ids_of(pages)) == numbers(count)
-    assert store.tally["POST"] - before == -(-count // FULL) + 1  # and the count
-
-
 async def test_a_page_holds_250_orders(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "LARGEST", 250)
     store = connect(simulator(orders(251)))
@@ -423,37 +380,6 @@ async def test_a_page_holds_250_orders(connect: Connect, monkeypatch: pytest.Mon
     pages = await everything(store.backfill(window, None, careful=True))
 
     assert [len(page.facts) for page in pages] == [250, 1]
-
-
-async def test_no_row_escapes_a_careful_reading_while_all_of_them_move(
-    connect: Connect, clock: Clock
-) -> None:
-    simulation = simulator(orders(FULL * 3), clock=clock)
-
-    def stir(request: int) -> None:
-        clock.pass_by(1)
-        for number in range(request, FULL * 3, 7):
-            simulation.state.update_order(number)
-
-    store = connect(Meddler(simulation, stir))
-    (window,) = await store.plan_backfill(Resource.ORDERS, None)
-
-    pages = await everything(store.backfill(window, None, careful=True))
-
-    assert sorted(ids_of(pages)) == numbers(FULL * 3)
-
-
-async def test_a_kill_between_any_two_pages_goes_on_behind_the_last_id(
-    connect: Connect, clock: Clock
-) -> None:
-    simulation = simulator(orders(FULL * 3 + 1), clock=clock)
-    store = connect(simulation)
-    (window,) = await store.plan_backfill(Resource.ORDERS, None)
-
-    pages, lives = await killed_anywhere(lambda cursor: store.backfill(window, cursor, careful=True))
-
-    assert Counter(ids_of(pages)) == Counter(numbers(FULL * 3 + 1))
-    assert lives == 5
 
 
 async def test_orders_with_many_lines_are_completed_together(connect: Connect) -> None:
@@ -501,22 +427,6 @@ async def test_without_the_right_to_all_orders_the_owner_is_told(connect: Connec
     assert said == ["`read_all_orders` is missing: only the orders of the last 60 days are visible"]
 
 
-async def test_a_row_that_cannot_be_read_is_a_dead_letter_in_its_page(connect: Connect) -> None:
-    simulation = simulator(orders(5))
-    simulation.state.update_order(
-        3, row={"totalPriceSet": {"shopMoney": {"amount": "many", "currencyCode": "EUR"}}}
-    )
-    store = connect(simulation)
-
-    pages = await history_of(store)
-
-    letters = [letter for page in pages for letter in page.bad]
-    assert [(letter.record, letter.reason) for letter in letters] == [
-        ("order 3", "`amount` is not an amount")
-    ]
-    assert sorted(ids_of(pages)) == ["1", "2", "4", "5"]
-
-
 async def test_a_token_of_a_day_lasts_through_a_job_of_two(
     connect: Connect, clock: Clock, monkeypatch
 ) -> None:
@@ -527,30 +437,6 @@ async def test_a_token_of_a_day_lasts_through_a_job_of_two(
 
     assert len(ids_of(pages)) == 50
     assert len(simulation.state.tokens) > 1
-
-
-async def test_amounts_of_any_currency_come_through(connect: Connect) -> None:
-    history = [
-        order(1, currency="JPY", total="1500"),
-        order(2, currency="KWD", total="1.234"),
-        order(3, currency="EUR", total="0.00"),
-        order(4, status="refunded"),
-        order(5, status="cancelled"),
-        order(6, status="pending"),
-        order(7, refunded="2.00"),
-    ]
-    store = connect(simulator(history))
-
-    read = {each.id: each for each in facts_of(await history_of(store)) if isinstance(each, Order)}
-
-    assert [read[number].total.minor for number in "123"] == [1500, 1234, 0]
-    assert [read[number].standing for number in "4567"] == [
-        Standing.REFUNDED,
-        Standing.CANCELLED,
-        Standing.UNPAID,
-        Standing.PAID,
-    ]
-    assert [refund.amount.minor for refund in read["7"].refunds or ()] == [200]
 
 
 async def test_unicode_line_ends_within_a_title_end_no_line(connect: Connect) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 
 from connectors.simulation import Simulation
 from connectors.stores.shopify.simulator import ALONE, TOKEN, simulator
-from tests.connectors.stores.shopify.shops import Clock, order, orders
+from tests.connectors.stores.shops import Clock, order, orders
 
 PATH = "http://shop.test/admin/api/2026-10/graphql.json"
 

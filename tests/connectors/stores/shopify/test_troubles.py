@@ -18,7 +18,8 @@ from connectors.stores.shopify.budget import Budget
 from connectors.stores.shopify.simulator import CLIENT_ID, DAILY, SETTINGS, simulator
 from connectors.stores.shopify.tokens import Daily
 from tests.connectors.stores.shopify.conftest import Connect
-from tests.connectors.stores.shopify.shops import Clock, Meddler, changed, everything, ids_of, orders
+from tests.connectors.stores.shopify.shops import changed
+from tests.connectors.stores.shops import Clock, Meddler, everything, ids_of, orders
 from tests.edge import edge
 
 GRAPHQL = "/admin/api/2026-10/graphql.json"

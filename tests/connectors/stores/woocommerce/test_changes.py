@@ -14,8 +14,7 @@ from connectors.base import Page, Resource
 from connectors.facts import Customer, Order, Product, Standing
 from connectors.stores.woocommerce.connector import WooCommerce
 from connectors.stores.woocommerce.simulator import SETTINGS, simulator
-from tests.connectors.stores.woocommerce.conftest import Connect, edge
-from tests.connectors.stores.woocommerce.shops import (
+from tests.connectors.stores.shops import (
     NOON,
     Clock,
     Meddler,
@@ -26,25 +25,21 @@ from tests.connectors.stores.woocommerce.shops import (
     orders,
     queries,
 )
+from tests.connectors.stores.woocommerce.conftest import Connect
+from tests.edge import edge
 
 
 async def changed(
     store: WooCommerce, cursor: str | None, *, resource: Resource = Resource.ORDERS, since: datetime = NOON
 ) -> list[Page]:
-    return await everything(store.changes(resource, since, cursor))
+    """Read from a cursor; without one from the moment `since` of the shop's own clock."""
+    return await everything(
+        store.changes(resource, since, cursor or json.dumps({"began": since.isoformat()}))
+    )
 
 
 def found(pages: list[Page]) -> dict[str, Order]:
     return {fact.id: fact for fact in facts_of(pages) if isinstance(fact, Order)}
-
-
-async def test_when_nothing_changed_two_requests_say_so(connect: Connect) -> None:
-    store = connect(simulator(orders(250), clock=Clock()))
-
-    (page,) = await changed(store, None)
-
-    assert (page.facts, page.bad) == ([], [])
-    assert store.tally["GET"] == 2
 
 
 async def test_a_cursor_is_when_the_reading_began_by_the_shop_s_clock(connect: Connect) -> None:
@@ -63,7 +58,7 @@ async def test_without_a_clock_of_the_shop_ours_counts(connect: Connect) -> None
     store = connect(simulator(orders(3)))
     before = datetime.now(UTC)
 
-    (page,) = await changed(store, None, since=before)
+    (page,) = await everything(store.changes(Resource.ORDERS, before, None))
 
     assert before <= datetime.fromisoformat(json.loads(page.cursor)["began"]) <= datetime.now(UTC)
 
@@ -99,32 +94,6 @@ async def test_the_overlap_reaches_ten_minutes_back_and_less_its_first_second_is
     assert "modified_before" not in asked
 
 
-async def test_a_shop_whose_clock_is_behind_ours_loses_nothing(connect: Connect) -> None:
-    clock = Clock(datetime.now(UTC) - timedelta(hours=3))
-    simulation = simulator(orders(5), clock=clock)
-    store = connect(simulation)
-    began = datetime.now(UTC)
-    await store.plan_backfill(Resource.ORDERS, None)
-    simulation.state.update_order(2)
-
-    pages = await changed(store, None, since=began)
-
-    assert sorted(found(pages)) == ["2"]
-
-
-async def test_a_refund_in_part_and_one_in_full_arrive(connect: Connect) -> None:
-    simulation = simulator(orders(5, at=NOON - timedelta(days=1)), clock=Clock())
-    simulation.state.refund(2, "5.00", "damaged")
-    simulation.state.refund(3, "13.90")
-    store = connect(simulation)
-
-    read = found(await changed(store, None))
-
-    assert read["2"].standing is Standing.PAID
-    assert [refund.amount.minor for refund in read["2"].refunds or ()] == [500]
-    assert (read["3"].standing, read["3"].total.minor) == (Standing.REFUNDED, 1390)
-
-
 async def test_a_trashed_order_is_deleted_and_one_restored_is_back(connect: Connect) -> None:
     clock = Clock()
     simulation = simulator(orders(5, at=NOON - timedelta(days=1)), clock=clock)
@@ -158,41 +127,6 @@ async def test_accounts_that_changed_orders_name_come_along_each_once_in_one_req
     assert len(ids_of(pages, Customer)) == len(people) == len(simulation.state.accounts) - 1
     assert len(queries(simulation, "/customers")) == 1
     assert isinstance(pages[0].facts[0], Customer)
-
-
-async def test_orders_that_change_while_we_page_are_met_where_they_went(connect: Connect) -> None:
-    clock = Clock()
-    simulation = simulator(orders(350), clock=clock)
-    for number in range(1, 351):
-        simulation.state.update_order(number)
-        clock.pass_by(1)
-
-    def meddle(request: int) -> None:
-        for number in range(request * 10, request * 10 + 5):
-            simulation.state.update_order(number)
-        simulation.state.trash(300 + request)
-
-    store = connect(Meddler(simulation, lambda n: meddle(n) if n < 6 else None))
-
-    pages = await changed(store, None)
-
-    assert len(found(pages)) == 350
-    assert found(pages)["301"].standing is Standing.DELETED
-
-
-async def test_more_orders_changed_in_one_second_than_fit_a_page(connect: Connect) -> None:
-    clock = Clock()
-    simulation = simulator(orders(360), clock=clock)
-    for number in range(1, 301):
-        simulation.state.update_order(number)
-    clock.pass_by(1)
-    for number in range(301, 361):
-        simulation.state.update_order(number)
-    store = connect(simulation)
-
-    pages = await changed(store, None)
-
-    assert len(found(pages)) == 360
 
 
 async def test_a_reading_that_was_killed_goes_on_and_keeps_its_beginning(connect: Connect) -> None:

@@ -11,12 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Resource, Window
-from connectors.facts import Customer, Order, Product
-from connectors.simulation import Fault, Kind
+from connectors.facts import Customer, Order
 from connectors.stores.woocommerce.connector import WooCommerce
 from connectors.stores.woocommerce.simulator import SETTINGS, simulator
-from tests.connectors.stores.woocommerce.conftest import Connect, edge
-from tests.connectors.stores.woocommerce.shops import (
+from tests.connectors.stores.shops import (
     NOON,
     OPENING,
     Clock,
@@ -29,17 +27,8 @@ from tests.connectors.stores.woocommerce.shops import (
     orders,
     queries,
 )
-
-
-async def test_the_whole_history_costs_a_request_a_page_and_two_more(connect: Connect) -> None:
-    simulation = simulator(orders(430))
-    store = connect(simulation)
-
-    pages = await history_of(store)
-
-    assert ids_of(pages, Order) == [str(number) for number in range(1, 431)]
-    assert store.tally["GET"] == ceil(430 / 100) + 2
-    assert {page.total for page in pages} == {430}
+from tests.connectors.stores.woocommerce.conftest import Connect
+from tests.edge import edge
 
 
 async def test_windows_touch_without_gap_and_cost_at_most_one_request_each(
@@ -79,15 +68,6 @@ async def test_orders_of_one_single_second_are_one_window(
     assert len(ids_of(pages, Order)) == 150
 
 
-async def test_since_leaves_out_what_was_created_before(connect: Connect) -> None:
-    store = connect(simulator(orders(50)))
-
-    windows = await store.plan_backfill(Resource.ORDERS, OPENING + timedelta(hours=41))
-    pages = await everything(store.backfill(windows[0], None))
-
-    assert ids_of(pages, Order) == [str(number) for number in range(41, 51)]
-
-
 async def test_moments_are_asked_for_in_utc_without_a_zone_whatever_the_shop_s_clock(
     connect: Connect,
 ) -> None:
@@ -100,16 +80,6 @@ async def test_moments_are_asked_for_in_utc_without_a_zone_whatever_the_shop_s_c
     assert ids_of(pages, Order) == ["5", "6", "7"]
     assert "after=2026-01-01T04%3A59%3A59" in queries(simulation, "/orders")[0]
     assert "dates_are_gmt=true" in queries(simulation, "/orders")[0]
-
-
-async def test_a_backfill_goes_on_after_the_page_whose_cursor_it_is_given(connect: Connect) -> None:
-    store = connect(simulator(orders(250)))
-    (window,) = await store.plan_backfill(Resource.ORDERS, None)
-    first, *_ = await everything(store.backfill(window, None))
-
-    rest = await everything(store.backfill(window, first.cursor))
-
-    assert ids_of(rest, Order) == [str(number) for number in range(101, 251)]
 
 
 async def test_going_on_behind_the_last_page_finds_nothing_and_takes_no_zero_for_a_count(
@@ -171,16 +141,6 @@ async def test_accounts_of_every_role_are_read_and_staff_lose_their_address(conn
     assert isinstance(whole := people["900"], Customer)
     assert (whole.email, whole.tags) == ("whole@example.com", ("wholesale_customer",))
     assert len(people) == len(simulation.state.accounts)
-
-
-async def test_products_come_with_their_categories(connect: Connect) -> None:
-    store = connect(simulator(orders(9)))
-
-    goods = [
-        fact for fact in facts_of(await history_of(store, Resource.PRODUCTS)) if isinstance(fact, Product)
-    ]
-
-    assert {name for product in goods for name in product.categories} == {"Tea", "R&B", "Gifts"}
 
 
 async def test_a_row_that_slid_to_the_next_page_comes_once(connect: Connect) -> None:
@@ -283,17 +243,6 @@ async def test_a_page_that_vanished_is_not_taken_for_a_count_of_nought(connect: 
     assert [page.total for page in pages] == [201, 201, None]
 
 
-async def test_a_bad_row_does_not_cost_the_page(connect: Connect) -> None:
-    simulation = simulator(orders(5))
-    simulation.state.update_order(2, row={"total": "free"})
-    store = connect(simulation)
-
-    (page,) = await history_of(store)
-
-    assert [letter.record for letter in page.bad] == ["order 2"]
-    assert ids_of([page], Order) == ["1", "3", "4", "5"]
-
-
 deeds = st.dictionaries(
     st.integers(1, 8),
     st.tuples(st.sampled_from(["trash", "touch", "delete"]), st.integers(1, 110)),
@@ -326,19 +275,3 @@ def test_with_care_no_row_that_stays_is_left_out_whatever_else_moves(
 
     assert set(map(str, shop.sorted_ids("live", "id"))) <= set(read_ids)
     assert len(read_ids) == len(set(read_ids))
-
-
-async def test_faults_on_the_way_cost_retries_but_no_row(connect: Connect) -> None:
-    simulation = simulator(orders(430))
-    simulation.chances = {
-        Fault(status=429, headers={"retry-after": "2"}): 0.1,
-        Fault(status=500): 0.1,
-        Fault(Kind.DROP): 0.1,
-        Fault(Kind.TRUNCATE): 0.1,
-    }
-    store = connect(simulation)
-
-    pages = await history_of(store)
-
-    assert sorted(map(int, ids_of(pages, Order))) == list(range(1, 431))
-    assert store.tally["retry"] > 0

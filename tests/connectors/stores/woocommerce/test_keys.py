@@ -18,8 +18,8 @@ from connectors.facts import Order
 from connectors.simulation import Fault, Simulation
 from connectors.stores.woocommerce.keys import signature
 from connectors.stores.woocommerce.simulator import KEY, SECRET, simulator
+from tests.connectors.stores.shops import everything, history_of, ids_of, orders
 from tests.connectors.stores.woocommerce.conftest import Connect
-from tests.connectors.stores.woocommerce.shops import everything, history_of, ids_of, orders
 
 TLS = "https://shop.example"
 

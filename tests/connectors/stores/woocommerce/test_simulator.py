@@ -9,7 +9,7 @@ import pytest
 from connectors.simulation import Simulation
 from connectors.stores.woocommerce.keys import Keys
 from connectors.stores.woocommerce.simulator import KEY, SECRET, simulator
-from tests.connectors.stores.woocommerce.shops import NOON, Clock, order, orders
+from tests.connectors.stores.shops import NOON, Clock, order, orders
 from tests.connectors.stores.woocommerce.test_payloads import recorded
 
 AT = datetime(2026, 11, 21, 21, 15, 51, tzinfo=UTC)

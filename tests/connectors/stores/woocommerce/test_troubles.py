@@ -1,5 +1,7 @@
 """What goes wrong at hosts: firewalls, redirects, notices before the JSON, missing rights, old versions."""
 
+import json
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -10,12 +12,12 @@ from pydantic import ValidationError
 from connectors.base import Resource
 from connectors.errors import Refused, RemoteFault, Throttled
 from connectors.facts import Order
-from connectors.simulation import Fault, Kind
+from connectors.simulation import Fault, Kind, Receive, Scope, Send, Simulation
 from connectors.stores.woocommerce.connector import WooCommerce
 from connectors.stores.woocommerce.refusals import cut_junk
 from connectors.stores.woocommerce.simulator import SETTINGS, simulator
+from tests.connectors.stores.shops import NOON, Clock, changes_of, everything, history_of, ids_of, orders
 from tests.connectors.stores.woocommerce.conftest import Connect
-from tests.connectors.stores.woocommerce.shops import history_of, ids_of, orders
 
 NOTICE = (
     b"\xef\xbb\xbf<br />\n<b>Warning</b>: Undefined array key [x] in {closure}() on line <b>7</b><br />\n"
@@ -239,3 +241,52 @@ async def test_a_shop_in_a_subfolder_is_read_there(connect: Connect) -> None:
     store = connect(in_folder, url="http://shop.example/boutique/")
 
     assert await store.check() == []
+
+
+SLOW = Fault(status=504)
+
+
+async def test_a_host_that_fails_over_full_pages_is_asked_for_less(connect: Connect) -> None:
+    simulation = simulator(orders(230), clock=Clock())
+    since = NOON - timedelta(hours=1)
+    for number in range(1, 231):
+        simulation.state.update_order(number)
+    slow = SlowOverFullPages(simulation)
+    store = connect(slow)
+
+    history = await history_of(store)
+    failed = slow.failed
+    changed = await changes_of(store, cursor=json.dumps({"began": since.isoformat()}))
+
+    assert sorted(map(int, ids_of(history, Order))) == list(range(1, 231))
+    assert {int(number) for number in ids_of(changed, Order)} == set(range(1, 231))
+    assert slow.failed == failed
+
+
+async def test_a_host_that_is_down_is_asked_for_full_pages_again_when_it_is_back(connect: Connect) -> None:
+    simulation = simulator(orders(150))
+    store = connect(simulation)
+    (window,) = await store.plan_backfill(Resource.ORDERS, None)
+    simulation.chances = {SLOW: 1.0}
+    with pytest.raises(RemoteFault):
+        await everything(store.backfill(window, None))
+    simulation.chances = {}
+    before = len(simulation.requests)
+
+    pages = await everything(store.backfill(window, None))
+
+    assert (len(ids_of(pages, Order)), len(simulation.requests) - before) == (150, 2)
+
+
+class SlowOverFullPages:
+    """A host that gives up over a hundred orders, and gets fifty done."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self.failed = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if b"per_page=100" in scope["query_string"]:
+            self.failed += 1
+            self._simulation.fail(SLOW)
+        await self._simulation(scope, receive, send)

@@ -1,20 +1,19 @@
-"""Shops for tests: their history, their clock, and somebody who changes things while we read."""
+"""Shops for tests: their history, their clock, somebody who changes things while we read, and how to read."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connectors.base import Page, Resource
+from connectors.base import Page, Resource, Store
 from connectors.facts import Fact
 from connectors.simulation import HistoricOrder, Receive, Scope, Send, Simulation
-from connectors.stores.woocommerce.connector import WooCommerce
 
 OPENING = datetime(2026, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def order(number: int, at: datetime | None = None, **known: Any) -> HistoricOrder:
-    """Make one order; every third has an account."""
+    """Make one order; every third buyer has an account."""
     usual: dict[str, Any] = {
         "id": number,
         "email": f"buyer-{number % 40}@example.com",
@@ -49,7 +48,7 @@ class Clock:
 
 
 class Meddler:
-    """Change the shop before the n-th request that it gets is answered."""
+    """Do something to the shop before the n-th request that it gets is answered."""
 
     def __init__(self, simulation: Simulation, deeds: Callable[[int], None]) -> None:
         self._simulation = simulation
@@ -70,14 +69,30 @@ def facts_of(pages: Iterable[Page]) -> list[Fact]:
     return [fact for page in pages for fact in page.facts]
 
 
-def ids_of(pages: Iterable[Page], kind: type[Fact]) -> list[str]:
+def ids_of(pages: Iterable[Page], kind: type[Any] = object) -> list[str]:
+    """List the ids of all facts, or of those of a kind, in the order in which they came."""
     return [fact.id for fact in facts_of(pages) if isinstance(fact, kind)]
 
 
-async def history_of(store: WooCommerce, resource: Resource = Resource.ORDERS) -> list[Page]:
-    windows = await store.plan_backfill(resource, None)
-    return [page for window in windows for page in await everything(store.backfill(window, None))]
+async def history_of(
+    store: Store,
+    resource: Resource = Resource.ORDERS,
+    since: datetime | None = None,
+    *,
+    careful: bool = False,
+) -> list[Page]:
+    windows = await store.plan_backfill(resource, since)
+    return [
+        page for window in windows for page in await everything(store.backfill(window, None, careful=careful))
+    ]
+
+
+async def changes_of(
+    store: Store, resource: Resource = Resource.ORDERS, cursor: str | None = None, since: datetime = NOON
+) -> list[Page]:
+    return await everything(store.changes(resource, since, cursor))
 
 
 def queries(simulation: Simulation, path: str) -> Sequence[str]:
+    """List the queries of the requests for a path."""
     return [seen.query for seen in simulation.requests if seen.path.endswith(path)]
