@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, false, func, select, update
 from sqlalchemy.orm import Session
@@ -147,27 +148,34 @@ def open_windows(session: Session, store: str, resource: Resource) -> list[OpenW
     ]
 
 
-def save_window_page(
-    session: Session, store: str, opened: OpenWindow, page: Page, now: datetime
+def save_window_pages(
+    session: Session, store: str, pages: Sequence[tuple[OpenWindow, Page]], now: datetime
 ) -> tuple[int, Progress]:
-    """Store a page of history and the cursor behind it in one transaction (P2).
+    """Store pages of history and the cursors behind them in one transaction (P2).
 
     Return how many rows changed, and how far the store's whole backfill has come.
     """
-    changed = _save(session, store, page, now)
-    session.execute(
-        PAGE_READ,
-        {
-            "the_store": store,
-            "the_resource": opened.window.resource.value,
-            "the_position": opened.position,
-            "the_cursor": page.cursor,
-            "facts": len(page.facts),
-            "unreadable": len(page.bad),
-            "total": page.total,
-        },
+    together = Page(
+        [fact for _, page in pages for fact in page.facts],
+        "",
+        [bad for _, page in pages for bad in page.bad],
+        [gone for _, page in pages for gone in page.gone],
     )
+    changed = _save(session, store, together, now)
+    session.execute(PAGE_READ, [_page_read(store, *page) for page in pages])
     return changed, backfill_progress(session, [store])
+
+
+def _page_read(store: str, opened: OpenWindow, page: Page) -> dict[str, Any]:
+    return {
+        "the_store": store,
+        "the_resource": opened.window.resource.value,
+        "the_position": opened.position,
+        "the_cursor": page.cursor,
+        "facts": len(page.facts),
+        "unreadable": len(page.bad),
+        "total": page.total,
+    }
 
 
 def close_window(session: Session, store: str, opened: OpenWindow, now: datetime) -> bool:

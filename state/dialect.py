@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, Table, event
+from sqlalchemy import Compiled, Connection, Dialect, Engine, Table, event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.orm import Session
@@ -20,6 +21,8 @@ from state.errors import StateError
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
+BLOCK = 50
+"""Rows that one statement inserts; the widest table makes 1,800 values of them, SQLite takes 32,766."""
 REWRITES = "rewrites the file when it is committed"
 PATIENCE = 30_000
 """Milliseconds to wait for another process's writing."""
@@ -42,14 +45,24 @@ def upsert(
         return
     connection = session.connection()
     upsertion = _upsertion(connection.dialect, table, tuple(rows[0]), tuple(index or ()), newer)
-    connection.exec_driver_sql(upsertion.text, [upsertion.parameters(row) for row in rows])
+    parameters = [upsertion.parameters(row) for row in rows]
+    alone = len(parameters) % BLOCK if upsertion.block else len(parameters)
+    if alone:
+        connection.exec_driver_sql(upsertion.text, parameters[:alone])
+    for start in range(alone, len(parameters), BLOCK):
+        together = tuple(chain.from_iterable(parameters[start : start + BLOCK]))
+        connection.exec_driver_sql(upsertion.block, together)
 
 
 @dataclass(frozen=True)
 class _Upsertion:
-    """A compiled upsert. Going past SQLAlchemy's own binding row by row makes it twice as fast."""
+    """A compiled upsert. Going past SQLAlchemy's own binding row by row makes it twice as fast.
+
+    `block` is the same for BLOCK rows at once, empty where that gains nothing.
+    """
 
     text: str
+    block: str
     names: tuple[str, ...]
     converters: tuple[tuple[int, Callable[[Any], Any]], ...]
     positional: bool
@@ -75,7 +88,13 @@ def _upsertion(
     order = tuple(compiled.positiontup or names)
     binders = ((position, _binder(table.c[name].type, dialect)) for position, name in enumerate(order))
     converters = tuple((position, binder) for position, binder in binders if binder)
-    return _Upsertion(str(compiled), order, converters, compiled.positional)
+    return _Upsertion(str(compiled), _block(compiled), order, converters, compiled.positional)
+
+
+def _block(compiled: Compiled) -> str:
+    """Write a statement for many rows: between two rows SQLite's driver would give the CPU to other threads."""
+    row = f"({', '.join('?' * len(compiled.params))})"
+    return str(compiled).replace(row, ", ".join([row] * BLOCK), 1) if row in str(compiled) else ""
 
 
 def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import Delete, Row, Table, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
@@ -315,7 +315,11 @@ def settle_contacts(
         for job in jobs
     ]
     upsert(session, ACCEPTED, rows)
-    _drop(session, sync, CONTACT_JOBS, {job.contact.profile: job.stamp for job in jobs})
+    done = [
+        {"the_sync": sync, "the_profile": job.contact.profile, "the_stamp": job.stamp} for job in jobs
+    ]
+    if done:
+        session.execute(DROP_CONTACT, done)
     lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
     _withdraw_memberships(session, sync, lost)
     _leave_all(session, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
@@ -361,8 +365,12 @@ def settle_memberships(
                     MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.list == name, MEMBERSHIPS.c.profile.in_(part)
                 )
             )
-        stamps = {job.member.profile: job.stamp for job in jobs if job.list == name}
-        _drop(session, sync, MEMBERSHIP_JOBS, stamps, MEMBERSHIP_JOBS.c.list == name)
+    done = [
+        {"the_sync": sync, "the_list": job.list, "the_profile": job.member.profile, "the_stamp": job.stamp}
+        for job in jobs
+    ]
+    if done:
+        session.execute(DROP_ENTRY, done)
     runs.unbury(session, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
     runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
@@ -642,11 +650,14 @@ def _subscribed(contact: Contact, before: Any) -> str:
     return str(before if silent else contact.subscribe)
 
 
-def _drop(session: Session, sync: str, jobs: Any, stamps: Mapping[int, str], *also: Any) -> None:
-    """Delete settled jobs, but not those that were laid down anew meanwhile."""
-    for part in chunks(stamps):
-        mine = (jobs.c.sync == sync, jobs.c.profile.in_(part), *also)
-        session.execute(delete(jobs).where(*mine, jobs.c.stamp.in_([stamps[profile] for profile in part])))
+def _dropping(jobs: Table, *also: str) -> Delete:
+    """Delete a settled job, but not one that was laid down anew meanwhile."""
+    return delete(jobs).where(
+        *(jobs.c[name] == bindparam(f"the_{name}") for name in ("sync", *also, "profile", "stamp"))
+    )
+
+
+DROP_CONTACT, DROP_ENTRY = _dropping(CONTACT_JOBS), _dropping(MEMBERSHIP_JOBS, "list")
 
 
 def _note_opt_outs(

@@ -4,7 +4,7 @@ A kill anywhere repeats at most one page, which changes nothing (P1).
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from connectors.base import Page, Resource, Store, Window
 from connectors.errors import Refused
 from connectors.facts import Order
 from state import cursors
-from state.cursors import OpenWindow
+from state.cursors import OpenWindow, Progress
 from state.db import Database
 from sync.job import Tick, in_group
 
@@ -41,12 +41,11 @@ class Pulled:
     missing: int = 0
     refused: dict[str, str] = field(default_factory=dict)
 
-    def add(self, page: Page, changed: int) -> None:
-        """Count a page that was stored, of whose rows `changed` were new or different."""
+    def add(self, page: Page) -> None:
+        """Count a page that was stored."""
         self.pages += 1
         self.rows += len(page.facts)
         self.orders += sum(isinstance(fact, Order) for fact in page.facts)
-        self.changed += changed
         self.bad += len(page.bad)
 
 
@@ -86,8 +85,8 @@ async def _read_changes(reading: Reading, resource: Resource) -> None:
     if position is None:
         return
     async for page in store.changes(resource, position.since, position.cursor):
-        changed = await db.run(cursors.save_changes, name, resource, page, reading.now)
-        reading.pulled.add(page, changed)
+        reading.pulled.changed += await db.run(cursors.save_changes, name, resource, page, reading.now)
+        reading.pulled.add(page)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
 
 
@@ -128,21 +127,65 @@ async def pull_history(reading: Reading, since: datetime | None) -> Pulled:
 async def _read_windows(reading: Reading, windows: Sequence[OpenWindow]) -> None:
     """Read a few windows at once; one in which rows moved stays open, to be read again with care."""
     slots = asyncio.Semaphore(WINDOWS_AT_ONCE)
+    saving = Saving(reading)
 
     async def read(opened: OpenWindow) -> None:
         async with slots:
-            await _read_window(reading, opened)
+            await _read_window(reading, opened, saving)
 
     await in_group([read(opened) for opened in windows])
 
 
-async def _read_window(reading: Reading, opened: OpenWindow) -> None:
-    name, resource, db = reading.source.name, opened.window.resource, reading.db
+async def _read_window(reading: Reading, opened: OpenWindow, saving: "Saving") -> None:
+    name, resource = reading.source.name, opened.window.resource
     pages = reading.source.store.backfill(opened.window, opened.cursor, careful=opened.careful)
-    async for page in pages:
-        changed, progress = await db.run(cursors.save_window_page, name, opened, page, reading.now)
-        reading.pulled.add(page, changed)
+    async for page in _ahead(pages):
+        progress = await saving.save(opened, page)
+        reading.pulled.add(page)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
         reading.tick(progress.done, progress.expected)
-    if not await db.run(cursors.close_window, name, opened, reading.now):
+    if not await reading.db.run(cursors.close_window, name, opened, reading.now):
         log.warning("window_moved", store=name, resource=resource.value)
+
+
+async def _ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+    """Ask for the next page while one is being stored, and for no more than that."""
+    following = asyncio.ensure_future(anext(pages, None))
+    try:
+        while (page := await following) is not None:
+            following = asyncio.ensure_future(anext(pages, None))
+            yield page
+    finally:
+        following.cancel()
+
+
+class Saving:
+    """Stores pages of several windows; those that come while the state store is busy go in one transaction.
+
+    A transaction writes each leaf of an index once, however many rows of it are new.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._waiting: list[tuple[OpenWindow, Page, asyncio.Future[Progress]]] = []
+        self._turn = asyncio.Lock()
+
+    async def save(self, opened: OpenWindow, page: Page) -> Progress:
+        """Store a page with what waits beside it; return how far the backfill has come."""
+        saved: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
+        self._waiting.append((opened, page, saved))
+        async with self._turn:
+            if not saved.done():
+                await self._save_waiting()
+        return saved.result()
+
+    async def _save_waiting(self) -> None:
+        reading, batch = self._reading, list(self._waiting)
+        pages = [(opened, page) for opened, page, _ in batch]
+        changed, progress = await reading.db.run(
+            cursors.save_window_pages, reading.source.name, pages, reading.now
+        )
+        del self._waiting[: len(batch)]
+        reading.pulled.changed += changed
+        for _, _, saved in batch:
+            saved.set_result(progress)

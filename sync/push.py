@@ -132,15 +132,13 @@ async def _push_list(pushing: Pushing, name: str, missing: str | None, expected:
     """Send a list's changes in the vendor's bulk size, people who leave together with people who join."""
     job, esp, db = pushing.job, pushing.esp, pushing.db
     trigger = trigger_of(job, name)
-    size = STARTS if trigger else esp.traits.list_batch_size
-    joined = left = 0
+    joined: int | None = 0
+    left: int | None = 0
     while True:
-        joins = await db.read(outbox.membership_jobs, job.sync, name, joined, size, joins=True)
-        leaves = await db.read(outbox.membership_jobs, job.sync, name, left, size, joins=False)
+        joins, joined = await _next_changes(pushing, name, joined, joins=True)
+        leaves, left = await _next_changes(pushing, name, left, joins=False)
         if not joins and not leaves:
             return
-        joined = joins[-1].member.profile if joins else joined
-        left = leaves[-1].member.profile if leaves else left
         if trigger and missing is None and isinstance(esp, Journeys):
             refusals = await start_journeys(job, esp, db, joins, pushing.now)
         else:
@@ -153,6 +151,18 @@ async def _push_list(pushing: Pushing, name: str, missing: str | None, expected:
             "list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals)
         )
         pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+
+
+async def _next_changes(
+    pushing: Pushing, name: str, after: int | None, *, joins: bool
+) -> tuple[Sequence[MembershipJob], int | None]:
+    """Hand out the next changes of a list and where they end: None at the end, where nobody looks again."""
+    if after is None:
+        return [], None
+    job = pushing.job
+    size = STARTS if trigger_of(job, name) else pushing.esp.traits.list_batch_size
+    found = await pushing.db.read(outbox.membership_jobs, job.sync, name, after, size, joins=joins)
+    return found, found[-1].member.profile if len(found) == size else None
 
 
 async def _change(

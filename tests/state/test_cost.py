@@ -174,7 +174,7 @@ def test_P6_closing_a_window_counts_its_own_rows_only(shop: Session) -> None:
 
     with recorded(shop) as statements:
         page = cursors.Page([order(1)], "next", total=60)
-        cursors.save_window_page(shop, "shop", opened, page, START)
+        cursors.save_window_pages(shop, "shop", [(opened, page)], START)
         cursors.close_window(shop, "shop", opened, START)
         runs.unbury(shop, "shop", ["order 1"])
 

@@ -34,7 +34,7 @@ def read(session: Session, *pages: Page) -> OpenWindow:
     """Read the open window's pages; return it as it was opened."""
     opened = only_window(session)
     for each in pages:
-        cursors.save_window_page(session, "shop", opened, each, START)
+        cursors.save_window_pages(session, "shop", [(opened, each)], START)
     return opened
 
 
@@ -70,10 +70,10 @@ async def test_P2_a_page_that_cannot_be_stored_moves_no_cursor(store: Database) 
 
 async def test_P2_a_page_that_cannot_be_stored_moves_no_window(store: Database) -> None:
     (opened,) = await store.read(cursors.open_windows, "shop", ORDERS)
-    await store.run(cursors.save_window_page, "shop", opened, page(order(9), cursor="first"), START)
+    await store.run(cursors.save_window_pages, "shop", [(opened, page(order(9), cursor="first"))], START)
 
     with pytest.raises(TypeError):
-        await store.run(cursors.save_window_page, "shop", opened, impossible(), START)
+        await store.run(cursors.save_window_pages, "shop", [(opened, impossible())], START)
 
     (again,) = await store.read(cursors.open_windows, "shop", ORDERS)
     assert again.cursor == "first"
@@ -168,10 +168,10 @@ def test_P2_a_new_backfill_forgets_the_windows_and_cursors_of_the_last(session: 
 def test_P2_windows_are_resumed_one_by_one(session: Session) -> None:
     begin(session, Window(ORDERS, None, at(5)), Window(ORDERS, at(5)), Window(CUSTOMERS))
     first, second = cursors.open_windows(session, "shop", ORDERS)
-    cursors.save_window_page(
-        session, "shop", second, page(order(7, created_at=at(7)), cursor="p2", total=2), START
+    cursors.save_window_pages(
+        session, "shop", [(second, page(order(7, created_at=at(7)), cursor="p2", total=2))], START
     )
-    cursors.save_window_page(session, "shop", first, page(order(1), total=1), START)
+    cursors.save_window_pages(session, "shop", [(first, page(order(1), total=1))], START)
 
     assert cursors.close_window(session, "shop", first, START)
 
@@ -185,8 +185,8 @@ def test_saving_a_window_page_tells_rows_changed_and_progress(session: Session) 
     begin(session)
     opened = only_window(session)
 
-    changed, progress = cursors.save_window_page(
-        session, "shop", opened, page(order(1), order(2), total=5), START
+    changed, progress = cursors.save_window_pages(
+        session, "shop", [(opened, page(order(1), order(2), total=5))], START
     )
 
     assert (changed, progress.done, progress.expected, progress.open) == (2, 2, 5, 1)
@@ -211,7 +211,7 @@ def test_a_window_of_a_store_that_counts_nothing_closes(session: Session) -> Non
 def test_a_window_of_what_is_not_counted_here_closes(session: Session) -> None:
     begin(session, Window(Resource.PRODUCTS))
     opened = only_window(session, Resource.PRODUCTS)
-    cursors.save_window_page(session, "shop", opened, page(product(1), total=99), START)
+    cursors.save_window_pages(session, "shop", [(opened, page(product(1), total=99))], START)
 
     assert cursors.close_window(session, "shop", opened, START)
 
@@ -275,7 +275,7 @@ def test_progress_is_summed_over_stores(session: Session) -> None:
     for store in ("shop", "outlet"):
         cursors.start_backfill(session, store, [Window(CUSTOMERS)], START)
         (opened,) = cursors.open_windows(session, store, CUSTOMERS)
-        cursors.save_window_page(session, store, opened, page(customer(1), total=10), START)
+        cursors.save_window_pages(session, store, [(opened, page(customer(1), total=10))], START)
 
     assert cursors.backfill_progress(session, ["shop", "outlet"]) == cursors.Progress(2, 20, 0, 2)
     assert cursors.backfill_progress(session, ["other"]) == cursors.Progress(0, 0, 0, 0)

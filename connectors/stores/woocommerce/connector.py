@@ -171,13 +171,15 @@ class WooCommerce:
             return await self._checkouts.plan(since)
         if resource is not Resource.ORDERS:
             return [Window(resource)]
-        oldest, count = await self._outermost("asc", since)
+        oldest, count = await self._created(since, "asc")
         if count == 0:
             return []
-        newest, _ = await self._outermost("desc", since)
+        newest, _ = await self._created(since, "desc")
         if oldest is None or newest is None:
             return [Window(resource, since)]
-        return _windows(oldest, newest + SECOND, min(WINDOWS, ceil(count / ORDERS_PER_WINDOW)))
+        parts = min(WINDOWS, ceil(count / ORDERS_PER_WINDOW))
+        between = [await self._created(since, "asc", part * count // parts) for part in range(1, parts)]
+        return _windows(oldest, newest + SECOND, [moment for moment, _ in between])
 
     def backfill(self, window: Window, cursor: str | None, *, careful: bool = False) -> AsyncIterator[Page]:
         if window.resource is Resource.CHECKOUTS:
@@ -255,10 +257,12 @@ class WooCommerce:
             return Page([], "", gone=sorted(ids_of([row])) if resource is Resource.ORDERS else [])
         return self._with_closed(self._page(resource, [row], ""), resource, [row])
 
-    async def _outermost(self, order: str, since: datetime | None) -> tuple[datetime | None, int]:
-        """Ask when the oldest or the newest order was created, and how many there are."""
+    async def _created(
+        self, since: datetime | None, order: str, offset: int = 0
+    ) -> tuple[datetime | None, int]:
+        """Ask when the order was created that has `offset` others before it, and how many there are."""
         params = LISTED[Resource.ORDERS] | CREATED.between(since, None)
-        fields = {"order": order, "_fields": f"id,{CREATED.name}"}
+        fields = {"order": order, "offset": offset, "_fields": f"id,{CREATED.name}"}
         listing = await self._shop.list(Resource.ORDERS, {**params, **fields}, size=1)
         moment = CREATED.moment(listing.rows[0]) if listing.rows else None
         return moment, len(listing.rows) if listing.total is None else listing.total
@@ -379,12 +383,11 @@ def _named(records: Sequence[str], kind: str) -> list[list[str]]:
     return [ids[start : start + PAGE_SIZE] for start in range(0, len(ids), PAGE_SIZE)]
 
 
-def _windows(start: datetime, end: datetime, count: int) -> list[Window]:
-    """Cut [start, end) into `count` parts of the same length, at whole seconds."""
-    seconds = int((end - start).total_seconds())
-    count = min(count, seconds)
-    cuts = [start + part * seconds // count * SECOND for part in range(count + 1)]
-    return [Window(Resource.ORDERS, a, b) for a, b in itertools.pairwise(cuts)]
+def _windows(start: datetime, end: datetime, cuts: Sequence[datetime | None]) -> list[Window]:
+    """Cut [start, end) into parts that hold as many orders each: they are read side by side."""
+    within = {moment for moment in cuts if moment and start < moment < end}
+    borders = [start, *sorted(within), end]
+    return [Window(Resource.ORDERS, a, b) for a, b in itertools.pairwise(borders)]
 
 
 def _all_since(rows: Sequence[Any], moment: datetime) -> bool:

@@ -31,7 +31,7 @@ from tests.connectors.stores.woocommerce.conftest import Connect
 from tests.edge import edge
 
 
-async def test_windows_touch_without_gap_and_cost_at_most_one_request_each(
+async def test_windows_touch_without_gap_and_cost_at_most_two_requests_each(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connectors.stores.woocommerce.connector.ORDERS_PER_WINDOW", 60)
@@ -46,7 +46,21 @@ async def test_windows_touch_without_gap_and_cost_at_most_one_request_each(
     assert windows[-1].end == OPENING + timedelta(hours=900, seconds=1)
     assert all(one.end == other.start for one, other in pairwise(windows))
     assert sorted(map(int, ids_of(pages, Order))) == list(range(1, 901))
-    assert store.tally["GET"] <= ceil(900 / 100) + 8 + 2
+    assert store.tally["GET"] <= ceil(900 / 100) + 2 * 8 + 2
+
+
+async def test_windows_hold_as_many_orders_each_however_they_crowd(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.stores.woocommerce.connector.ORDERS_PER_WINDOW", 100)
+    rush = [order(number, created_at=NOON + timedelta(seconds=number)) for number in range(1, 701)]
+    calm = [order(number, created_at=NOON + timedelta(days=number)) for number in range(701, 801)]
+    store = connect(simulator([*rush, *calm]))
+
+    windows = await store.plan_backfill(Resource.ORDERS, None)
+
+    held = [len(ids_of(await everything(store.backfill(each, None)), Order)) for each in windows]
+    assert held == [100] * 8
 
 
 async def test_a_small_shop_is_one_window_and_an_empty_one_none(connect: Connect) -> None:
