@@ -205,7 +205,7 @@ def normal_email(text: str | None) -> str | None:
 
 def text_or_none(value: object) -> str | None:
     """Trimmed text with HTML entities decoded, or None when there is none."""
-    if value is None:
+    if value is None or value == "":
         return None
     text = str(value)
     return (html.unescape(text) if "&" in text else text).strip() or None

@@ -386,12 +386,14 @@ def _records(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
 
 def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
     """Say who somebody is: what the newest record tells, and the source that the first one names."""
-    newest = sorted(
-        records,
-        key=lambda each: (each.told_at or each.created_at, each.is_account, each.store, each.id),
-        reverse=True,
-    )
     oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
+    newest = oldest[::-1]
+    if any(each.told_at for each in records):
+        newest = sorted(
+            records,
+            key=lambda each: (each.told_at or each.created_at, each.is_account, each.store, each.id),
+            reverse=True,
+        )
     place = _first(newest, "postal_code", "city", "country")
     phone = _first(newest, "phone")
     source = _first(oldest, "source_name")

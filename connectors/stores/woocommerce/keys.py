@@ -20,7 +20,7 @@ import secrets
 import time
 from collections.abc import Callable, Generator
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from connectors.http import Auth, BasicAuth, Request
 
@@ -79,10 +79,11 @@ class Keys(Auth):
                 "oauth_signature_method": "HMAC-SHA256",
                 "oauth_timestamp": str(int(time.time())),
             }
-            path = url.copy_with(query=None).raw_path.decode().removeprefix(self._folder)
-            params = {**dict(url.params.multi_items()), **oauth}
-            oauth["oauth_signature"] = signature(request.method, home + path, params, self._secret)
-            request.url = url.copy_merge_params(oauth)
+            path, _, query = url.raw_path.decode().partition("?")
+            params = {**dict(parse_qsl(query, keep_blank_values=True)), **oauth}
+            address = home + path.removeprefix(self._folder)
+            oauth["oauth_signature"] = signature(request.method, address, params, self._secret)
+            request.url = url.copy_with(query="&".join(filter(None, (query, urlencode(oauth)))).encode())
 
         return sign
 
