@@ -315,9 +315,7 @@ def settle_contacts(
         for job in jobs
     ]
     upsert(session, ACCEPTED, rows)
-    done = [
-        {"the_sync": sync, "the_profile": job.contact.profile, "the_stamp": job.stamp} for job in jobs
-    ]
+    done = [{"the_sync": sync, "the_profile": job.contact.profile, "the_stamp": job.stamp} for job in jobs]
     if done:
         session.execute(DROP_CONTACT, done)
     lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
