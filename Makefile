@@ -20,7 +20,7 @@ demo: $(READY)
 	@$(BIN)/cartwire demo
 
 test: $(READY_DEV)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY_DEV)
 	@$(BIN)/ruff format --check --quiet

@@ -24,8 +24,6 @@ from state.db import Database
 from state.profiles import Scope
 from tests.state.makers import PROFILES, START
 
-pytestmark = pytest.mark.xdist_group("cdnow")  # one worker: what the module makes is made once
-
 ROOT = Path(__file__).parents[2]
 HISTORY = ROOT / "sync" / "data" / "cdnow.csv.gz"
 REFERENCE = ROOT / ".." / "shared" / "data" / "cdnow_master_reference.csv"

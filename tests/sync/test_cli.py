@@ -12,8 +12,6 @@ from tests.sync.commands import cartwire
 from tests.sync.conftest import HISTORY, NEWS, SHOP, World
 from tests.sync.servers import serve
 
-pytestmark = pytest.mark.xdist_group("cli")  # one worker: what the module makes is made once
-
 BACKFILLED = ("backfill", "crm")
 
 

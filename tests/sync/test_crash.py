@@ -17,6 +17,8 @@ from tests.sync.servers import serve
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "3"))
 """Every third step is tried, with CRASH_STRIDE=1 each of them."""
+PARTS = 4
+"""A backfill's steps are shared out, so that no worker is left with all of them at the end."""
 
 
 def fresh(world: World) -> None:
@@ -27,13 +29,14 @@ def fresh(world: World) -> None:
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("part", range(PARTS))
 async def test_P2_a_kill_at_any_step_of_a_backfill_loses_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     await world.backfill()
     undisturbed = world.contacts
 
-    for step in count(1, STRIDE):
+    for step in count(1 + part * STRIDE, PARTS * STRIDE):
         fresh(world)
         with monkeypatch.context() as patches:
             life = kill_at(step, patches)
