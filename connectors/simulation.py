@@ -172,6 +172,24 @@ class HistoricOrder:
     refunded: str = "0.00"
 
 
+def made_up_order(number: int, at: datetime, **known: Any) -> HistoricOrder:
+    """Make an order for a store to take at a moment; `known` are the fields of HistoricOrder that matter."""
+    usual: dict[str, Any] = {
+        "id": number,
+        "email": f"buyer-{number}@example.com",
+        "first_name": "Zoë",
+        "last_name": "Öztürk",
+        "account": None,
+        "created_at": at,
+        "total": "29.35",
+        "currency": "EUR",
+        "status": "paid",
+        "category": "Tea & Co",
+        "quantity": 1,
+    }
+    return HistoricOrder(**(usual | known))
+
+
 CDNOW_HEADER = ["customer_id", "date", "number_of_cds", "dollar_value"]
 GENRES = ("Rock", "Pop", "Jazz", "Classical", "Country", "Soundtracks", "R&B", "World")
 FIRST_NAMES = (

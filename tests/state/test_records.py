@@ -1,5 +1,7 @@
 """Runs, dead letters, how far a sync has come, and all that is known of one person."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Select, literal, select, union_all
 from sqlalchemy.orm import Session
@@ -116,14 +118,20 @@ def test_P6_due_are_those_whose_facts_changed_and_those_whom_time_has_moved(know
     assert evaluation.due_profiles(known, "crm", 2, None) == []
 
 
-def test_the_whole_base_is_handed_out_in_portions(known: Session) -> None:
+def test_the_whole_base_is_handed_out_in_portions_to_each_sync_its_own(known: Session) -> None:
     ada, bob = profile_id(known), profile_id(known, BOB)
+    other = replace(SCOPE, sync="other")
+    refresh(known, other)
 
     assert evaluation.all_profiles(known, "crm", 0, 1) == [ada]
     assert evaluation.all_profiles(known, "crm", ada, 1) == [bob]
     assert evaluation.all_profiles(known, "crm", bob, 1) == []
+    assert evaluation.all_profiles(known, "other", 0, 9) == [
+        profile_id(known, ADA, other),
+        profile_id(known, BOB, other),
+    ]
     assert [row.id for row in evaluation.rows(known, evaluation.these([bob]))] == [bob]
-    assert (evaluation.count_profiles(known, "crm"), evaluation.count_profiles(known, "other")) == (2, 0)
+    assert (evaluation.count_profiles(known, "crm"), evaluation.count_profiles(known, "third")) == (2, 0)
 
 
 def figure(*values: float | None) -> Select[tuple[int, float | None]]:

@@ -13,7 +13,7 @@ from sys import intern
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.simulation import HistoricOrder
+from connectors.simulation import HistoricOrder, made_up_order
 
 OWNER = "administrator"
 STATUSES = {"paid": "completed"}
@@ -100,20 +100,7 @@ class SimulatedShop:
     def add_order(self, **known: Any) -> int:
         """Take an order now, known by fields of HistoricOrder; `status` may be any of WooCommerce's."""
         number = max(self.orders, default=0) + 1
-        usual: dict[str, Any] = {
-            "id": number,
-            "email": f"buyer-{number}@example.com",
-            "first_name": "Zoë",
-            "last_name": "Öztürk",
-            "account": None,
-            "created_at": self.now(),
-            "total": "29.35",
-            "currency": "EUR",
-            "status": "paid",
-            "category": "Tea & Co",
-            "quantity": 1,
-        }
-        order = HistoricOrder(**(usual | known))
+        order = made_up_order(number, self.now(), **known)
         self._take(order)
         self._file(order.id)
         return order.id

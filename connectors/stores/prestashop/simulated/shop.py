@@ -16,7 +16,7 @@ from sys import intern
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from connectors.simulation import HistoricOrder
+from connectors.simulation import HistoricOrder, made_up_order
 
 Row = dict[str, Any]
 
@@ -139,21 +139,8 @@ class SimulatedShop:
     def add_order(self, **known: Any) -> int:
         """Take an order now, known by fields of HistoricOrder; it gets a customer, an address and a cart."""
         number = max(self.orders, default=0) + 1
-        usual: dict[str, Any] = {
-            "id": number,
-            "email": f"buyer-{number}@example.com",
-            "first_name": "Zoë",
-            "last_name": "Öztürk",
-            "account": None,
-            "created_at": self.now(),
-            "total": "29.35",
-            "currency": "EUR",
-            "status": "paid",
-            "category": "Tea & Co",
-            "quantity": 1,
-        }
         cart, state = known.pop("cart", None), known.pop("state", None)
-        order = HistoricOrder(**(usual | known))
+        order = made_up_order(number, self.now(), **known)
         self._take(order)
         given: Row = {"reference": _letters(order.id), "current_state": state or STATES[order.status]}
         if cart:

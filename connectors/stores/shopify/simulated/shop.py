@@ -14,7 +14,7 @@ from functools import partial
 from sys import intern
 from typing import Any
 
-from connectors.simulation import HistoricOrder
+from connectors.simulation import HistoricOrder, made_up_order
 from connectors.stores.shopify.simulated.shelf import Shelf
 
 STATUSES: Mapping[str, str] = {
@@ -145,20 +145,7 @@ class SimulatedShop:
     def add_order(self, **known: Any) -> int:
         """Take an order now, known by fields of HistoricOrder; `status` may be any of Shopify's."""
         number = max(self.orders, default=0) + 1
-        usual: dict[str, Any] = {
-            "id": number,
-            "email": f"buyer-{number}@example.com",
-            "first_name": "Zoë",
-            "last_name": "Öztürk",
-            "account": None,
-            "created_at": self.now(),
-            "total": "29.35",
-            "currency": "EUR",
-            "status": "paid",
-            "category": "Tea & Co",
-            "quantity": 1,
-        }
-        order = HistoricOrder(**(usual | known))
+        order = made_up_order(number, self.now(), **known)
         self._keep(order)
         self._put("orders", order.id)
         return order.id
