@@ -69,6 +69,18 @@ async def test_a_path_is_below_the_base_or_a_whole_address(api: Api, route: resp
     assert str(route.calls.last.request.url) == f"{HOST}/orders?page=2"
 
 
+async def test_of_an_answer_with_a_shape_the_rest_is_skipped_and_another_shape_is_a_fault(
+    api: Api, route: respx.Route
+) -> None:
+    route.respond(json={"errors": ["a"], "members": [{"id": 1}]})
+
+    good = await api.send("POST", "/orders", {}, shape=dict[str, list[Any]])
+    with pytest.raises(RemoteFault, match="JSON of another shape"):
+        await api.send("POST", "/orders", {}, shape=list[str])
+
+    assert good.json["errors"] == ["a"]
+
+
 async def test_the_query_of_a_next_page_stays_as_the_vendor_wrote_it(api: Api, route: respx.Route) -> None:
     route.return_value = GOOD
 

@@ -1,5 +1,6 @@
 """The worker keeps syncs on their schedules, whatever happens to one of them."""
 
+import asyncio
 from datetime import datetime
 
 import pytest
@@ -59,3 +60,17 @@ async def test_a_worker_without_a_schedule_says_what_to_write(world: World) -> N
     async with world.open() as cartwire:
         with pytest.raises(ConfigError, match="no sync has a schedule"):
             await work(cartwire, Clock(1))
+
+
+async def test_when_one_sync_cannot_be_followed_any_more_none_is(world: World) -> None:
+    more = "    schedule: every 5 minutes\n  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/crm.yaml\n"
+    world.configure(extra=f"{more}    schedule: every 5 minutes\n")
+
+    async def wait(_moment: datetime) -> None:
+        raise Enough
+
+    async with world.open() as cartwire:
+        with pytest.raises(Enough):
+            await work(cartwire, wait)
+
+        assert asyncio.all_tasks() == {asyncio.current_task()}
