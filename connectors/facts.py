@@ -37,6 +37,14 @@ class Standing(enum.StrEnum):
     DELETED = "deleted"
 
 
+class Fulfilment(enum.StrEnum):
+    """How far a paid order has come on its way to the buyer."""
+
+    OPEN = "open"
+    PARTIAL = "partial"
+    FULFILLED = "fulfilled"
+
+
 class Person(Struct, frozen=True, gc=False):
     """Who, as one record of the store tells it; `phone` as typed, `country` ISO 3166-1 alpha-2."""
 
@@ -47,6 +55,7 @@ class Person(Struct, frozen=True, gc=False):
     postal_code: str | None = None
     city: str | None = None
     country: str | None = None
+    vat_number: str | None = None
 
 
 class Consent(Struct, frozen=True, gc=False):
@@ -114,6 +123,7 @@ class Order(Struct, frozen=True, gc=False):
     person: Person = Person()
     source: Source | None = None
     consent: Consent | None = None
+    fulfilment: Fulfilment | None = None
 
 
 class Customer(Struct, frozen=True, gc=False):

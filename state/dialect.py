@@ -8,11 +8,14 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Compiled, Connection, Dialect, Engine, Table, event
+from sqlalchemy import Compiled, Connection, Dialect, Engine, Integer, Table, event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -116,6 +119,24 @@ def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
     """Cut values into lists that fit an IN."""
     rest = list(values)
     return (rest[start : start + PARAMETERS] for start in range(0, len(rest), PARAMETERS))
+
+
+class local_hour(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function
+    """The hour (0..23) that the clocks of a zone show at a moment: local_hour(moment, zone)."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(local_hour, "sqlite")
+def _local_hour_sqlite(element: local_hour, compiler: SQLCompiler, **settings: Any) -> str:
+    return f"cartwire_local_hour({compiler.process(element.clauses, **settings)})"
+
+
+@compiles(local_hour, "postgresql")
+def _local_hour_postgresql(element: local_hour, compiler: SQLCompiler, **settings: Any) -> str:
+    moment, zone = (compiler.process(clause, **settings) for clause in element.clauses)
+    return f"CAST(extract(hour FROM {moment} AT TIME ZONE {zone}) AS INTEGER)"
 
 
 def prepare(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from connectors.base import Value
 from connectors.facts import Standing
 from state.outbox import decode
-from state.profiles import Scope, esp_origin
+from state.scope import Scope, esp_origin
 from state.tables import (
     AcceptedRow,
     ConsentRow,

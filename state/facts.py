@@ -391,6 +391,7 @@ def _order_columns(store: str, order: Order, accounts: Mapping[str, str]) -> Col
         "created_at": order.created_at,
         "updated_at": order.updated_at,
         "paid_at": order.paid_at,
+        "fulfilment": order.fulfilment.value if order.fulfilment else None,
         "digest": _digest(order),
         **_person_columns(order.person),
         **_source_columns(order.source),

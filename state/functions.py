@@ -94,6 +94,10 @@ def _sql_hours_between(moment: str | None, now: str) -> int | None:
     return None if moment is None else (_stored(now) - _stored(moment)) // timedelta(hours=1)
 
 
+def _sql_local_hour(moment: str | None, zone: str) -> int | None:
+    return None if moment is None else _stored(moment).astimezone(ZoneInfo(zone)).hour
+
+
 def _decimal(number: Number) -> Decimal:
     """Read a double by the 15 digits that it holds for sure, as PostgreSQL does: 0.1 * 3 is 0.3."""
     return Decimal(number) if isinstance(number, int) else Decimal(format(number, ".15g"))
@@ -157,6 +161,7 @@ def _sql_upper(text: str | None) -> str | None:
 SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "cartwire_days_between": (3, _sql_days_between),
     "cartwire_hours_between": (2, _sql_hours_between),
+    "cartwire_local_hour": (2, _sql_local_hour),
     "cartwire_round": (2, _sql_round),
     "cartwire_floor": (2, _sql_floor),
     "cartwire_ceil": (2, _sql_ceil),

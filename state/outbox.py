@@ -24,7 +24,7 @@ from connectors.errors import BadRecord
 from connectors.facts import Consent
 from state import facts, privacy, runs
 from state.dialect import chunks, upsert
-from state.profiles import esp_origin
+from state.scope import esp_origin
 from state.tables import (
     AcceptedRow,
     ContactJobRow,

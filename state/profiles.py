@@ -3,83 +3,33 @@
 Everything here is a function of the stored facts (P1): a profile is computed anew, never added to.
 """
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
-import phonenumbers
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Row,
-    Select,
-    and_,
-    case,
-    cast,
-    exists,
-    func,
-    literal,
-    null,
-    or_,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from connectors.errors import BadRecord
-from connectors.facts import Standing, exponent
-from state import runs
+from state import ledger, people, runs
 from state.dialect import upsert
+from state.people import NOT_A_PERSON
+from state.scope import Scope
 from state.tables import (
     CheckoutRow,
-    ConsentRow,
     CustomerRow,
-    OrderLineRow,
     OrderRow,
-    ProductCategoryRow,
     ProfileRow,
-    RefundRow,
     RenameRow,
     SyncRow,
     TouchedRow,
     table,
 )
 
-ORDERS, LINES, REFUNDS = table(OrderRow), table(OrderLineRow), table(RefundRow)
-CUSTOMERS, CHECKOUTS, CATEGORIES = table(CustomerRow), table(CheckoutRow), table(ProductCategoryRow)
-CONSENTS, TOUCHED, RENAMES = table(ConsentRow), table(TouchedRow), table(RenameRow)
+ORDERS, CUSTOMERS, CHECKOUTS = table(OrderRow), table(CustomerRow), table(CheckoutRow)
+TOUCHED, RENAMES = table(TouchedRow), table(RenameRow)
 PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
-
-NOT_A_PERSON = (Standing.TEST.value, Standing.DELETED.value)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a sync's profiles rest on. `rates` is the worth of one unit of a currency in `currency`."""
-
-    sync: str
-    stores: Sequence[str]
-    esp: str
-    currency: str
-    rates: Mapping[str, Decimal]
-
-    @property
-    def digest(self) -> str:
-        rates = sorted((code, str(rate)) for code, rate in self.rates.items())
-        content = repr((sorted(self.stores), self.esp, self.currency, rates))
-        return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-
-
-def esp_origin(esp: str) -> str:
-    """Name an ESP as the origin of a consent record, apart from a store of the same name."""
-    return f"esp:{esp}"
 
 
 def refresh(session: Session, scope: Scope, chunk: int, now: datetime) -> int:
@@ -168,7 +118,7 @@ def _empty(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> Non
             PROFILES.c.email.in_(dirty),
             ~_has_facts(scope, PROFILES.c.email),
         )
-        .values(**blank | {"orders_count": 0, "total_spent": 0, "revision": upto})
+        .values(**blank | ledger.NO_ORDERS | {"revision": upto})
     )
 
 
@@ -182,144 +132,32 @@ PROFILE_COLUMNS = [
 
 def _computed(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> list[dict[str, Any]]:
     """Compute a complete row for each dirty person who has facts."""
-    amounts = {row.person: row for row in session.execute(_amounts(scope, dirty))}
-    preferred = {row.person: row.name for row in session.execute(_preferred(scope, dirty))}
-    words = _by_person(session.execute(_consents(scope, dirty)))
+    amounts = {row.person: row for row in session.execute(ledger.amounts(scope, dirty))}
+    checkouts = {row.person: row for row in session.execute(ledger.open_checkouts(scope, dirty))}
+    words = people.by_person(session.execute(people.words_of(scope, dirty)))
+    tops: defaultdict[str, list[str]] = defaultdict(list)
+    for person, name in session.execute(ledger.top_categories(scope, dirty)):
+        tops[person].append(name)
     rows = []
-    for person, records in _by_person(session.execute(_records(scope, dirty))).items():
+    for person, records in people.by_person(session.execute(people.records_of(scope, dirty))).items():
         row = dict.fromkeys(PROFILE_COLUMNS) | {"sync": scope.sync, "email": person, "revision": upto}
-        row |= NO_ORDERS if person not in amounts else _amount_columns(amounts[person])
-        row |= description(records) | _consent_columns(words.get(person, []))
-        row["preferred_category"] = preferred.get(person)
+        row |= _taken(amounts[person], ledger.AMOUNTS) if person in amounts else ledger.NO_ORDERS
+        if person in checkouts:
+            row |= _taken(checkouts[person], ledger.CHECKOUT)
+        row |= people.description(records) | people.consent_columns(words.get(person, []))
+        if person in tops:
+            row |= {"preferred_category": tops[person][0], "top_categories": ", ".join(tops[person])}
         rows.append(row)
     return rows
 
 
-AMOUNTS = (
-    "orders_count",
-    "total_spent",
-    "average_basket",
-    "first_order_at",
-    "last_order_at",
-    "last_order_number",
-    "currency",
-)
-NO_ORDERS = {"orders_count": 0, "total_spent": 0}
-
-
-def _amount_columns(row: Row[Any]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in AMOUNTS}
-
-
-def _amounts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
-    """Sum up the orders that count. Amounts are NULL when one of them has no rate: unknown, not wrong."""
-    orders = _counted(scope, dirty).cte("counted")
-    count = func.count()
-    total = cast(func.sum(orders.c.net), BigInteger)
-    known = func.count(orders.c.net) == count
-    sums = (
-        select(
-            orders.c.person,
-            count.label("orders_count"),
-            case((known, total), else_=null()).label("total_spent"),
-            case((known, (2 * total + count) // (2 * count)), else_=null()).label("average_basket"),
-            func.min(orders.c.created_at).label("first_order_at"),
-            func.max(orders.c.created_at).label("last_order_at"),
-        )
-        .group_by(orders.c.person)
-        .cte("sums")
-    )
-    last = (
-        select(
-            orders.c.person,
-            func.max(orders.c.number).label("last_order_number"),
-            func.max(orders.c.currency).label("currency"),
-        )
-        .join(sums, and_(sums.c.person == orders.c.person, sums.c.last_order_at == orders.c.created_at))
-        .group_by(orders.c.person)
-        .subquery()
-    )
-    query: Select[Any] = select(sums, last.c.last_order_number, last.c.currency)
-    return query.join(last, last.c.person == sums.c.person)
-
-
-def _counted(scope: Scope, dirty: Select[Any]) -> Select[Any]:
-    """Select the orders that count, with their net amount in the sync's currency (NULL without a rate)."""
-    refunded = _refunded()
-    net = case((ORDERS.c.total_minor == 0, 0), else_=ORDERS.c.total_minor - refunded)
-    orders: Select[Any] = select(
-        ORDERS.c.store,
-        ORDERS.c.id,
-        ORDERS.c.person,
-        ORDERS.c.number,
-        ORDERS.c.currency,
-        ORDERS.c.created_at,
-        _converted(scope, ORDERS.c.currency, net).label("net"),
-    )
-    return orders.where(
-        ORDERS.c.person.in_(dirty),
-        ORDERS.c.store.in_(scope.stores),
-        ORDERS.c.standing == Standing.PAID.value,
-        or_(ORDERS.c.total_minor == 0, refunded < ORDERS.c.total_minor),
-    )
-
-
-def _refunded() -> ColumnElement[int]:
-    return (
-        select(func.coalesce(func.sum(REFUNDS.c.amount_minor), 0))
-        .where(REFUNDS.c.store == ORDERS.c.store, REFUNDS.c.order_id == ORDERS.c.id)
-        .correlate(ORDERS)
-        .scalar_subquery()
-    )
-
-
-def _converted(
-    scope: Scope, currency: ColumnElement[str], minor: ColumnElement[int]
-) -> ColumnElement[int | None]:
-    """Convert minor units of any known currency into the sync's; half a unit rounds up."""
-    branches: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [(currency == scope.currency, minor)]
-    for code, rate in scope.rates.items():
-        if code != scope.currency:
-            whole = _fraction(rate.scaleb(exponent(scope.currency) - exponent(code)))
-            worth, of = (literal(part, BigInteger) for part in whole)
-            branches.append((currency == code, (minor * worth + of // 2) // of))
-    return case(*branches, else_=null())
-
-
-def _fraction(factor: Decimal) -> tuple[int, int]:
-    """Write a rate as whole numbers: money stays whole all the way."""
-    decimals = max(0, -int(factor.normalize().as_tuple().exponent))
-    return int(factor.scaleb(decimals)), 10**decimals
-
-
-def _preferred(scope: Scope, dirty: Select[Any]) -> Select[Any]:
-    """Keep the category that each person spent most on; between equals the one bought last, then by name."""
-    # Materialized: else SQLite begins with every line of the stores (3.40).
-    orders = _counted(scope, dirty).cte("counted").prefix_with("MATERIALIZED")
-    spent = (
-        select(
-            orders.c.person,
-            CATEGORIES.c.name,
-            func.sum(_converted(scope, orders.c.currency, LINES.c.total_minor)).label("spent"),
-            func.max(orders.c.created_at).label("bought_at"),
-        )
-        .join(LINES, and_(LINES.c.store == orders.c.store, LINES.c.order_id == orders.c.id))
-        .join(
-            CATEGORIES,
-            and_(CATEGORIES.c.store == LINES.c.store, CATEGORIES.c.product_id == LINES.c.product_id),
-        )
-        .group_by(orders.c.person, CATEGORIES.c.name)
-        .subquery()
-    )
-    order = (spent.c.spent.desc().nulls_last(), spent.c.bought_at.desc(), spent.c.name)
-    place = func.row_number().over(partition_by=spent.c.person, order_by=order).label("place")
-    ranked = select(spent.c.person, spent.c.name, place).subquery()
-    return select(ranked.c.person, ranked.c.name).where(ranked.c.place == 1)
+def _taken(row: Row[Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
 
 
 def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datetime) -> None:
     """Bury the orders that cannot be converted; dig out those that can by now, or count no more."""
-    orders = _counted(scope, dirty).subquery()
+    orders = ledger.counted(scope, dirty).subquery()
     found = session.execute(
         select(orders.c.store, orders.c.id, orders.c.currency).where(orders.c.net.is_(None))
     )
@@ -338,124 +176,3 @@ def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datet
     good = {f"order {row.store}/{row.id}" for row in theirs} - {letter.record for letter in bad}
     runs.unbury(session, scope.sync, good)
     runs.bury(session, scope.sync, bad, now)
-
-
-# --- the person: the newest record that tells ----------------------------------------------------------
-
-
-def _records(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
-    """Select all that tells who somebody is: accounts, orders of any standing, checkouts."""
-    who = ("first_name", "last_name", "company", "phone", "postal_code", "city", "country")
-    what = ("source_name", "source_evidence")
-    accounts = select(
-        CUSTOMERS.c.email.label("person"),
-        CUSTOMERS.c.store,
-        CUSTOMERS.c.id,
-        CUSTOMERS.c.created_at,
-        CUSTOMERS.c.updated_at.label("told_at"),
-        literal(value=True).label("is_account"),
-        CUSTOMERS.c.guest,
-        *(CUSTOMERS.c[name] for name in (*who, *what)),
-    ).where(CUSTOMERS.c.email.in_(dirty), CUSTOMERS.c.store.in_(scope.stores))
-    orders = select(
-        ORDERS.c.person,
-        ORDERS.c.store,
-        ORDERS.c.id,
-        ORDERS.c.created_at,
-        null().label("told_at"),  # when it was created; reading every moment twice takes time
-        literal(value=False).label("is_account"),
-        literal(value=False).label("guest"),
-        *(ORDERS.c[name] for name in (*who, *what)),
-    ).where(
-        ORDERS.c.person.in_(dirty),
-        ORDERS.c.store.in_(scope.stores),
-        ORDERS.c.standing.not_in(NOT_A_PERSON),
-    )
-    checkouts = select(
-        CHECKOUTS.c.person,
-        CHECKOUTS.c.store,
-        CHECKOUTS.c.id,
-        CHECKOUTS.c.created_at,
-        CHECKOUTS.c.updated_at.label("told_at"),
-        literal(value=False).label("is_account"),
-        literal(value=False).label("guest"),
-        *(null().label(name) for name in (*who, *what)),
-    ).where(CHECKOUTS.c.person.in_(dirty), CHECKOUTS.c.store.in_(scope.stores))
-    return union_all(accounts, orders, checkouts)
-
-
-def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
-    """Say who somebody is: what the newest record tells, and the source that the first one names."""
-    oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
-    newest = oldest[::-1]
-    if any(each.told_at for each in records):
-        newest = sorted(
-            records,
-            key=lambda each: (each.told_at or each.created_at, each.is_account, each.store, each.id),
-            reverse=True,
-        )
-    place = _first(newest, "postal_code", "city", "country")
-    phone = _first(newest, "phone")
-    source = _first(oldest, "source_name")
-    accounts = [record for record in oldest if record.is_account]
-    return {
-        **_take(_first(newest, "first_name", "last_name"), "first_name", "last_name"),
-        **_take(_first(newest, "company"), "company"),
-        **_take(place, "postal_code", "city", "country"),
-        "phone": e164(phone.phone, phone.country) if phone else None,
-        "signup_at": min(
-            (record.created_at for record in accounts if not record.guest), default=oldest[0].created_at
-        ),
-        "lead_source": source.source_name if source else None,
-        "lead_source_evidence": source.source_evidence if source else None,
-        "stores": ",".join(sorted({record.store for record in records})),
-        "customer_ids": ",".join(f"{record.store}:{record.id}" for record in accounts) or None,
-    }
-
-
-def _first(records: Sequence[Row[Any]], *names: str) -> Row[Any] | None:
-    """Find the first record that tells one of these."""
-    for record in records:
-        for name in names:
-            if getattr(record, name):
-                return record
-    return None
-
-
-def _take(record: Row[Any] | None, *names: str) -> dict[str, Any]:
-    return {name: getattr(record, name, None) for name in names}
-
-
-def _consent_columns(words: Sequence[Row[Any]]) -> dict[str, Any]:
-    """Take the newest word; of two in one moment the refusal counts (P4)."""
-    if not words:
-        return {}
-    word = max(words, key=lambda word: (word.at, not word.given, word.origin))
-    return {"accepts_marketing": word.given, "consent_origin": word.origin}
-
-
-def _consents(scope: Scope, dirty: Select[Any]) -> Select[Any]:
-    origins = [*scope.stores, esp_origin(scope.esp)]
-    words: Select[Any] = select(
-        CONSENTS.c.email.label("person"), CONSENTS.c.given, CONSENTS.c.at, CONSENTS.c.origin
-    )
-    return words.where(CONSENTS.c.email.in_(dirty), CONSENTS.c.origin.in_(origins))
-
-
-def _by_person(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
-    grouped: defaultdict[str, list[Row[Any]]] = defaultdict(list)
-    for row in rows:
-        grouped[row.person].append(row)
-    return grouped
-
-
-@lru_cache(maxsize=4096)
-def e164(phone: str, country: str | None) -> str | None:
-    """Read a phone number as typed by somebody in `country`; None when it cannot be one."""
-    try:
-        number = phonenumbers.parse(phone, country)
-    except phonenumbers.NumberParseException:
-        return None
-    if not phonenumbers.is_possible_number(number):
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

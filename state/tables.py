@@ -19,6 +19,7 @@ class Kind(StrEnum):
     NUMBER = "number"
     MONEY = "money"  # minor units of the sync's currency
     MOMENT = "moment"
+    DATE = "date"
     BOOLEAN = "boolean"
 
 
@@ -41,6 +42,7 @@ class PersonColumns(SQLModel):
     postal_code: str | None = None
     city: str | None = None
     country: str | None = None
+    vat_number: str | None = None
 
 
 class SourceColumns(SQLModel):
@@ -78,6 +80,7 @@ class OrderRow(PersonColumns, SourceColumns, table=True):
     created_at: datetime
     updated_at: datetime
     paid_at: datetime | None = None
+    fulfilment: str | None = None
     digest: str
 
 
@@ -237,6 +240,8 @@ class ProfileRow(SQLModel, table=True):
         Index("profiles_signup_at", "sync", "signup_at"),
         Index("profiles_first_order_at", "sync", "first_order_at"),
         Index("profiles_last_order_at", "sync", "last_order_at"),
+        Index("profiles_last_activity_at", "sync", "last_activity_at"),
+        Index("profiles_checkout_at", "sync", "checkout_at"),
     )
     id: int | None = Field(default=None, primary_key=True)
     sync: str
@@ -252,8 +257,13 @@ class ProfileRow(SQLModel, table=True):
     postal_code: str | None = _column(Kind.TEXT, "Postal code.")
     city: str | None = _column(Kind.TEXT, "City.")
     country: str | None = _column(Kind.TEXT, "Country, ISO 3166-1 alpha-2 (FR).")
+    vat_number: str | None = _column(Kind.TEXT, "VAT number on the address.")
+    birthday: date | None = _column(Kind.DATE, "Date of birth, from the newest account that has one.")
     signup_at: datetime | None = _column(
         Kind.MOMENT, "When the person was first known: the account's creation, else the first order."
+    )
+    last_activity_at: datetime | None = _column(
+        Kind.MOMENT, "The newest sign of the person that a store has: sign-up, order of any kind, checkout."
     )
     accepts_marketing: bool | None = _column(
         Kind.BOOLEAN, "The newest word on marketing e-mail; unknown when nobody asked."
@@ -267,10 +277,41 @@ class ProfileRow(SQLModel, table=True):
     last_order_at: datetime | None = _column(Kind.MOMENT, "When the last counted order was placed.")
     last_order_number: str | None = _column(Kind.TEXT, "Number of the last counted order.")
     currency: str | None = _column(Kind.TEXT, "Currency of the last counted order.")
+    items_bought: int | None = _column(Kind.NUMBER, "Pieces in counted orders, as their lines say.")
+    discounted_orders: int | None = _column(
+        Kind.NUMBER, "Counted orders with a discount; unknown when no store says."
+    )
+    night_orders: int | None = _column(
+        Kind.NUMBER, "Counted orders placed from 22:00 to 06:00, in the sync's timezone."
+    )
+    paid_orders: int | None = _column(
+        Kind.NUMBER, "Orders that were ever paid: the counted ones, and those refunded or cancelled since."
+    )
+    refunded_orders: int | None = _column(
+        Kind.NUMBER, "Of paid_orders, those refunded in part or in full, or cancelled after they were paid."
+    )
+    order_in_progress: bool | None = _column(
+        Kind.BOOLEAN, "Whether a counted order is still on its way; unknown when no store says."
+    )
+    last_fulfilment: str | None = _column(
+        Kind.TEXT, "How far the last counted order has come: open, partial or fulfilled."
+    )
     preferred_category: str | None = _column(
         Kind.TEXT, "Category that most was spent on; between equals, the one bought last."
     )
+    top_categories: str | None = _column(
+        Kind.TEXT, "The three categories that most was spent on, the first first, with commas between."
+    )
+    checkout_id: str | None = _column(
+        Kind.TEXT, "The newest open checkout; gone once the person has paid for an order begun after it."
+    )
+    checkout_url: str | None = _column(Kind.TEXT, "Where that checkout goes on.", sa_type=Text)
+    checkout_at: datetime | None = _column(Kind.MOMENT, "When somebody last did something in that checkout.")
+    checkout_total: int | None = _column(Kind.MONEY, "What lies in that checkout.")
     lead_source: str | None = _column(Kind.TEXT, "Source of the first record that names one.")
+    acquisition_channel: str | None = _column(
+        Kind.TEXT, "Kind of that source: seo, social, ads, email, referral, direct or other."
+    )
     lead_source_evidence: str | None = _column(
         Kind.TEXT, "What the store recorded about that source.", sa_type=Text
     )

@@ -20,7 +20,7 @@ from mappings.errors import MappingError, MappingProblem
 from mappings.traits import check_traits
 from state.db import Database
 from state.outbox import Target
-from state.profiles import Scope
+from state.scope import Scope
 from sync.job import Job
 from sync.pull import Source
 from sync.run import Sync
@@ -133,7 +133,9 @@ class Cartwire:
     def _sync(self, name: str) -> Sync:
         settings = self.plant.settings
         sync = settings.syncs[name]
-        scope = Scope(name, tuple(sync.stores), sync.esp, settings.currency, settings.rates)
+        scope = Scope(
+            name, tuple(sync.stores), sync.esp, settings.currency, settings.rates, settings.timezone
+        )
         job = Job(
             Target(name, sync.esp, sync.consent, _place(settings.esps[sync.esp])),
             scope,

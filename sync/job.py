@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from mappings.clock import Clock
 from mappings.compile import CompiledMapping
 from state.outbox import Target
-from state.profiles import Scope
+from state.scope import Scope
 
 Tick = Callable[[int, int], None]
 """Told how far a stage has come: done, and expected in all."""

@@ -26,7 +26,7 @@ from connectors.facts import (
     Standing,
 )
 from state import facts, profiles
-from state.profiles import Scope
+from state.scope import Scope
 from state.tables import ProfileRow, table
 from tests.oracle import PHONES, Shop
 

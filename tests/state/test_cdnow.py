@@ -21,7 +21,7 @@ from connectors.facts import Customer, Order, Person, Standing, money
 from connectors.simulation import HistoricOrder, read_history
 from state import facts, profiles
 from state.db import Database
-from state.profiles import Scope
+from state.scope import Scope
 from tests.state.makers import PROFILES, START
 
 ROOT = Path(__file__).parents[2]

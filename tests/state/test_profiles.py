@@ -17,7 +17,8 @@ from connectors.facts import Consent, Fact, Line, Money, Order, Person, Product,
 from state import facts, profiles, runs
 from state.db import Database
 from state.outbox import save_opt_outs
-from state.profiles import Scope, e164
+from state.people import e164
+from state.scope import Scope
 from state.tables import SyncRow, table
 from tests import oracle
 from tests.oracle import Shop

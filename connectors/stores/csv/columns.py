@@ -8,7 +8,7 @@ exports its list of orders without addresses, and by SQL with whatever names wer
 import re
 from collections.abc import Mapping, Sequence
 
-from connectors.facts import Standing
+from connectors.facts import Fulfilment, Standing
 
 ALIASES: Mapping[str, Sequence[str]] = {
     # the name of the plain form comes first; of two columns that are there the earlier counts
@@ -76,6 +76,8 @@ ALIASES: Mapping[str, Sequence[str]] = {
     ),
     "city": ("city", "billing_city", "city_billing"),
     "country": ("country", "billing_country", "country_code", "billing_country_code", "country_code_billing"),
+    "vat_number": ("vat_number", "billing_vat_number", "vat", "tax_number"),
+    "fulfilment": ("fulfilment", "fulfillment_status", "fulfilment_status", "shipping_status"),
     "product": (
         "product",
         "lineitem_name",
@@ -167,6 +169,15 @@ STATUSES: Mapping[str, Standing] = {
     "test": Standing.TEST,
 }
 """Words of Shopify, WooCommerce (without `wc-`), PrestaShop (English, French, ids of a fresh shop)."""
+
+FULFILMENTS: Mapping[str, Fulfilment] = {
+    **dict.fromkeys(("open", "unfulfilled", "unshipped", "pending", "processing"), Fulfilment.OPEN),
+    **dict.fromkeys(("partial", "partially fulfilled"), Fulfilment.PARTIAL),
+    **dict.fromkeys(("fulfilled", "shipped", "delivered", "completed", "complete"), Fulfilment.FULFILLED),
+    **dict.fromkeys(("expédié", "livré", "4", "5"), Fulfilment.FULFILLED),
+    **dict.fromkeys(("en cours de préparation", "processing in progress", "3"), Fulfilment.OPEN),
+}
+"""Words of a column about shipping; where there is none, those of the status. Others tell nothing."""
 
 SYMBOLS: Mapping[str, str] = {"€": "EUR", "£": "GBP", "₺": "TRY", "zł": "PLN", "₹": "INR"}
 """Signs that mean one currency alone."""

@@ -11,6 +11,7 @@ from connectors.errors import BadRecord
 from connectors.facts import (
     Consent,
     Fact,
+    Fulfilment,
     Line,
     Money,
     Order,
@@ -26,7 +27,7 @@ from connectors.facts import (
 )
 from connectors.paging import UnreadableField
 from connectors.stores.csv import reading
-from connectors.stores.csv.columns import STATUSES, SYMBOLS, WORDS
+from connectors.stores.csv.columns import FULFILMENTS, STATUSES, SYMBOLS, WORDS
 
 Cells = Mapping[str, str]
 
@@ -86,6 +87,7 @@ def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
         person=_person(first),
         source=Source(first["source"]) if first.get("source") else None,
         consent=_consent(first, created),
+        fulfilment=_fulfilment(first),
     )
 
 
@@ -152,6 +154,11 @@ def _standing(first: Cells, terms: Terms) -> Standing:
     return Standing.CANCELLED if is_over else told
 
 
+def _fulfilment(first: Cells) -> Fulfilment | None:
+    word = first.get("fulfilment") or first.get("status", "")
+    return FULFILMENTS.get(word.strip().lower().removeprefix("wc-").replace("_", " "))
+
+
 def _lines(rows: Sequence[Cells], currency: str) -> list[Line]:
     """Read the lines; without a price, the only line is worth the order's total."""
     found = []
@@ -209,6 +216,7 @@ def _person(first: Cells) -> Person:
         postal_code=text_or_none((first.get("postal_code") or "").lstrip("'")),
         city=text_or_none(first.get("city")),
         country=country.upper() if country and len(country) == 2 else None,
+        vat_number=text_or_none(first.get("vat_number")),
     )
 
 

@@ -77,7 +77,8 @@ CARTS = Ask(
 )
 PRODUCTS = Ask("products", "id,name,id_category_default,date_add,date_upd,categories[id]", size=100)
 ADDRESSES = Ask(
-    "addresses", "id,id_customer,id_country,company,phone,phone_mobile,postcode,city,deleted,date_upd"
+    "addresses",
+    "id,id_customer,id_country,company,vat_number,phone,phone_mobile,postcode,city,deleted,date_upd",
 )
 CHANGED_ADDRESSES = Ask("addresses", "id,id_customer,date_upd", {"id_customer": ">[0]"}, size=250)
 NEW_ORDERS = Ask("orders", "id,id_cart,date_add", size=100)

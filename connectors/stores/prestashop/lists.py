@@ -28,7 +28,7 @@ LIFE = 3600.0
 """Seconds that a list is believed."""
 
 FIELDS: Mapping[str, str] = {
-    "order_states": "id,name,paid,logable,template",
+    "order_states": "id,name,paid,logable,shipped,template",
     "currencies": "id,iso_code",
     "countries": "id,iso_code",
     "categories": "id,id_parent,level_depth,name",

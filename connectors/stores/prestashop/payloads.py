@@ -20,6 +20,7 @@ from connectors.facts import (
     Checkout,
     Consent,
     Customer,
+    Fulfilment,
     Line,
     Money,
     Order,
@@ -56,6 +57,11 @@ class State:
     paid: bool
     logable: bool
     ends: Standing | None = None
+    shipped: bool | None = None
+
+
+FULFILMENTS: Mapping[bool | None, Fulfilment] = {True: Fulfilment.FULFILLED, False: Fulfilment.OPEN}
+"""By the status' mark "shipped"; a status that was deleted tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,7 @@ def read_order(row: Row, terms: Terms, now: datetime) -> Order:
         discount=_amount(row, "total_discounts_tax_incl", currency),
         lines=_lines(row, currency),
         refunds=None,
+        fulfilment=FULFILMENTS.get(state.shipped) if stands is Standing.PAID else None,
     )
 
 
@@ -162,7 +169,7 @@ def read_state(row: Row, language: str | None, ends: Mapping[str, Standing]) -> 
     name = word(row.get("name"), language) or f"status {identity}"
     paid = _flag(row, "paid")
     told = ends.get(identity) or (None if paid else TEMPLATES.get(mail))
-    return State(name, paid, _flag(row, "logable"), told)
+    return State(name, paid, _flag(row, "logable"), told, _flag(row, "shipped"))
 
 
 def read_category(row: Row, language: str | None) -> Category:
@@ -272,6 +279,7 @@ def _person(row: Row, address: Row, terms: Terms) -> Person:
         postal_code=text_or_none(address.get("postcode")),
         city=text_or_none(address.get("city")),
         country=terms.countries.get(str(address.get("id_country"))),
+        vat_number=text_or_none(address.get("vat_number")),
     )
 
 

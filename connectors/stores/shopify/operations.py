@@ -20,6 +20,7 @@ LINES_ON_PAGE = 25
 
 ORDER = f"""
   __typename id name createdAt processedAt updatedAt cancelledAt test displayFinancialStatus
+  displayFulfillmentStatus
   email phone customerAcceptsMarketing sourceName taxesIncluded
   totalPriceSet {MONEY} totalReceivedSet {MONEY} totalTaxSet {MONEY} totalDiscountsSet {MONEY}
   customer {{ id }}

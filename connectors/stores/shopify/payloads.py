@@ -23,6 +23,7 @@ from connectors.facts import (
     Checkout,
     Consent,
     Customer,
+    Fulfilment,
     Line,
     Money,
     Order,
@@ -67,6 +68,25 @@ ORDER_OF_NOTIONS: Mapping[str, Sequence[str]] = {
 }
 
 
+FULFILMENTS: Mapping[str, Fulfilment] = {
+    **dict.fromkeys(
+        (
+            "UNFULFILLED",
+            "IN_PROGRESS",
+            "ON_HOLD",
+            "OPEN",
+            "PENDING_FULFILLMENT",
+            "SCHEDULED",
+            "REQUEST_DECLINED",
+        ),
+        Fulfilment.OPEN,
+    ),
+    "PARTIALLY_FULFILLED": Fulfilment.PARTIAL,
+    "FULFILLED": Fulfilment.FULFILLED,
+}
+"""`RESTOCKED` is left out: what came back is on no way to the buyer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the owner decides about reading: which statuses are paid, what a category is."""
@@ -102,6 +122,7 @@ def read_order(row: Row, terms: Terms) -> Order:
         person=_person(row.get("billingAddress") or row.get("shippingAddress") or {}, phone=row.get("phone")),
         source=_source(row),
         consent=Consent(given=True, at=placed) if accepts else None,
+        fulfilment=FULFILMENTS.get(str(row.get("displayFulfillmentStatus"))),
     )
 
 

@@ -21,6 +21,7 @@ from connectors.facts import (
     Checkout,
     Consent,
     Customer,
+    Fulfilment,
     Line,
     Money,
     Order,
@@ -60,6 +61,15 @@ UNDECIDED = OPEN | {"cancelled"}
 """The shop itself cancels what was not paid for a while: the buyer said nothing."""
 PAYABLE = frozenset({"pending", "failed"})
 """Where the shop's page for paying an order takes the payment."""
+
+FULFILMENTS: Mapping[str, Fulfilment] = {
+    "processing": Fulfilment.OPEN,
+    "completed": Fulfilment.FULFILLED,
+}
+"""Core knows no more than this; what a plugin's status means for the parcel nobody can tell."""
+
+VAT_KEYS = ("_billing_vat_number", "_vat_number", "_billing_vat", "billing_vat", "vat_number")
+"""Where plugins keep a VAT number, the vendor's own EU VAT Number plugin first."""
 
 STAFF = frozenset({"administrator", "editor", "author", "contributor", "shop_manager"})
 """Roles of people who run the shop: they place orders by phone, and are nobody's customers."""
@@ -120,16 +130,17 @@ def read_order(row: Row, terms: Terms) -> Order:
         discount=_sum(row, ("discount_total", "discount_tax"), currency),
         lines=[_line(line, currency) for line in _rows(row.get("line_items"))],
         refunds=[_refund(refund, row, currency) for refund in _rows(row.get("refunds"))],
-        person=_person(billing),
+        person=_person(billing, meta),
         source=_source(meta),
         consent=_consent(meta, terms, created),
+        fulfilment=FULFILMENTS.get(status),
     )
 
 
 def read_customer(row: Row, terms: Terms) -> Customer:
     """Read an account. Staff keep neither address nor name, so that nobody ever mails them."""
     role = str(row.get("role") or "")
-    created = _created(row)
+    created, meta = _created(row), _meta(row)
     updated = utc(row.get("date_modified_gmt")) or created
     if role in STAFF:
         return Customer(str(row["id"]), None, created, updated, tags=(role,))
@@ -138,8 +149,8 @@ def read_customer(row: Row, terms: Terms) -> Customer:
         email=normal_email(row["email"]),
         created_at=created,
         updated_at=updated,
-        person=_person(_object(row, "billing"), account=row),
-        consent=_consent(_meta(row), terms, updated),
+        person=_person(_object(row, "billing"), meta, row),
+        consent=_consent(meta, terms, updated),
         tags=(role,) if role else (),
     )
 
@@ -218,7 +229,7 @@ def _refund(refund: Row, order: Row, currency: str) -> Refund:
     return Refund(str(refund["id"]), str(order["id"]), money(amount, currency))
 
 
-def _person(billing: Row, account: Row | None = None) -> Person:
+def _person(billing: Row, meta: Mapping[str, Any], account: Row | None = None) -> Person:
     """Read who it is; an account's own name comes before the one under its address."""
     own = account or {}
     return Person(
@@ -229,6 +240,7 @@ def _person(billing: Row, account: Row | None = None) -> Person:
         postal_code=text_or_none(billing.get("postcode")),
         city=text_or_none(billing.get("city")),
         country=text_or_none(billing.get("country")),
+        vat_number=next(filter(None, (_told(meta.get(key)) for key in VAT_KEYS)), None),
     )
 
 

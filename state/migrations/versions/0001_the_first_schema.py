@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("postal_code", sa.String(), nullable=True),
         sa.Column("city", sa.String(), nullable=True),
         sa.Column("country", sa.String(), nullable=True),
+        sa.Column("vat_number", sa.String(), nullable=True),
         sa.Column("store", sa.String(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("email", sa.String(), nullable=True),
@@ -155,6 +156,7 @@ def upgrade() -> None:
         sa.Column("postal_code", sa.String(), nullable=True),
         sa.Column("city", sa.String(), nullable=True),
         sa.Column("country", sa.String(), nullable=True),
+        sa.Column("vat_number", sa.String(), nullable=True),
         sa.Column("store", sa.String(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("number", sa.String(), nullable=False),
@@ -169,6 +171,7 @@ def upgrade() -> None:
         sa.Column("created_at", UTCDateTime(), nullable=False),
         sa.Column("updated_at", UTCDateTime(), nullable=False),
         sa.Column("paid_at", UTCDateTime(), nullable=True),
+        sa.Column("fulfilment", sa.String(), nullable=True),
         sa.Column("digest", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("store", "id"),
     )
@@ -229,7 +232,10 @@ def upgrade() -> None:
         sa.Column("postal_code", sa.String(), nullable=True),
         sa.Column("city", sa.String(), nullable=True),
         sa.Column("country", sa.String(), nullable=True),
+        sa.Column("vat_number", sa.String(), nullable=True),
+        sa.Column("birthday", sa.Date(), nullable=True),
         sa.Column("signup_at", UTCDateTime(), nullable=True),
+        sa.Column("last_activity_at", UTCDateTime(), nullable=True),
         sa.Column("accepts_marketing", sa.Boolean(), nullable=True),
         sa.Column("orders_count", sa.Integer(), nullable=True),
         sa.Column("total_spent", sa.BigInteger(), nullable=True),
@@ -238,16 +244,31 @@ def upgrade() -> None:
         sa.Column("last_order_at", UTCDateTime(), nullable=True),
         sa.Column("last_order_number", sa.String(), nullable=True),
         sa.Column("currency", sa.String(), nullable=True),
+        sa.Column("items_bought", sa.Integer(), nullable=True),
+        sa.Column("discounted_orders", sa.Integer(), nullable=True),
+        sa.Column("night_orders", sa.Integer(), nullable=True),
+        sa.Column("paid_orders", sa.Integer(), nullable=True),
+        sa.Column("refunded_orders", sa.Integer(), nullable=True),
+        sa.Column("order_in_progress", sa.Boolean(), nullable=True),
+        sa.Column("last_fulfilment", sa.String(), nullable=True),
         sa.Column("preferred_category", sa.String(), nullable=True),
+        sa.Column("top_categories", sa.String(), nullable=True),
+        sa.Column("checkout_id", sa.String(), nullable=True),
+        sa.Column("checkout_url", sa.Text(), nullable=True),
+        sa.Column("checkout_at", UTCDateTime(), nullable=True),
+        sa.Column("checkout_total", sa.BigInteger(), nullable=True),
         sa.Column("lead_source", sa.String(), nullable=True),
+        sa.Column("acquisition_channel", sa.String(), nullable=True),
         sa.Column("lead_source_evidence", sa.Text(), nullable=True),
         sa.Column("stores", sa.String(), nullable=True),
         sa.Column("customer_ids", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("profiles", schema=None) as batch_op:
+        batch_op.create_index("profiles_checkout_at", ["sync", "checkout_at"], unique=False)
         batch_op.create_index("profiles_email", ["sync", "email"], unique=True)
         batch_op.create_index("profiles_first_order_at", ["sync", "first_order_at"], unique=False)
+        batch_op.create_index("profiles_last_activity_at", ["sync", "last_activity_at"], unique=False)
         batch_op.create_index("profiles_last_order_at", ["sync", "last_order_at"], unique=False)
         batch_op.create_index("profiles_revision", ["sync", "revision"], unique=False)
         batch_op.create_index("profiles_signup_at", ["sync", "signup_at"], unique=False)

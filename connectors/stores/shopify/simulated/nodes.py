@@ -259,6 +259,9 @@ ORDER: Mapping[str, Write] = {
     "closedAt": _constant(None),
     "test": _constant(value=False),
     "displayFinancialStatus": lambda shop, order: shop.status(order.id),
+    "displayFulfillmentStatus": lambda shop, order: (
+        "FULFILLED" if shop.status(order.id) == "PAID" else "UNFULFILLED"
+    ),
     "fullyPaid": lambda shop, order: shop.status(order.id) == "PAID",
     "unpaid": lambda shop, order: shop.status(order.id) in UNRECEIVED,
     "email": lambda _, order: order.email or None,

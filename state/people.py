@@ -1,0 +1,156 @@
+"""Who somebody is: the newest record that tells, the first source, the newest word on consent.
+
+The rows come by SQL; what they make together is decided by pure functions.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import phonenumbers
+from sqlalchemy import CompoundSelect, Row, Select, literal, null, select, union_all
+
+from connectors.facts import Standing
+from state.channels import channel_of
+from state.scope import Scope, esp_origin
+from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderRow, table
+
+ORDERS, CUSTOMERS = table(OrderRow), table(CustomerRow)
+CHECKOUTS, CONSENTS = table(CheckoutRow), table(ConsentRow)
+
+NOT_A_PERSON = (Standing.TEST.value, Standing.DELETED.value)
+
+
+def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
+    """Select all that tells who somebody is: accounts, orders of any standing, checkouts."""
+    who = ("first_name", "last_name", "company", "vat_number", "phone", "postal_code", "city", "country")
+    what = ("source_name", "source_medium", "source_evidence")
+    accounts = select(
+        CUSTOMERS.c.email.label("person"),
+        CUSTOMERS.c.store,
+        CUSTOMERS.c.id,
+        CUSTOMERS.c.created_at,
+        CUSTOMERS.c.updated_at.label("told_at"),
+        literal(value=True).label("is_account"),
+        CUSTOMERS.c.guest,
+        CUSTOMERS.c.birthday,
+        *(CUSTOMERS.c[name] for name in (*who, *what)),
+    ).where(CUSTOMERS.c.email.in_(dirty), CUSTOMERS.c.store.in_(scope.stores))
+    orders = select(
+        ORDERS.c.person,
+        ORDERS.c.store,
+        ORDERS.c.id,
+        ORDERS.c.created_at,
+        null().label("told_at"),  # when it was created; reading every moment twice takes time
+        literal(value=False).label("is_account"),
+        literal(value=False).label("guest"),
+        null().label("birthday"),
+        *(ORDERS.c[name] for name in (*who, *what)),
+    ).where(
+        ORDERS.c.person.in_(dirty),
+        ORDERS.c.store.in_(scope.stores),
+        ORDERS.c.standing.not_in(NOT_A_PERSON),
+    )
+    checkouts = select(
+        CHECKOUTS.c.person,
+        CHECKOUTS.c.store,
+        CHECKOUTS.c.id,
+        CHECKOUTS.c.created_at,
+        CHECKOUTS.c.updated_at.label("told_at"),
+        literal(value=False).label("is_account"),
+        literal(value=False).label("guest"),
+        null().label("birthday"),
+        *(null().label(name) for name in (*who, *what)),
+    ).where(CHECKOUTS.c.person.in_(dirty), CHECKOUTS.c.store.in_(scope.stores))
+    return union_all(accounts, orders, checkouts)
+
+
+def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
+    """Say who somebody is: what the newest record tells, and the source that the first one names."""
+    oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
+    newest = oldest[::-1]
+    if any(each.told_at for each in records):
+        newest = sorted(
+            records,
+            key=lambda each: (each.told_at or each.created_at, each.is_account, each.store, each.id),
+            reverse=True,
+        )
+    place = _first(newest, "postal_code", "city", "country")
+    phone = _first(newest, "phone")
+    source = _first(oldest, "source_name")
+    accounts = [record for record in oldest if record.is_account]
+    return {
+        **_take(_first(newest, "first_name", "last_name"), "first_name", "last_name"),
+        **_take(_first(newest, "company"), "company"),
+        **_take(_first(newest, "vat_number"), "vat_number"),
+        **_take(_first(newest, "birthday"), "birthday"),
+        **_take(place, "postal_code", "city", "country"),
+        "phone": e164(phone.phone, phone.country) if phone else None,
+        "signup_at": min(
+            (record.created_at for record in accounts if not record.guest), default=oldest[0].created_at
+        ),
+        "last_activity_at": max(_sign_of(record) for record in records),
+        "lead_source": source.source_name if source else None,
+        "acquisition_channel": (
+            channel_of(source.source_name, source.source_medium, source.source_evidence) if source else None
+        ),
+        "lead_source_evidence": source.source_evidence if source else None,
+        "stores": ",".join(sorted({record.store for record in records})),
+        "customer_ids": ",".join(f"{record.store}:{record.id}" for record in accounts) or None,
+    }
+
+
+def _sign_of(record: Row[Any]) -> datetime:
+    """Say when somebody showed themselves: a checkout goes on, whatever else happens to an account or order."""
+    is_checkout = record.told_at and not record.is_account
+    return record.told_at if is_checkout else record.created_at  # type: ignore[no-any-return]
+
+
+def _first(records: Sequence[Row[Any]], *names: str) -> Row[Any] | None:
+    """Find the first record that tells one of these."""
+    for record in records:
+        for name in names:
+            if getattr(record, name):
+                return record
+    return None
+
+
+def _take(record: Row[Any] | None, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name, None) for name in names}
+
+
+def consent_columns(words: Sequence[Row[Any]]) -> dict[str, Any]:
+    """Take the newest word; of two in one moment the refusal counts (P4)."""
+    if not words:
+        return {}
+    word = max(words, key=lambda word: (word.at, not word.given, word.origin))
+    return {"accepts_marketing": word.given, "consent_origin": word.origin}
+
+
+def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:
+    origins = [*scope.stores, esp_origin(scope.esp)]
+    words: Select[Any] = select(
+        CONSENTS.c.email.label("person"), CONSENTS.c.given, CONSENTS.c.at, CONSENTS.c.origin
+    )
+    return words.where(CONSENTS.c.email.in_(dirty), CONSENTS.c.origin.in_(origins))
+
+
+def by_person(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    grouped: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row.person].append(row)
+    return grouped
+
+
+@lru_cache(maxsize=4096)
+def e164(phone: str, country: str | None) -> str | None:
+    """Read a phone number as typed by somebody in `country`; None when it cannot be one."""
+    try:
+        number = phonenumbers.parse(phone, country)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
