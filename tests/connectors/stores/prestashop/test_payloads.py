@@ -135,7 +135,7 @@ def test_a_refunded_status_of_the_shop_s_own_settings_wins_over_its_paid_mark():
     row = {"id": 21, "paid": "1", "logable": "1", "name": "Given back", "template": "refund"}
 
     assert read_state(row, None, {"21": Standing.REFUNDED}).ends is Standing.REFUNDED
-    assert read_state(row, None, {}) == State("Given back", paid=True, logable=True)
+    assert read_state(row, None, {}) == State("Given back", paid=True, logable=True, shipped=False)
 
 
 @pytest.mark.parametrize(
