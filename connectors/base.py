@@ -189,7 +189,8 @@ class Traits:
     Sizes: contacts per `push`, members per `change_list`, `pushes` that may run at once. Lengths in
     characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
     None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
-    expression), `name_rule` says it in words. Where `can_ask` is false, `ask_needs` are the settings that
+    expression), `name_rule` says it in words. `short_names` says that a short name is
+    better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that
     would make it true. A class whose traits rest on settings has `traits_for(settings)`.
     """
 
@@ -200,6 +201,7 @@ class Traits:
     max_fields: int | None = None
     name_pattern: str = r".+"
     name_rule: str = "any text"
+    short_names: bool = False
     builtin_fields: frozenset[str] = frozenset()  # always there: never created, not counted in max_fields
     max_lists: int | None = None
     list_kinds: frozenset[ListKind] = frozenset({ListKind.MEMBERS})

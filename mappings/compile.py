@@ -19,17 +19,19 @@ from sqlalchemy.dialects import sqlite
 from connectors.base import Field, FieldType, Value
 from connectors.facts import exponent
 from mappings import model
-from mappings.catalogue import PROFILES
+from mappings.catalogue import PROFILES, catalogue
 from mappings.clock import Bound, Clock, clock_values
 from mappings.errors import MappingError, MappingProblem
 from mappings.explain import Explained, Rule, explain
 from mappings.expressions import Translator
 from mappings.figures import Figure, make_figure
-from mappings.functions import LANGUAGE
-from mappings.operators import truth
+from mappings.functions import FUNCTIONS, LANGUAGE
+from mappings.operators import stays, truth
 from mappings.portable import TYPES, Portable
-from mappings.terms import Needs, Scale, Term, Wrong, needs_of
+from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, needs_of
 from mappings.values import READERS, Reader, natural_type
+from state import ledger
+from state.scope import Scope
 from state.tables import Kind
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Explained",
     "Figure",
     "Moving",
+    "Unknown",
     "compile_mapping",
 ]
 
@@ -61,13 +64,29 @@ class CompiledField:
 
 @dataclass(frozen=True, slots=True)
 class CompiledList:
-    """A list: a rule that is true, false, or unknown. `trigger` is called at the ESP in place of a list."""
+    """A list: a rule that is true, false, or unknown. `trigger` is called at the ESP in place of a list.
+
+    With `until`, whoever is inside stays until that is true.
+    """
 
     name: str
     journey: bool
     expression: str
     term: Term = attribute(repr=False)
     trigger: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A field ("fields") or list ("lists") that rests on columns which nothing fills as yet.
+
+    `columns` maps each to what would fill it.
+    """
+
+    section: str
+    name: str
+    columns: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +122,8 @@ class CompiledMapping:
         self.figures: Sequence[Figure] = [
             make_figure(one) for one in sorted(needs.figures, key=lambda one: one.key)
         ]
+        self.unknown: Sequence[Unknown] = [*_unknown("fields", fields), *_unknown("lists", lists)]
+        self.windows: Sequence[Bound] = sorted(needs.windows, key=lambda bound: bound.name)
         self.moving: Sequence[Moving] = [Moving(column, bound.at) for column, bound in _ordered(needs)]
         self._scale = scale
         self._bounds = needs.bounds
@@ -133,6 +154,13 @@ class CompiledMapping:
             if first < last:
                 passed = PROFILES.c[moving.column].between(first, last)
                 ranges.append(select(PROFILES.c.id).where(PROFILES.c.sync == sync, passed))
+        for window in self.windows:
+            first, last = sorted((window.at(before), window.at(after)))
+            if first < last and self._scale.scope:
+                buyers = ledger.placed_between(self._scale.scope, first, last)
+                ranges.append(
+                    select(PROFILES.c.id).where(PROFILES.c.sync == sync, PROFILES.c.email.in_(buyers))
+                )
         if not ranges:
             return None
         return select(union(*ranges).subquery().c.id)
@@ -180,6 +208,14 @@ class CompiledMapping:
         return query.params(sync=sync, **clock_values(self._bounds, clock))
 
 
+def _unknown(section: str, compiled: Sequence[CompiledField | CompiledList]) -> list[Unknown]:
+    return [
+        Unknown(section, each.name, {name: str(catalogue()[name].provider) for name in sorted(absent)})
+        for each in compiled
+        if (absent := each.term.needs.absent)
+    ]
+
+
 def _ordered(needs: Needs) -> Sequence[tuple[str, Bound]]:
     return sorted(needs.moving, key=lambda moving: (moving[0], moving[1].name))
 
@@ -192,13 +228,19 @@ def _typed(term: Term) -> Any:
 # --- compiling -----------------------------------------------------------------------------------------
 
 
-def compile_mapping(mapping: "model.Mapping", *, currency: str) -> CompiledMapping:
+def compile_mapping(
+    mapping: "model.Mapping", *, currency: str, scope: Scope | None = None
+) -> CompiledMapping:
     """Check and compile a mapping for a sync whose money is in `currency` (ISO 4217).
 
-    Raises MappingError with every problem. Raises ValueError for a currency that does not exist.
+    `scope` says whose orders windows look at; without one, what they give is unknown. Raises MappingError
+    with every problem. Raises ValueError for a currency that does not exist.
     """
-    scale = Scale(exponent(currency))
     problems: list[MappingProblem] = []
+    scale = Scale(exponent(currency), scope, _names(mapping, problems))
+    problems += _broken_formulas(mapping, scale)
+    if problems:
+        raise MappingError(problems)
     fields = [_field(name, spec, scale, problems) for name, spec in mapping.field_specs().items()]
     lists = [_list(name, spec, scale, problems) for name, spec in mapping.list_specs().items()]
     if problems:
@@ -207,6 +249,35 @@ def compile_mapping(mapping: "model.Mapping", *, currency: str) -> CompiledMappi
     good_lists = [each for each in lists if each]
     digest = _digest(good_fields, good_lists, currency)
     return CompiledMapping(good_fields, good_lists, scale, digest)
+
+
+def _names(mapping: "model.Mapping", problems: list[MappingProblem]) -> Mapping[str, Parameter | Formula]:
+    """Gather the owner's own names; none may hide a column, a function or another name."""
+    names: dict[str, Parameter | Formula] = {}
+    written: list[tuple[str, str, Parameter | Formula]] = [
+        *(("parameters", name, Parameter(value)) for name, value in mapping.parameters.items()),
+        *(("formulas", name, Formula(text)) for name, text in mapping.formulas.items()),
+    ]
+    for section, name, own in written:
+        taken = "a column" if name in catalogue() else "a function" if name in FUNCTIONS else None
+        if taken or name in names:
+            what = f"is the name of {taken or 'a parameter'}"
+            problems.append(MappingProblem((section, name), what, "choose another"))
+        names[name] = own
+    return names
+
+
+def _broken_formulas(mapping: "model.Mapping", scale: Scale) -> list[MappingProblem]:
+    """Find what is wrong in parameters and formulas, once, whoever uses them."""
+    problems: list[MappingProblem] = []
+    for name, value in mapping.parameters.items():
+        try:
+            _ = Parameter(value).term
+        except Wrong as wrong:
+            problems.append(MappingProblem(("parameters", name), wrong.what, wrong.instead))
+    for name, text in mapping.formulas.items():
+        _translate(("formulas", name), text, scale, lambda _: None, problems)
+    return problems
 
 
 def _field(
@@ -235,10 +306,12 @@ def _list(
         truth(term, "a rule")
 
     term = _translate(("lists", name), spec.when, scale, check, problems)
-    if term is None:
+    leaves = _translate(("lists", name, "until"), spec.until, scale, check, problems) if spec.until else None
+    if term is None or (spec.until and leaves is None):
         return None
     journey = spec.journey or spec.trigger is not None
-    return CompiledList(name, journey, spec.when, term, spec.trigger)
+    whole = stays(name, term, leaves) if leaves else term
+    return CompiledList(name, journey, spec.when, whole, spec.trigger, spec.until)
 
 
 def _translate(

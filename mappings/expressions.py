@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from sqlalchemy import null, type_coerce
 from sqlglot import Token, TokenType, exp, parser
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, TokenError
@@ -20,7 +21,19 @@ from mappings import operators
 from mappings.catalogue import PROFILES, catalogue
 from mappings.errors import did_you_mean
 from mappings.functions import FUNCTIONS
-from mappings.terms import NULL, Needs, Scale, Term, Wrong, boolean_term, number_term, text_term
+from mappings.portable import TYPES
+from mappings.terms import (
+    NULL,
+    Formula,
+    Needs,
+    Parameter,
+    Scale,
+    Term,
+    Wrong,
+    boolean_term,
+    number_term,
+    text_term,
+)
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 20  # brackets: sqlglot spends some 25 frames on each, Python has 1,000
@@ -141,18 +154,22 @@ def _unreadable(error: ParseError, tokens: Sequence[Token]) -> Wrong:
 
 
 class Translator:
-    """Turns one expression into a term; gathers what is wrong instead of stopping at the first."""
+    """Turns one expression into a term; gathers what is wrong instead of stopping at the first.
 
-    def __init__(self, text: str, scale: Scale) -> None:
+    `made` are the formulas that have been translated: each is once, however often its name is written.
+    """
+
+    def __init__(self, text: str, scale: Scale, made: dict[str, Term] | None = None) -> None:
         self.text = text
         self.scale = scale
+        self.made: dict[str, Term] = {} if made is None else made
         self.problems: list[Wrong] = []
 
     def translate(self) -> Term | None:
         """Return the term, or None when `problems` says why there is none."""
         try:
             tree = parse(self.text)
-            _check_depth(tree)
+            _check_depth(tree, self.scale)
         except Wrong as wrong:
             self.problems.append(wrong)
             return None
@@ -216,17 +233,51 @@ def _small(term: Term) -> Term:
     return term
 
 
-def _check_depth(tree: exp.Expr) -> None:
+def _check_depth(tree: exp.Expr, scale: Scale) -> None:
     """Refuse a tree that SQLite could not parse: its parser keeps 100 things in mind, and no more."""
+    heights: dict[str, int] = {}
+    for node, depth in _depths(tree):
+        whole = depth + (
+            _height(node.name.lower(), scale, heights, ()) if isinstance(node, exp.Column) else 0
+        )
+        if whole > MAX_WEIGHT:
+            raise Wrong("nested too deeply", "split the rule", _start(node))
+
+
+def _depths(tree: exp.Expr) -> Iterator[tuple[exp.Expr, int]]:
+    """Walk over a tree level by level, however long its chains are; yield each node and how deep it is."""
     level: Sequence[tuple[exp.Expr, int]] = [(tree, 0)]
     while level:
+        yield from level
         level = [
             (child, depth + _weight(node, child))
             for node, depth in level
             for child in node.iter_expressions()
         ]
-        if deep := next((node for node, depth in level if depth > MAX_WEIGHT), None):
-            raise Wrong("nested too deeply", "split the rule", _start(deep))
+
+
+def _height(name: str, scale: Scale, heights: dict[str, int], within: Sequence[str]) -> int:
+    """Measure what stands behind a name: 0 for a column. Each formula is measured once, whoever uses it."""
+    expression = expression_of(name, scale)
+    if expression is None:
+        return 0
+    if name in within:
+        raise Wrong(f"`{name}` contains itself", " -> ".join((*within, name)))
+    if name not in heights:
+        heights[name] = NESTED + max(
+            depth
+            + (_height(n.name.lower(), scale, heights, (*within, name)) if isinstance(n, exp.Column) else 0)
+            for n, depth in _depths(parse(expression))
+        )
+    return heights[name]
+
+
+def expression_of(name: str, scale: Scale) -> str | None:
+    """Return the expression that a name stands for: an owner's formula, or a column that is computed."""
+    own, column = scale.names.get(name), catalogue().get(name)
+    if isinstance(own, Formula):
+        return own.expression
+    return column.expression if column and own is None else None
 
 
 def _weight(node: exp.Expr, child: exp.Expr) -> int:
@@ -248,23 +299,38 @@ def _literal(_: Translator, node: exp.Literal, __: Sequence[Term]) -> Term:
 
 
 def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term:
-    written = node.name
-    column = catalogue().get(written.lower())
-    if column is None or node.this.args.get("quoted"):
-        raise _unknown_column(written, quoted=bool(node.this.args.get("quoted")))
-    if column.expression:
-        virtual = Translator(column.expression, translator.scale).translate()
-        assert virtual  # noqa: S101 - a test compiles every virtual column
-        return virtual
+    written, scale = node.name, translator.scale
+    column, own = catalogue().get(written.lower()), scale.names.get(written.lower())
+    if node.this.args.get("quoted") or not (column or own):
+        raise _unknown_column(written, scale, quoted=bool(node.this.args.get("quoted")))
+    if isinstance(own, Parameter):
+        return own.term
+    if expression := expression_of(written.lower(), scale):
+        return _formula(translator, written.lower(), expression)
+    assert column  # noqa: S101 - a name that is none of the owner's is a column
+    if column.provider:
+        absent = Needs(absent=frozenset({column.name}))
+        return Term(column.kind, type_coerce(null(), TYPES[column.kind]), absent)
     return Term(column.kind, PROFILES.c[column.name], Needs(columns=frozenset({column.name})))
 
 
-def _unknown_column(name: str, *, quoted: bool) -> Wrong:
+def _formula(translator: Translator, name: str, expression: str) -> Term:
+    """Put a formula in the place of its name. Raises Wrong for one that is wrong."""
+    if name not in translator.made:
+        inner = Translator(expression, translator.scale, translator.made)
+        term = inner.translate()
+        if term is None:
+            raise Wrong(f"`{name}` is wrong itself: {inner.problems[0].what}", inner.problems[0].instead)
+        translator.made[name] = replace(term, number=None, string=None)
+    return translator.made[name]
+
+
+def _unknown_column(name: str, scale: Scale, *, quoted: bool) -> Wrong:
     if quoted:
         return Wrong(f'"{name}" in double quotes would be a column', f"write '{name}' for a text")
     if name.lower() in FUNCTIONS:
         return Wrong(f"`{name}` is a function", f"write {FUNCTIONS[name.lower()].usage}")
-    known = did_you_mean(name, catalogue())
+    known = did_you_mean(name, [*catalogue(), *scale.names])
     return Wrong(f"unknown column `{name}`", known or "docs/mapping.md lists the columns")
 
 
@@ -274,7 +340,8 @@ def _call(translator: Translator, node: exp.Anonymous, terms: Sequence[Term]) ->
     if known is None:
         near = did_you_mean(name, FUNCTIONS)
         raise Wrong(f"unknown function `{name}`", near or "docs/mapping.md lists the functions")
-    return known.call(terms, translator.scale)
+    names = [each.this.name.lower() if isinstance(each, exp.Kwarg) else None for each in node.expressions]
+    return known.call(terms, translator.scale, names)
 
 
 def _comparison(sign: str) -> Make:
@@ -322,6 +389,7 @@ NODES: Mapping[type[exp.Expr], tuple[Sequence[str], Make]] = {  # node: parts th
     exp.Null: ((), lambda *_: NULL),
     exp.Column: ((), _column),
     exp.Anonymous: (("expressions",), _call),
+    exp.Kwarg: (("expression",), _same),  # `days => 90`: the call takes the name off
     exp.Paren: (("this",), _same),
     exp.And: (BOTH, lambda _, __, terms: operators.all_of(terms)),
     exp.Or: (BOTH, lambda _, __, terms: operators.any_of(terms)),

@@ -16,7 +16,7 @@ from mappings.portable import Portable
 from mappings.terms import Overall
 from state.tables import Kind
 
-PERMILLE = 1000
+PERMILLE, FIFTHS = 1000, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,22 @@ def _percentiles(amount: ColumnElement[Any]) -> Select[Any]:
     return select(ranked.c.rank, func.min(ranked.c.value).label("value")).group_by(ranked.c.rank)
 
 
+def _fifths(amount: ColumnElement[Any]) -> Select[Any]:
+    """Select, for each fifth that somebody falls into (1 has the largest values), the smallest value in it.
+
+    Equal values share the worst place of theirs: who does what most people do is in the lower fifth.
+    """
+    place = func.count().over(order_by=amount.desc()).label("place")
+    total = func.count().over().label("total")
+    ordered = _known(place, total, amount=amount).subquery()
+    rank = ((ordered.c.place - 1) * FIFTHS // ordered.c.total + 1).label("rank")
+    ranked = select(rank, ordered.c.value).subquery()
+    return select(ranked.c.rank, func.min(ranked.c.value).label("value")).group_by(ranked.c.rank)
+
+
 SELECTS: Mapping[str, Callable[[ColumnElement[Any]], Select[Any]]] = {
     "average": _average,
     "median": _median,
     "percentiles": _percentiles,
+    "fifths": _fifths,
 }

@@ -10,15 +10,16 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
-from sqlalchemy import case, func, literal, literal_column, null, select
+from sqlalchemy import ColumnElement, and_, case, func, literal, literal_column, null, select, type_coerce
 from sqlalchemy.dialects import sqlite
 
 from mappings.catalogue import PROFILES
 from mappings.clock import NOW, Bound
-from mappings.operators import FIGURES, compare, figure_exists, figure_rows, joined
-from mappings.portable import Portable
+from mappings.errors import did_you_mean
+from mappings.operators import FIGURES, arithmetic, compare, figure_exists, figure_rows, joined
+from mappings.portable import TYPES, Portable
 from mappings.terms import (
     Needs,
     Overall,
@@ -27,12 +28,14 @@ from mappings.terms import (
     Wrong,
     bound_term,
     clock_parameters,
+    day_of,
     meet,
     moment_of,
     needs_of,
     number_term,
     text_term,
 )
+from state import ledger
 from state.functions import SQLITE_FUNCTIONS
 from state.tables import Kind
 
@@ -48,6 +51,10 @@ Text = Annotated[Term, frozenset({Kind.TEXT})]
 Number = Annotated[Term, frozenset({Kind.NUMBER})]
 Amount = Annotated[Term, frozenset({Kind.NUMBER, Kind.MONEY})]
 Moment = Annotated[Term, frozenset({Kind.MOMENT})]
+Day = Annotated[Term, frozenset({Kind.DATE, Kind.MOMENT})]
+Rankable = Annotated[Term, frozenset({Kind.NUMBER, Kind.MONEY, Kind.MOMENT})]
+
+TODAY = Needs(bounds=frozenset({NOW}), clocked=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +81,10 @@ class Function:
         )
         return f"{self.name}({', '.join(names)})"
 
-    def call(self, arguments: Sequence[Term], scale: Scale) -> Term:
-        """Check number and kinds of the arguments, then apply. Raises Wrong."""
+    def call(self, arguments: Sequence[Term], scale: Scale, names: Sequence[str | None] = ()) -> Term:
+        """Check number and kinds of the arguments, then apply; `names` are those given by name. Raises Wrong."""
+        if any(names):
+            return self._call_by_name(arguments, scale, names)
         required = sum(not p.optional for p in self.parameters)
         most = None if any(p.repeated for p in self.parameters) else len(self.parameters)
         if len(arguments) < required or (most is not None and len(arguments) > most):
@@ -84,10 +93,26 @@ class Function:
         checked = [_taken(self, parameter, term) for parameter, term in zip(padded, arguments, strict=False)]
         return self.apply(scale, *checked) if self.scaled else self.apply(*checked)
 
+    def _call_by_name(self, arguments: Sequence[Term], scale: Scale, names: Sequence[str | None]) -> Term:
+        """Sort arguments given as `days => 90` to their parameters; those without a name come first."""
+        known = {parameter.name: parameter for parameter in self.parameters if not parameter.repeated}
+        given: dict[str, Term] = {}
+        for term, name, place in zip(arguments, names, self.parameters, strict=False):
+            to = name or place.name
+            if to not in known or to in given or (name is None and any(names[: len(given)])):
+                near = did_you_mean(to, known) or f"write {self.usage}"
+                raise Wrong(f"{self.name}() does not take `{to}` here", near)
+            given[to] = _taken(self, known[to], term)
+        if missing := [each.name for each in self.parameters if not each.optional and each.name not in given]:
+            raise Wrong(f"{self.name}() lacks `{missing[0]}`", f"write {self.usage}")
+        return self.apply(scale, **given) if self.scaled else self.apply(**given)
+
 
 def _taken(called: Function, parameter: Parameter, term: Term) -> Term:
     if parameter.kinds == {Kind.MOMENT} and term.string is not None:
         return moment_of(term)
+    if Kind.DATE in parameter.kinds and len(parameter.kinds) < len(Kind) and term.string is not None:
+        return day_of(term)
     if term.kind is None and parameter.kinds == frozenset(Kind):
         return term
     if term.kind not in parameter.kinds:
@@ -188,8 +213,107 @@ def hours_since(moment: Moment) -> Term:
     return Term(Kind.NUMBER, sql, _by_the_clock(moment), age=("hours", moment))
 
 
+@function
+def months_since(moment: Moment) -> Term:
+    """Count the whole months from a moment to now: `months_since(x) >= n` is `x <= months_ago(n)`."""
+    moment_now, zone = clock_parameters()
+    sql = Portable("months_between", moment.sql, moment_now, zone, kind=Kind.NUMBER)
+    return Term(Kind.NUMBER, sql, _by_the_clock(moment), age=("months", moment))
+
+
+@function
+def days_between(first: Moment, last: Moment) -> Term:
+    """Count the whole days from one moment to another, by the clock on the wall."""
+    _, zone = clock_parameters()
+    sql = Portable("days_between", first.sql, last.sql, zone, kind=Kind.NUMBER)
+    return Term(Kind.NUMBER, sql, needs_of((first, last)))
+
+
+@function
+def today() -> Term:
+    """Take the day of the run, in the sync's timezone."""
+    moment_now, zone = clock_parameters()
+    return Term(Kind.DATE, Portable("local_date", moment_now, zone, kind=Kind.DATE), TODAY)
+
+
+@function
+def date_of(moment: Moment) -> Term:
+    """Take the day of a moment, in the sync's timezone."""
+    _, zone = clock_parameters()
+    return Term(Kind.DATE, Portable("local_date", moment.sql, zone, kind=Kind.DATE), moment.needs)
+
+
+@function
+def is_anniversary(day: Day) -> Term:
+    """Tell whether today is the same day in a later year; 29 February counts as the 28th where there is none."""
+    return _of_today("is_anniversary", Kind.BOOLEAN, day)
+
+
+@function
+def next_anniversary(day: Day) -> Term:
+    """Find the next day that is the same in a later year, today included."""
+    return _of_today("next_anniversary", Kind.DATE, day)
+
+
+def _of_today(name: str, kind: Kind, day: Term) -> Term:
+    date = date_of(day) if day.kind is Kind.MOMENT else day
+    sql = Portable(name, date.sql, today().sql, kind=kind)
+    return Term(kind, sql, date.needs | TODAY)
+
+
 def _by_the_clock(term: Term) -> Needs:
     return replace(term.needs, bounds=term.needs.bounds | {NOW}, clocked=True)
+
+
+# --- windows -------------------------------------------------------------------------------------------
+
+ABSENT = Term(None, null())
+"""Stands for an argument that was not given."""
+
+
+@function
+def orders_in(scale: Scale, days: Number = ABSENT, months: Number = ABSENT, hours: Number = ABSENT) -> Term:
+    """Count the counted orders of the last so many days (or months, or hours): `orders_in(days => 90)`."""
+    return _window("orders", Kind.NUMBER, scale, days=days, months=months, hours=hours)
+
+
+@function
+def spent_in(scale: Scale, days: Number = ABSENT, months: Number = ABSENT, hours: Number = ABSENT) -> Term:
+    """Add up the counted orders of the last so many days (or months, or hours), net of refunds."""
+    return _window("spent", Kind.MONEY, scale, days=days, months=months, hours=hours)
+
+
+@function
+def items_in(scale: Scale, days: Number = ABSENT, months: Number = ABSENT, hours: Number = ABSENT) -> Term:
+    """Count the pieces in the counted orders of the last so many days (or months, or hours)."""
+    return _window("items", Kind.NUMBER, scale, days=days, months=months, hours=hours)
+
+
+@function
+def basket_in(scale: Scale, days: Number = ABSENT, months: Number = ABSENT, hours: Number = ABSENT) -> Term:
+    """Take the average basket of the last so many days (or months, or hours); unknown without orders."""
+    spent = spent_in(scale, days, months, hours)
+    return round_(scale, arithmetic("divide", spent, orders_in(scale, days, months, hours), scale), CENTS)
+
+
+CENTS = number_term(Decimal(2))
+
+
+def _window(figure: str, kind: Kind, scale: Scale, **lengths: Term) -> Term:
+    """Look at the orders since a moment that the clock decides; they leave the window as it moves."""
+    given = [(unit, term) for unit, term in lengths.items() if term is not ABSENT]
+    if len(given) != 1:
+        raise Wrong("a window has one length", f"write {figure}_in(days => 90)")
+    (unit, term), *_ = given
+    bound = Bound(unit, _whole(term, f"{figure}_in"))
+    if scale.scope is None:
+        return Term(kind, type_coerce(null(), TYPES[kind]), Needs(columns=frozenset({"orders_count"})))
+    since = bound_term(bound)
+    sql = ledger.window(scale.scope, figure, PROFILES.c.email, since.sql)
+    columns = frozenset({"orders_count"})  # what `explain` shows beside it
+    return Term(
+        kind, sql, Needs(columns=columns, bounds=frozenset({bound}), windows=frozenset({bound}), size=10)
+    )
 
 
 # --- numbers -------------------------------------------------------------------------------------------
@@ -345,11 +469,38 @@ def top_percent(amount: Amount) -> Term:
     return Term(Kind.NUMBER, sql, needs, share=(figure, amount))
 
 
+@function
+def quintile(value: Rankable) -> Term:
+    """Tell in which fifth of all profiles a value is, 5 being the largest; equal values share the lower."""
+    figure = _figure("fifths", _measure(value))
+    double = Portable("double", figure.value.sql, kind=Kind.NUMBER)
+    reached = [
+        func.coalesce(case((double >= _border(figure.key, fifth), 1), else_=0), 0) for fifth in range(1, 5)
+    ]
+    known = and_(value.sql.is_not(null()), figure_exists(figure.key))
+    score = case((known, 1 + sum(reached[1:], reached[0])), else_=null())
+    needs = replace(value.needs, figures=value.needs.figures | {figure}, size=value.needs.size + 4)
+    return Term(Kind.NUMBER, type_coerce(score, TYPES[Kind.NUMBER]), needs)
+
+
+def _measure(value: Term) -> Term:
+    """Write a moment as a number that grows with it."""
+    if value.kind is not Kind.MOMENT:
+        return value
+    return replace(value, kind=Kind.NUMBER, sql=Portable("instant", value.sql, kind=Kind.NUMBER))
+
+
+def _border(key: str, fifth: int) -> ColumnElement[Any]:
+    """Select the smallest value within the best `fifth` fifths; it does not depend on the row."""
+    inside = (*figure_rows(key), FIGURES.c.rank <= literal_column(str(fifth)))
+    return select(func.min(FIGURES.c.value)).where(*inside).scalar_subquery()
+
+
 def _figure(kind: str, amount: Term) -> Overall:
     """Name the figure by what it computes, so that two rules that want the same share it."""
     if amount.needs.figures:
         raise Wrong("a number over the whole base cannot be computed from another")
-    if not amount.needs.columns:
+    if not amount.needs.columns and not amount.needs.absent:
         raise Wrong(f"this needs a column, not {amount.said}")
     compiled = select(amount.sql).select_from(PROFILES).compile(dialect=sqlite.dialect())
     identity = repr((LANGUAGE, kind, str(compiled), sorted(compiled.params.items(), key=str)))

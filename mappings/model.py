@@ -3,8 +3,10 @@
 What comes in is plain data; the file's lines and the choice of the file are for whoever reads it.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping as AnyMapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +27,8 @@ def as_text(value: object) -> object:
     return value if value is None or isinstance(value, str | dict | list) else str(value)
 
 
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+OWN_NAMES = ("parameters", "formulas")
 Expression = Annotated[str, BeforeValidator(as_text)]
 
 
@@ -38,6 +42,13 @@ class FieldSpec(BaseModel):
         description="What the e-mail platform is to keep it as; taken from the expression if left out.",
     )
     title: str | None = Field(default=None, description="Name for people, where the platform shows one.")
+    short: str | None = Field(
+        default=None, description="Name to use where the platform takes no name as long as this one."
+    )
+    core: bool | None = Field(
+        default=None,
+        description="`false` leaves the field out where the platform has fewer slots than fields.",
+    )
 
 
 class ListSpec(BaseModel):
@@ -45,6 +56,10 @@ class ListSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     when: Expression = Field(description="SQL expression that is true for whoever belongs to the list.")
+    until: Expression | None = Field(
+        default=None,
+        description="Whoever is in the list stays until this is true, although `when` no longer is.",
+    )
     journey: bool = Field(
         default=False,
         description="Entering the list starts an automation: nobody enters it because of old orders.",
@@ -62,6 +77,14 @@ class Mapping(BaseModel):
     model_config = ConfigDict(extra="forbid")
     extends: str | None = Field(
         default=None, description="A shipped mapping (`preset:crm`) or another file, which this one adds to."
+    )
+    parameters: dict[str, bool | Decimal | str] = Field(
+        default_factory=dict,
+        description="Name -> number, text or truth, which expressions use by that name: thresholds, weights.",
+    )
+    formulas: dict[str, Expression] = Field(
+        default_factory=dict,
+        description="Name -> expression, which stands wherever another expression writes the name.",
     )
     fields: dict[str, FieldSpec | Expression | None] = Field(
         default_factory=dict,
@@ -134,10 +157,28 @@ class _Reading:
         if not isinstance(extends, str | None):
             self._report(("extends",), "names one mapping", f"write `{PREFIX}crm` or the path of a file")
             extends = None
+        names = {section: self._names(section, raw.get(section)) for section in OWN_NAMES}
         sections = {name: self._section(name, raw.get(name)) for name in FORMS}
         if not self.problems and not any(sections.values()):
             self._report((), "nothing is mapped", "write fields or lists")
-        return Mapping.model_validate({"extends": extends, **sections})
+        return Mapping.model_validate({"extends": extends, **names, **sections})
+
+    def _names(self, section: str, raw: object) -> dict[str, Any]:
+        """Read parameters or formulas: names as columns have them, each with one value."""
+        merged: dict[str, Any] = dict(getattr(self.base, section))
+        if not isinstance(raw, dict | None):
+            self._report((section,), "holds names with a value each", f"write `name: …` below `{section}:`")
+            return merged
+        for key, value in (raw or {}).items():
+            name = str(key)
+            if not NAME.fullmatch(name):
+                what = "a name has small letters, digits and _, and begins with a letter"
+                self._report((section, name), what)
+            elif isinstance(value, dict | list | None):
+                self._report((section, name), "is no single value", f"write `{name}: …`")
+            else:
+                merged[name] = as_text(value) if section == "formulas" else _parameter(value)
+        return merged
 
     def _section(self, section: str, raw: object) -> dict[str, Any]:
         merged: dict[str, Any] = dict(getattr(self.base, section))
@@ -149,7 +190,9 @@ class _Reading:
         for key, value in (raw or {}).items():
             name = str(as_text(key)) if key is not None else ""
             path = (section, name)
-            if self._name_is_good(path) and self._is_new(path, merged):
+            if self._name_is_good(path):
+                merged = _renamed(merged, name)
+            if name in merged or self._is_new(path, merged):
                 merged[name] = self._entry(path, value)
         return {name: entry for name, entry in merged.items() if entry is not None}
 
@@ -175,7 +218,7 @@ class _Reading:
         section, name = path
         form, key = FORMS[section]
         if value is None:
-            if name not in getattr(self.base, section):
+            if name not in _renamed(getattr(self.base, section), name):
                 near = did_you_mean(name, getattr(self.base, section))
                 self._report(path, "nothing of this name is inherited", near or "write an expression")
             return None
@@ -190,6 +233,33 @@ class _Reading:
 
     def _report(self, path: tuple[str, ...], what: str, instead: str | None = None) -> None:
         self.problems.append(MappingProblem(path, what, instead))
+
+
+def _renamed(entries: AnyMapping[str, Any], name: str) -> dict[str, Any]:
+    """Let an entry of which this is another name (its short one, or the way of capitals) take it, in its place."""
+    if name in entries:
+        return dict(entries)
+    return {(name if name in _other_names(known, spec) else known): spec for known, spec in entries.items()}
+
+
+def _other_names(name: str, spec: Any) -> frozenset[str]:
+    short = spec.short if isinstance(spec, FieldSpec) else None
+    return frozenset({short, capitals(name)} if short else ())
+
+
+def capitals(name: str) -> str:
+    """Write a name as platforms do that know capitals, digits and _ only: orders-count is ORDERS_COUNT."""
+    return re.sub(r"\W+", "_", name.upper(), flags=re.ASCII).strip("_")
+
+
+def _parameter(value: Any) -> bool | Decimal | str:
+    """Take numbers exactly as they were written."""
+    if isinstance(value, bool | str):
+        return value
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return str(value)
 
 
 def _problem(path: tuple[str, ...], detail: AnyMapping[str, Any], form: type[BaseModel]) -> MappingProblem:

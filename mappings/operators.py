@@ -13,13 +13,14 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, exists, false, func, literal, not_, null, or_, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
+from mappings.catalogue import PROFILES
 from mappings.clock import Bound
 from mappings.portable import TYPES, Portable
 from mappings.terms import AMOUNTS, Scale, Term, Wrong, bound_term, meet, needs_of, number_term
 from state.functions import lower
-from state.tables import FigureRow, Kind, table
+from state.tables import FigureRow, Kind, MembershipRow, table
 
-FIGURES = table(FigureRow)
+FIGURES, MEMBERSHIPS = table(FigureRow), table(MembershipRow)
 
 Comparing = Callable[[Any, Any], ColumnElement[bool]]
 
@@ -34,7 +35,7 @@ COMPARISONS: Mapping[str, Comparing] = {
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 EQUALITIES = {"=", "<>"}
 PERMILLE = 1000
-ORDERED = {Kind.NUMBER, Kind.MONEY, Kind.MOMENT, Kind.TEXT}
+ORDERED = {Kind.NUMBER, Kind.MONEY, Kind.MOMENT, Kind.DATE, Kind.TEXT}
 
 FOLDED: Mapping[str, Callable[[Decimal, Decimal], Decimal]] = {
     "add": operator.add,
@@ -109,7 +110,9 @@ def truth(term: Term, where: str) -> Term:
 
 
 def _question(term: Term) -> str | None:
-    questions = {Kind.NUMBER: "> 0", Kind.MONEY: "> 0", Kind.TEXT: "is not null", Kind.MOMENT: "is not null"}
+    questions = {Kind.NUMBER: "> 0", Kind.MONEY: "> 0"} | dict.fromkeys(
+        (Kind.TEXT, Kind.MOMENT, Kind.DATE), "is not null"
+    )
     return f"did you mean `{term.text} {questions[term.kind]}`?" if term.kind in questions else None
 
 
@@ -133,6 +136,18 @@ def is_truth(term: Term, *, wanted: bool) -> Term:
     """Ask `is true` or `is false`: the two questions that an unknown answers with no."""
     name = "is true" if wanted else "is false"
     return Term(Kind.BOOLEAN, Portable(name, truth(term, "is").sql, kind=Kind.BOOLEAN), term.needs)
+
+
+def stays(name: str, enters: Term, leaves: Term) -> Term:
+    """Let whoever the ESP has in list `name` stay there until `leaves` is true."""
+    inside = exists().where(
+        MEMBERSHIPS.c.sync == bindparam("sync"),
+        MEMBERSHIPS.c.profile == PROFILES.c.id,
+        MEMBERSHIPS.c.list == literal(name, TYPES[Kind.TEXT]),
+        MEMBERSHIPS.c.inside.is_(true()),
+    )
+    member = Term(Kind.BOOLEAN, inside.correlate(PROFILES))
+    return any_of((enters, all_of((member, negation(leaves)))))
 
 
 def choice(whens: Sequence[tuple[Term, Term]], otherwise: Term, scale: Scale) -> Term:

@@ -8,7 +8,7 @@ Where SQLite has no such function, `state.functions` gives it one.
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Dialect, Float, Numeric, String
+from sqlalchemy import BigInteger, Boolean, Date, Dialect, Float, Numeric, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -31,6 +31,23 @@ DAYS_BETWEEN = """(SELECT b.g + CASE
 
 # LEAST and GREATEST of PostgreSQL pass over nulls; here one unknown makes the answer unknown (P12).
 OF_ALL = "(SELECT CASE WHEN count(*) = count(v) THEN {}(v) END FROM unnest(ARRAY[{{all}}]) AS v)"
+
+# A day k years on; make_interval takes 29 February to the 28th where the year has none, as we do.
+YEARS_ON = "CAST({{0}} + make_interval(years => {}) AS DATE)"
+YEARS = "CAST(extract(year FROM {1}) - extract(year FROM {0}) AS INTEGER)"
+IS_ANNIVERSARY = f"({YEARS} > 0 AND {YEARS_ON.format(YEARS)} = {{1}})"
+NEXT_ANNIVERSARY = (
+    f"CASE WHEN {YEARS_ON.format(f'GREATEST({YEARS}, 1)')} >= {{1}} THEN {YEARS_ON.format(f'GREATEST({YEARS}, 1)')}"
+    f" ELSE {YEARS_ON.format(f'{YEARS} + 1')} END"
+)
+MONTHS = (
+    "CAST((extract(year FROM {1} AT TIME ZONE {2}) - extract(year FROM {0} AT TIME ZONE {2})) * 12"
+    " + extract(month FROM {1} AT TIME ZONE {2}) - extract(month FROM {0} AT TIME ZONE {2}) AS INTEGER)"
+)
+MONTHS_BETWEEN = (
+    f"({MONTHS} - CASE WHEN {{0}} <= (({{1}} AT TIME ZONE {{2}}) - make_interval(months => {MONTHS}))"
+    " AT TIME ZONE {2} THEN 0 ELSE 1 END)"
+)
 
 TEMPLATES = {  # name: (SQLite, PostgreSQL)
     "not": ("(NOT ({0}))", "(NOT ({0}))"),  # SQLAlchemy leaves the brackets of `(NOT a) IS NULL` away
@@ -59,6 +76,11 @@ TEMPLATES = {  # name: (SQLite, PostgreSQL)
     "like": ("({0} GLOB {2})", "({0} LIKE {1})"),
     "ilike": ("(cartwire_lower({0}) GLOB {2})", "({0} ILIKE {1})"),
     "days_between": ("cartwire_days_between({0}, {1}, {2})", DAYS_BETWEEN),
+    "months_between": ("cartwire_months_between({0}, {1}, {2})", MONTHS_BETWEEN),
+    "local_date": ("cartwire_local_date({0}, {1})", "CAST(({0} AT TIME ZONE {1}) AS DATE)"),
+    "is_anniversary": ("cartwire_is_anniversary({0}, {1})", IS_ANNIVERSARY),
+    "next_anniversary": ("cartwire_next_anniversary({0}, {1})", NEXT_ANNIVERSARY),
+    "instant": ("julianday({0})", "CAST(extract(epoch FROM {0}) AS DOUBLE PRECISION)"),
     "hours_between": (
         "cartwire_hours_between({0}, {1})",
         "CAST(floor(extract(epoch FROM {1} - {0}) / 3600) AS INTEGER)",
@@ -86,6 +108,7 @@ TYPES: dict[Kind, TypeEngine[Any]] = {
     Kind.MONEY: Exact(),
     Kind.MOMENT: MOMENT,
     Kind.BOOLEAN: Boolean(),
+    Kind.DATE: Date(),
 }
 
 

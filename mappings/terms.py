@@ -6,9 +6,9 @@ knows when a value can change although no fact did.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,10 +18,12 @@ from sqlalchemy.sql.elements import ColumnElement
 from mappings.catalogue import PROFILES
 from mappings.clock import NOW, ZONE, Bound
 from mappings.portable import MOMENT, TYPES, Portable, number_type
+from state.scope import Scope
 from state.tables import Kind
 
 LARGEST = Decimal(10) ** 15
 SMALLEST = Decimal(10) ** -9
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
 AMOUNTS = (Kind.NUMBER, Kind.MONEY)
 
@@ -50,7 +52,8 @@ class Needs:
     """What a value rests on.
 
     `moving` are comparisons of a column with the clock: the value changes when the bound passes the
-    column's moment. `clocked` says that it also changes in ways that nobody tracks. `size` counts the parts of
+    column's moment; `windows` begin at bounds, and orders leave them as the bound passes. `absent` are columns
+    that nothing fills. `clocked` says that it also changes in ways that nobody tracks. `size` counts the parts of
     the SQL, in which an operand can stand twice.
     """
 
@@ -58,6 +61,8 @@ class Needs:
     bounds: frozenset[Bound] = frozenset()
     moving: frozenset[tuple[str, Bound]] = frozenset()
     figures: frozenset[Overall] = frozenset()
+    windows: frozenset[Bound] = frozenset()
+    absent: frozenset[str] = frozenset()
     clocked: bool = False
     size: int = 1
 
@@ -67,6 +72,8 @@ class Needs:
             self.bounds | other.bounds,
             self.moving | other.moving,
             self.figures | other.figures,
+            self.windows | other.windows,
+            self.absent | other.absent,
             self.clocked or other.clocked,
             self.size + other.size,
         )
@@ -145,14 +152,43 @@ def _whole(number: Decimal) -> bool:
     return number == number.to_integral_value()
 
 
+# --- the owner's own names -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value that an owner sets once and uses in several rules."""
+
+    value: Decimal | bool | str
+
+    @property
+    def term(self) -> Term:
+        if isinstance(self.value, bool):
+            return boolean_term(self.value)
+        return text_term(self.value) if isinstance(self.value, str) else number_term(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """An expression that has a name: it stands wherever the name is written."""
+
+    expression: str
+
+
 # --- meeting -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How money is kept: `digits` after the point of the sync's currency."""
+    """What an expression is read against.
+
+    `digits` stand after the point of the sync's currency. `scope` says whose orders count. `names` are the
+    owner's own: a parameter stands for its value, a formula for its expression.
+    """
 
     digits: int
+    scope: Scope | None = None
+    names: Mapping[str, "Parameter | Formula"] = field(default_factory=dict)
 
     @property
     def factor(self) -> int:
@@ -166,6 +202,17 @@ class Scale:
             return replace(term, kind=Kind.MONEY, sql=sql, number=None)
         scaled = Portable("multiply", term.sql, literal(self.factor), kind=Kind.MONEY)
         return replace(term, kind=Kind.MONEY, sql=scaled, age=None, share=None)
+
+
+def day_of(term: Term) -> Term:
+    """Read a text literal as a day. Raises Wrong for one that is none."""
+    try:
+        day = date.fromisoformat(term.string or "") if DAY.fullmatch(term.string or "") else None
+    except ValueError:  # the form of a date, but no such day
+        day = None
+    if day is None:
+        raise Wrong(f"`{term.text}` is not a date", "write '2026-01-31'")
+    return Term(Kind.DATE, literal(day, TYPES[Kind.DATE]), text=term.text)
 
 
 def moment_of(term: Term) -> Term:
@@ -193,6 +240,8 @@ def meet(terms: Sequence[Term], scale: Scale, what: str) -> tuple[Kind | None, S
         return Kind.MONEY, terms
     if kinds == {Kind.TEXT, Kind.MOMENT} and all(t.string is not None for t in terms if t.kind is Kind.TEXT):
         return Kind.MOMENT, [moment_of(term) for term in terms]
+    if kinds == {Kind.TEXT, Kind.DATE} and all(t.string is not None for t in terms if t.kind is Kind.TEXT):
+        return Kind.DATE, [day_of(term) if term.kind is Kind.TEXT else term for term in terms]
     if len(kinds) > 1:
         first = next(term for term in terms if term.kind)
         other = next(term for term in terms if term.kind not in {None, first.kind})
@@ -205,6 +254,8 @@ def _remedy(first: Term, other: Term) -> str | None:
     for term, beside in ((first, other), (other, first)):
         if term.string is not None and beside.kind in AMOUNTS:
             return "write numbers without quotes"
+        if term.kind is Kind.DATE and beside.kind is Kind.MOMENT:
+            return f"did you mean `date_of({beside.text})`?"
         if term.kind in AMOUNTS and beside.kind is Kind.MOMENT:
             return f"did you mean `days_since({beside.text})`?"
         if term.kind is Kind.NUMBER and beside.kind is Kind.TEXT and term.number is not None:

@@ -44,7 +44,7 @@ def _too_many(compiled: CompiledMapping, traits: Traits, esp: str) -> Iterator[M
         if most is not None and len(own) > most:
             over = len(own) - most
             what = f"{len(own)} {section}; {esp} takes {most}"
-            instead = f"leave {over} out, the last being {', '.join(own[-over:])}"
+            instead = f"leave {over} out (`NAME: null`), the last being {', '.join(own[-over:])}"
             yield MappingProblem((section,), what, instead)
 
 

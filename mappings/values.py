@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -73,6 +73,14 @@ def _boolean_text(value: Any, _: Clock, __: int) -> Value:
     return "yes" if value else "no"
 
 
+def _day(value: date, _: Clock, __: int) -> Value:
+    return value
+
+
+def _day_text(value: date, _: Clock, __: int) -> Value:
+    return value.isoformat()
+
+
 READERS: Mapping[tuple[Kind, FieldType], Reader] = {
     (Kind.TEXT, FieldType.TEXT): _text,
     (Kind.NUMBER, FieldType.NUMBER): _number,
@@ -81,6 +89,8 @@ READERS: Mapping[tuple[Kind, FieldType], Reader] = {
     (Kind.MONEY, FieldType.TEXT): _money_text,
     (Kind.MOMENT, FieldType.DATE): _date,
     (Kind.MOMENT, FieldType.TEXT): _moment_text,
+    (Kind.DATE, FieldType.DATE): _day,
+    (Kind.DATE, FieldType.TEXT): _day_text,
     (Kind.BOOLEAN, FieldType.BOOLEAN): _boolean,
     (Kind.BOOLEAN, FieldType.TEXT): _boolean_text,
 }

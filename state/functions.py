@@ -8,7 +8,7 @@ forward by what they skipped, a time that came twice is the later one, as Postgr
 import calendar
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -65,6 +65,31 @@ def days_between(moment: datetime, now: datetime, zone: ZoneInfo) -> int:
     return days
 
 
+def months_between(moment: datetime, now: datetime, zone: ZoneInfo) -> int:
+    """Count whole months: the largest n for which `moment` is not after `months_before(now, n)`."""
+    then, today = _wall(moment, zone), _wall(now, zone)
+    months = (today.year - then.year) * MONTHS + today.month - then.month
+    return months if moment <= months_before(now, months, zone) else months - 1
+
+
+def years_on(day: date, years: int) -> date:
+    """Go on by whole years; 29 February becomes the 28th where the year has none."""
+    year = min(day.year + years, LATEST.year)
+    return day.replace(year=year, day=min(day.day, calendar.monthrange(year, day.month)[1]))
+
+
+def is_anniversary(day: date, today: date) -> bool:
+    """Tell whether `today` is the same day of a later year."""
+    return today.year > day.year and years_on(day, today.year - day.year) == today
+
+
+def next_anniversary(day: date, today: date) -> date:
+    """Find the first anniversary that is not past; today's counts, the day itself is none."""
+    years = max(today.year - day.year, 1)
+    there = years_on(day, years)
+    return there if there >= today else years_on(day, years + 1)
+
+
 def from_wall(wall: datetime, zone: ZoneInfo) -> datetime:
     """Find the moment at which the clocks of `zone` show `wall` (naive), in UTC.
 
@@ -92,6 +117,26 @@ def _sql_days_between(moment: str | None, now: str, zone: str) -> int | None:
 
 def _sql_hours_between(moment: str | None, now: str) -> int | None:
     return None if moment is None else (_stored(now) - _stored(moment)) // timedelta(hours=1)
+
+
+def _sql_months_between(moment: str | None, now: str, zone: str) -> int | None:
+    return None if moment is None else months_between(_stored(moment), _stored(now), ZoneInfo(zone))
+
+
+def _sql_local_date(moment: str | None, zone: str) -> str | None:
+    if moment is None:
+        return None
+    return min(max(_stored(moment), EARLIEST), LATEST).astimezone(ZoneInfo(zone)).date().isoformat()
+
+
+def _sql_is_anniversary(day: str | None, today: str) -> bool | None:
+    return None if day is None else is_anniversary(date.fromisoformat(day), date.fromisoformat(today))
+
+
+def _sql_next_anniversary(day: str | None, today: str) -> str | None:
+    if day is None:
+        return None
+    return next_anniversary(date.fromisoformat(day), date.fromisoformat(today)).isoformat()
 
 
 def _sql_local_hour(moment: str | None, zone: str) -> int | None:
@@ -161,6 +206,10 @@ def _sql_upper(text: str | None) -> str | None:
 SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "cartwire_days_between": (3, _sql_days_between),
     "cartwire_hours_between": (2, _sql_hours_between),
+    "cartwire_months_between": (3, _sql_months_between),
+    "cartwire_local_date": (2, _sql_local_date),
+    "cartwire_is_anniversary": (2, _sql_is_anniversary),
+    "cartwire_next_anniversary": (2, _sql_next_anniversary),
     "cartwire_local_hour": (2, _sql_local_hour),
     "cartwire_round": (2, _sql_round),
     "cartwire_floor": (2, _sql_floor),

@@ -5,6 +5,7 @@ currency, and unknown (NULL) where an order's own currency has no rate.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -307,6 +308,12 @@ def window(
         ORDERS.c.created_at > since,
     )
     return select(WINDOWS[figure](scope)).where(*mine).correlate_except(ORDERS).scalar_subquery()
+
+
+def placed_between(scope: Scope, first: datetime, last: datetime) -> Select[Any]:
+    """Select who placed an order between two moments, of those that windows look at."""
+    query: Select[Any] = select(ORDERS.c.person)
+    return query.where(ORDERS.c.store.in_(scope.stores), ORDERS.c.created_at.between(first, last))
 
 
 def _spent(scope: Scope) -> ColumnElement[Any]:

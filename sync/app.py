@@ -13,10 +13,11 @@ from config import yaml
 from config.errors import ConfigError, Problem
 from config.settings import MAIN_FILE, EspConfig, Loaded, Settings, load
 from connectors import registry
-from connectors.base import Esp, Store
+from connectors.base import Esp, Store, Traits
 from mappings import model
 from mappings.compile import CompiledMapping, compile_mapping
 from mappings.errors import MappingError, MappingProblem
+from mappings.naming import Fitted, fit
 from mappings.traits import check_traits
 from state.db import Database
 from state.outbox import Target
@@ -49,16 +50,18 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     except ConfigError as error:
         raise ConfigError([*error.problems, *_judge_mappings(error.documents, folder)]) from None
     problems: list[Problem] = []
-    compiled = {
-        name: _compiled(loaded.documents[sync.mapping], folder, loaded.settings.currency, problems)
-        for name, sync in loaded.settings.syncs.items()
-    }
+    notes: list[Problem] = []
+    compiled: dict[str, CompiledMapping | None] = {}
     for name, sync in loaded.settings.syncs.items():
-        mapping = compiled[name]
         esp = loaded.settings.esps[sync.esp]
         traits = registry.esp_traits(esp.type, esp.settings)
-        found = check_traits(mapping, traits, sync.esp) if mapping else []
-        problems += [_problem(loaded.documents[sync.mapping], problem) for problem in found]
+        document = loaded.documents[sync.mapping]
+        fitted = _fitted(document, folder, traits, sync.esp, problems)
+        compiled[name] = _compiled(document, fitted, scope_of(loaded.settings, name), problems)
+        if fitted and (mapping := compiled[name]):
+            found = [_as_written(each, fitted) for each in check_traits(mapping, traits, sync.esp)]
+            problems += [_problem(document, problem) for problem in found]
+            notes += [_problem(document, note) for note in fitted.notes]
         if sync.consent == "double_opt_in" and not traits.can_ask:
             what = f"`{sync.esp}` cannot ask for a confirmation by mail"
             instead = "write `from_store`, which subscribes with proof from the store, or `never_subscribe`"
@@ -67,7 +70,7 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
             problems.append(loaded.documents[MAIN_FILE].problem(("syncs", name, "consent"), what, instead))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
-    loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded)))
+    loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded), *notes))
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
 
 
@@ -86,20 +89,53 @@ def _judge_mappings(documents: Mapping[str, yaml.Document], folder: Path) -> lis
     problems: list[Problem] = []
     for name, document in documents.items():
         if name != MAIN_FILE and not document.problems:
-            _compiled(document, folder, "EUR", problems)
+            _compiled(document, _read(document, folder, problems), Scope("", (), "", "EUR"), problems)
     return list(dict.fromkeys(problems))
 
 
-def _compiled(
-    document: yaml.Document, folder: Path, currency: str, problems: list[Problem]
-) -> CompiledMapping | None:
+def _read(document: yaml.Document, folder: Path, problems: list[Problem]) -> Fitted | None:
+    """Read a mapping under the names that it is written with."""
     try:
-        return compile_mapping(_mapping(document, folder), currency=currency)
+        return Fitted(_mapping(document, folder), {}, ())
     except MappingError as error:
         problems += [_problem(document, problem) for problem in error.problems]
     except ConfigError as error:
         problems += error.problems
     return None
+
+
+def _fitted(
+    document: yaml.Document, folder: Path, traits: Traits, esp: str, problems: list[Problem]
+) -> Fitted | None:
+    read = _read(document, folder, problems)
+    return fit(read.mapping, traits, esp) if read else None
+
+
+def _compiled(
+    document: yaml.Document, fitted: Fitted | None, scope: Scope, problems: list[Problem]
+) -> CompiledMapping | None:
+    if fitted is None:
+        return None
+    try:
+        return compile_mapping(fitted.mapping, currency=scope.currency, scope=scope)
+    except MappingError as error:
+        problems += [_problem(document, _as_written(problem, fitted)) for problem in error.problems]
+    return None
+
+
+def _as_written(problem: MappingProblem, fitted: Fitted) -> MappingProblem:
+    """Lead a problem of a field or list back to the name that stands in the file."""
+    section, *rest = problem.path
+    if not rest:
+        return problem
+    written = fitted.written.get((section, rest[0]), rest[0])
+    return replace(problem, path=(section, written, *rest[1:]))
+
+
+def scope_of(settings: Settings, name: str) -> Scope:
+    """Say what a sync's profiles rest on."""
+    sync = settings.syncs[name]
+    return Scope(name, tuple(sync.stores), sync.esp, settings.currency, settings.rates, settings.timezone)
 
 
 class Cartwire:
@@ -133,12 +169,9 @@ class Cartwire:
     def _sync(self, name: str) -> Sync:
         settings = self.plant.settings
         sync = settings.syncs[name]
-        scope = Scope(
-            name, tuple(sync.stores), sync.esp, settings.currency, settings.rates, settings.timezone
-        )
         job = Job(
             Target(name, sync.esp, sync.consent, _place(settings.esps[sync.esp])),
-            scope,
+            scope_of(settings, name),
             self.plant.mappings[name],
             ZoneInfo(settings.timezone),
             sync.refresh,

@@ -143,7 +143,7 @@ def write_configuration(folder: Path, store: tuple[str, str], esp: tuple[str, st
     }
     (folder / "mappings").mkdir()
     YAML().dump(configuration, folder / "cartwire.yaml")
-    YAML().dump({"extends": "preset:crm"}, folder / "mappings" / "crm.yaml")
+    YAML().dump({"extends": "preset:basics"}, folder / "mappings" / "crm.yaml")
 
 
 @contextmanager

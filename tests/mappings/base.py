@@ -12,7 +12,16 @@ from mappings.compile import CompiledMapping, Evaluated, compile_mapping
 from mappings.errors import MappingError, MappingProblem
 from mappings.model import read_mapping
 from state import functions
-from state.tables import FigureRow, ProfileRow, table
+from state.scope import Scope
+from state.tables import (
+    FigureRow,
+    MembershipRow,
+    OrderLineRow,
+    OrderRow,
+    ProfileRow,
+    RefundRow,
+    table,
+)
 
 SYNC = "crm"
 PARIS = ZoneInfo("Europe/Paris")
@@ -20,10 +29,17 @@ NOW = Clock(datetime(2026, 5, 1, 12, tzinfo=UTC), PARIS)
 
 
 def compiled(
-    *, fields: dict[str, Any] | None = None, lists: dict[str, Any] | None = None, currency: str = "EUR"
+    *,
+    fields: dict[str, Any] | None = None,
+    lists: dict[str, Any] | None = None,
+    currency: str = "EUR",
+    **names: Any,
 ) -> CompiledMapping:
-    raw = {"fields": fields or {}, "lists": lists or {}}
-    return compile_mapping(read_mapping(raw), currency=currency)
+    """Compile a mapping; `names` are its parameters and formulas."""
+    raw = {"fields": fields or {}, "lists": lists or {}, **names}
+    return compile_mapping(
+        read_mapping(raw), currency=currency, scope=Scope(SYNC, ("shop",), "news", currency)
+    )
 
 
 def problems(*, currency: str = "EUR", **sections: Any) -> list[MappingProblem]:
@@ -35,13 +51,16 @@ def problems(*, currency: str = "EUR", **sections: Any) -> list[MappingProblem]:
     return []
 
 
+TABLES = (ProfileRow, FigureRow, MembershipRow, OrderRow, OrderLineRow, RefundRow)
+
+
 class Base:
     """Profiles of one sync in an SQLite database of their own."""
 
     def __init__(self) -> None:
         self.engine = create_engine("sqlite://")
         event.listen(self.engine, "connect", lambda connection, _: functions.register(connection))
-        SQLModel.metadata.create_all(self.engine, [table(ProfileRow), table(FigureRow)])
+        SQLModel.metadata.create_all(self.engine, [table(row) for row in TABLES])
         self.connection = self.engine.connect()
 
     def close(self) -> None:
@@ -52,6 +71,30 @@ class Base:
         """Store a profile; money in minor units, what is not named is unknown."""
         row = {"sync": sync, "email": email, **REQUIRED, **columns}
         return int(self.connection.execute(insert(table(ProfileRow)), [row]).lastrowid or 0)
+
+    def order(self, number: int, email: str, created_at: datetime, total: int = 1000, **columns: Any) -> None:
+        """Store a paid order in euros, with one line of two pieces."""
+        row = {
+            "store": "shop",
+            "id": str(number),
+            "number": str(number),
+            "person": email,
+            "standing": "paid",
+            "status": "completed",
+            "currency": "EUR",
+            "total_minor": total,
+            "created_at": created_at,
+            "updated_at": created_at,
+            "digest": "",
+        }
+        self.connection.execute(insert(table(OrderRow)), [row | columns])
+        line = {"store": "shop", "order_id": str(number), "position": 0, "title": "Tea", "quantity": 2}
+        self.connection.execute(insert(table(OrderLineRow)), [line | {"total_minor": total}])
+
+    def enter(self, profile: int, name: str) -> None:
+        """Let the ESP have somebody in a list."""
+        row = {"sync": SYNC, "profile": profile, "list": name, "at": NOW.now, "inside": True}
+        self.connection.execute(insert(table(MembershipRow)), [row])
 
     def refresh(self, mapping: CompiledMapping, clock: Clock = NOW, sync: str = SYNC) -> None:
         """Work out the mapping's figures and keep them."""

@@ -102,7 +102,7 @@ HOSTILE = [
     "lower(*) = 'x'",
     "lower(distinct country) = 'x'",
     "lower(country order by country) = 'x'",
-    "lower(text => country) = 'x'",
+    "lower(word => country) = 'x'",
     'lower("country") = country',
     "lower() = 'x'",
     "lower(country, country) = 'x'",

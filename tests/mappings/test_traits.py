@@ -44,7 +44,7 @@ def test_a_type_that_is_missing_can_be_text() -> None:
 def test_fields_that_are_always_there_do_not_count() -> None:
     assert said(max_fields=3, builtin_fields=frozenset({"FNAME"})) == []
     assert said(max_fields=2, builtin_fields=frozenset({"FNAME"})) == [
-        "fields: 3 fields; news takes 2; leave 1 out, the last being BUYER"
+        "fields: 3 fields; news takes 2; leave 1 out (`NAME: null`), the last being BUYER"
     ]
 
 
@@ -56,7 +56,7 @@ def test_names_of_lists_have_a_length() -> None:
 
 def test_too_many_lists_are_said_with_the_last() -> None:
     assert said(max_lists=1) == [
-        "lists: 2 lists; news takes 1; leave 1 out, the last being Customers who came back"
+        "lists: 2 lists; news takes 1; leave 1 out (`NAME: null`), the last being Customers who came back"
     ]
     assert said(max_lists=2) == []
 

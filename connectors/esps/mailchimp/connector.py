@@ -111,6 +111,7 @@ class Mailchimp:
         pushes=8,  # of batches most of the time is waiting; what is in flight at once, CONNECTIONS says
         field_types=frozenset(VENDOR_TYPES),
         max_fields=30,
+        short_names=True,
         name_pattern=r"^[A-Z][A-Z0-9_]{0,9}$",
         name_rule="up to 10 upper-case letters, digits and _, beginning with a letter (a merge tag)",
         builtin_fields=frozenset({"FNAME", "LNAME"}),
