@@ -201,7 +201,7 @@ def hours_ago(hours: Number) -> Term:
 def days_since(moment: Moment) -> Term:
     """Count the whole days from a moment to now: `days_since(x) >= n` is `x <= days_ago(n)`."""
     moment_now, zone = clock_parameters()
-    sql = Portable("days_between", moment.sql, moment_now, zone, kind=Kind.NUMBER)
+    sql = Portable("days_since", moment.sql, moment_now, zone, kind=Kind.NUMBER)
     return Term(Kind.NUMBER, sql, _by_the_clock(moment), age=("days", moment))
 
 

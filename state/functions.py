@@ -7,9 +7,11 @@ forward by what they skipped, a time that came twice is the later one, as Postgr
 
 import calendar
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,9 +19,10 @@ Number = int | float
 
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)  # two days from the ends, so that every zone can show them
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
+DAY, CHANGE = timedelta(days=1), timedelta(hours=3)
 INT64 = 2**63
 EXACT = Context(prec=700)  # wide enough for any double, written out
-MONTHS = 12
+MONTHS, YEAR, LONG = 12, 366, 50_000
 
 
 # --- the calendar --------------------------------------------------------------------------------------
@@ -59,10 +62,17 @@ def hours_before(now: datetime, hours: int) -> datetime:
 
 def days_between(moment: datetime, now: datetime, zone: ZoneInfo) -> int:
     """Count whole days: the largest n for which `moment` is not after `days_before(now, n)`."""
-    days = (_wall(now, zone) - _wall(moment, zone)) // timedelta(days=1) + 1
+    days, rest = divmod(_wall(now, zone) - _wall(moment, zone), DAY)
+    if CHANGE < rest < DAY - CHANGE and abs(_offset(now, zone) - _offset(moment, zone)) < CHANGE:
+        return days  # however the clocks were changed in between, it is too little to matter
+    days += 1
     while moment > days_before(now, days, zone):
         days -= 1
     return days
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 def months_between(moment: datetime, now: datetime, zone: ZoneInfo) -> int:
@@ -113,6 +123,30 @@ def _stored(text: str) -> datetime:
 
 def _sql_days_between(moment: str | None, now: str, zone: str) -> int | None:
     return None if moment is None else days_between(_stored(moment), _stored(now), ZoneInfo(zone))
+
+
+def _sql_days_since(moment: str | None, now: str, zone: str) -> int | None:
+    """Count as `days_between` does, among the moments from which on so many days are full."""
+    if moment is None:
+        return None
+    borders = _borders(now, zone)
+    while moment < borders[0] and len(borders) < LONG:
+        _lengthen(borders, _stored(now), ZoneInfo(zone))
+    if not borders[0] <= moment <= borders[-1]:
+        return _sql_days_between(moment, now, zone)
+    return len(borders) - 1 - bisect_left(borders, moment)
+
+
+@lru_cache(maxsize=8)
+def _borders(now: str, _zone: str) -> list[str]:
+    """Begin the list of `days_before(now, n)`, the oldest first; it grows as far back as somebody asks."""
+    return [now]
+
+
+def _lengthen(borders: list[str], now: datetime, zone: ZoneInfo) -> None:
+    known = len(borders)
+    older = (days_before(now, days, zone) for days in range(known + YEAR - 1, known - 1, -1))
+    borders[:0] = [each.isoformat(" ", "microseconds").removesuffix("+00:00") for each in older]
 
 
 def _sql_hours_between(moment: str | None, now: str) -> int | None:
@@ -205,6 +239,7 @@ def _sql_upper(text: str | None) -> str | None:
 
 SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "cartwire_days_between": (3, _sql_days_between),
+    "cartwire_days_since": (3, _sql_days_since),
     "cartwire_hours_between": (2, _sql_hours_between),
     "cartwire_months_between": (3, _sql_months_between),
     "cartwire_local_date": (2, _sql_local_date),

@@ -35,6 +35,10 @@ moments = st.datetimes(datetime(2009, 1, 1), datetime(2030, 1, 1), timezones=st.
 PARIS, NEW_YORK = ZONES[0], ZONES[1]
 
 
+def stored(moment: datetime) -> str:
+    return moment.isoformat(" ", "microseconds").removesuffix("+00:00")
+
+
 def local(text: str, zone: ZoneInfo = PARIS, fold: int = 0) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold).astimezone(UTC)
 
@@ -94,6 +98,17 @@ def test_days_between_is_the_largest_number_of_days_that_one_can_go_back(
 
     assert moment <= days_before(now, days, zone)
     assert moment > days_before(now, days + 1, zone)
+
+
+@given(st.lists(moments, min_size=1, max_size=20), moments, zones)
+def test_days_since_counts_as_days_between_whatever_was_asked_before(
+    several: list[datetime], now: datetime, zone: ZoneInfo
+) -> None:
+    count = functions.SQLITE_FUNCTIONS["cartwire_days_since"][1]
+
+    found = [count(stored(moment), stored(now), zone.key) for moment in several]
+
+    assert found == [days_between(moment, now, zone) for moment in several]
 
 
 @given(moments, st.integers(-400, 4000), zones)
