@@ -60,6 +60,7 @@ class State:
     shipped: bool | None = None
 
 
+EVER_PAID = frozenset({Standing.PAID, Standing.REFUNDED})
 FULFILMENTS: Mapping[bool | None, Fulfilment] = {True: Fulfilment.FULFILLED, False: Fulfilment.OPEN}
 """By the status' mark "shipped"; a status that was deleted tells nothing."""
 
@@ -236,12 +237,17 @@ def _is_covered(row: Row) -> bool:
     return paid >= due - DUST
 
 
+def _has_payments(row: Row) -> bool:
+    """Tell whether money came; an invoice alone proves nothing: cash on delivery has one before it is paid."""
+    return _number(row.get("total_paid_real"), "total_paid_real") > 0
+
+
 def _paid_at(row: Row, stands: Standing, terms: Terms) -> datetime | None:
     """Say when it was paid, as near as the order tells: the invoice is written by the paid status."""
-    if stands not in {Standing.PAID, Standing.REFUNDED}:
+    if stands not in EVER_PAID and not (stands is Standing.CANCELLED and _has_payments(row)):
         return None
     invoiced = terms.clock.first(row.get("invoice_date"))
-    return invoiced or (terms.clock.first(row.get("date_add")) if stands is Standing.PAID else None)
+    return invoiced or (None if stands is Standing.REFUNDED else terms.clock.first(row.get("date_add")))
 
 
 def _lines(row: Row, currency: str) -> list[Line]:

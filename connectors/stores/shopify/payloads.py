@@ -115,7 +115,7 @@ def read_order(row: Row, terms: Terms) -> Order:
         total=charged,
         created_at=placed,
         updated_at=_moment(row, "updatedAt", "createdAt"),
-        paid_at=placed if standing in {Standing.PAID, Standing.REFUNDED} else None,
+        paid_at=placed if was_paid(status, terms.paid) else None,
         discount=_shop_money(row.get("totalDiscountsSet")),
         lines=_lines(row),
         refunds=[_refund(refund, order_id) for refund in row.get("refunds") or ()],
@@ -180,6 +180,11 @@ def standing_of(status: str, paid: Iterable[str], *, test: bool, cancelled: bool
         return Standing.TEST
     standing = Standing.PAID if status in paid else STANDINGS.get(status, Standing.UNPAID)
     return Standing.CANCELLED if cancelled and standing is not Standing.REFUNDED else standing
+
+
+def was_paid(status: str, paid: Iterable[str]) -> bool:
+    """Tell whether money came, be the order refunded or cancelled since; when, Shopify does not say."""
+    return status in paid or STANDINGS.get(status) is Standing.REFUNDED
 
 
 def number_of(gid: Any) -> str:

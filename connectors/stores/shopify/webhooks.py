@@ -17,13 +17,13 @@ from connectors.facts import (
     Checkout,
     Consent,
     Customer,
+    Fulfilment,
     Line,
     Money,
     Order,
     Person,
     Refund,
     Source,
-    Standing,
     money,
     normal_email,
     utc,
@@ -39,6 +39,7 @@ from connectors.stores.shopify.payloads import (
     source_from_visit,
     standing_of,
     text,
+    was_paid,
 )
 
 ORDERS = frozenset(
@@ -55,6 +56,13 @@ DELETED_ORDERS = frozenset({"orders/delete"})
 CUSTOMERS = frozenset({"customers/create", "customers/update", "customers/enable", "customers/disable"})
 CHECKOUTS = frozenset({"checkouts/create", "checkouts/update"})
 REFUNDS = frozenset({"refunds/create"})
+
+FULFILMENTS: Mapping[str | None, Fulfilment] = {
+    None: Fulfilment.OPEN,
+    "partial": Fulfilment.PARTIAL,
+    "fulfilled": Fulfilment.FULFILLED,
+}
+"""`fulfillment_status`, null while nothing was sent; `restocked` is on no way to the buyer."""
 
 Fact = Order | Customer | Checkout | Refund
 
@@ -92,13 +100,14 @@ def read_order(row: Row, terms: Terms) -> Order:
         total=money(row["total_price"], currency),
         created_at=placed,
         updated_at=utc(row.get("updated_at")) or placed,
-        paid_at=placed if standing in {Standing.PAID, Standing.REFUNDED} else None,
+        paid_at=placed if was_paid(status.upper(), terms.paid) else None,
         discount=money(row.get("total_discounts") or 0, currency),
         lines=[_line(line, currency, row) for line in row.get("line_items") or ()],
         refunds=[_refund(refund, order_id, currency) for refund in row.get("refunds") or ()],
         person=_person(row.get("billing_address") or row.get("shipping_address") or {}, row.get("phone")),
         source=_source(row),
         consent=Consent(given=True, at=placed) if accepts else None,
+        fulfilment=FULFILMENTS.get(row.get("fulfillment_status", "")),
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from connectors.base import Page, Resource, Window
 from connectors.errors import Refused
-from connectors.facts import Order, Product, Standing
+from connectors.facts import Fulfilment, Order, Product, Standing
 from connectors.stores.csv.connector import PAGE_SIZE, CsvStore
 from connectors.stores.csv.payloads import read_amount, read_moment
 from connectors.stores.csv.settings import CsvStoreSettings
@@ -112,6 +112,35 @@ async def test_an_export_of_woocommerce_is_read(tmp_path):
     assert one.created_at == datetime(2026, 11, 2, 13, 0, 22, tzinfo=UTC)
     assert two.standing is Standing.UNPAID
     assert two.paid_at is None
+
+
+@pytest.mark.parametrize(
+    ("status", "shipping", "fulfilment"),
+    [
+        ("wc-processing", "", Fulfilment.OPEN),
+        ("wc-completed", "", Fulfilment.FULFILLED),
+        ("paid", "", None),
+        ("paid", "unfulfilled", Fulfilment.OPEN),
+        ("paid", "Partially_Fulfilled", Fulfilment.PARTIAL),
+        ("paid", "fulfilled", Fulfilment.FULFILLED),
+        ("paid", "restocked", None),
+        ("Livré", "", Fulfilment.FULFILLED),
+    ],
+)
+async def test_a_file_tells_how_far_an_order_has_come(tmp_path, status, shipping, fulfilment):
+    content = f"Name,Financial Status,Fulfillment Status,Created at,Total,Currency\n1,{status},{shipping},2026-11-02,9.50,EUR\n"
+
+    (one,) = orders_in(await history(store_of(tmp_path, content)))
+
+    assert one.fulfilment is fulfilment
+
+
+async def test_a_vat_number_is_read(tmp_path):
+    content = "order_id,date,amount,currency,vat_number\n1,2026-11-02,9.50,EUR, FR40303265045 \n2,2026-11-02,9.50,EUR,\n"
+
+    one, two = orders_in(await history(store_of(tmp_path, content)))
+
+    assert (one.person.vat_number, two.person.vat_number) == ("FR40303265045", None)
 
 
 async def test_an_export_with_the_titles_of_woocommerce_s_own_screens_is_read(tmp_path):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import connectors.stores.prestashop
-from connectors.facts import Customer, Order, Standing
+from connectors.facts import Customer, Fulfilment, Order, Standing
 from connectors.paging import UnreadableField, read_rows
 from connectors.stores.prestashop.clock import ShopClock
 from connectors.stores.prestashop.markup import as_json, cut_junk
@@ -123,6 +123,33 @@ def test_when_it_was_paid_is_when_the_invoice_was_written():
     assert order(invoice_date="2026-11-21 23:00:00").paid_at is None
 
 
+def test_an_order_that_was_cancelled_was_paid_if_money_came():
+    """Cash on delivery has an invoice before anybody paid."""
+    written = datetime(2026, 11, 21, 22, tzinfo=UTC)
+
+    paid = order(total_paid_real="57.440000", invoice_date="2026-11-21 23:00:00")
+    without_invoice = order(total_paid_real="57.440000")
+
+    assert (paid.standing, paid.paid_at) == (Standing.CANCELLED, written)
+    assert without_invoice.paid_at == without_invoice.created_at
+    assert order(invoice_date="2026-11-21 23:00:00").paid_at is None
+
+
+@pytest.mark.parametrize(
+    ("state", "fulfilment"),
+    [(2, Fulfilment.OPEN), (4, Fulfilment.FULFILLED), (5, Fulfilment.FULFILLED), (6, None), (1, None)],
+    ids=["payment accepted", "shipped", "delivered", "canceled", "awaiting cheque"],
+)
+def test_the_status_mark_shipped_tells_how_far_a_paid_order_has_come(state, fulfilment):
+    assert order(current_state=state, total_paid_real="0.000000").fulfilment is fulfilment
+
+
+def test_a_paid_order_whose_status_the_shop_deleted_tells_nothing_of_its_parcel():
+    gone = order(current_state=77, total_paid_real="57.440000", valid="1")
+
+    assert (gone.standing, gone.fulfilment) == (Standing.PAID, None)
+
+
 def test_a_status_that_the_shop_deleted_is_told_by_valid():
     gone = {"current_state": 77, "total_paid_real": "57.440000"}
 
@@ -188,6 +215,11 @@ def test_an_address_tells_where_and_the_mobile_phone_comes_first():
     assert (person.country, person.postal_code, person.city, person.phone) == ("FR", "75011", "Paris", "01")
     assert person.company == "Ltd & Co"
     assert with_mobile.phone == "06"
+
+
+@pytest.mark.parametrize(("typed", "read"), [(" FR40303265045 ", "FR40303265045"), ("", None), (None, None)])
+def test_a_vat_number_stands_on_the_address(typed, read):
+    assert customer({"vat_number": typed}).person.vat_number == read
 
 
 def test_the_account_of_the_erased_is_nobody_s():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connectors.facts import Consent, Line, Money, Person, Refund, Source, Standing
+from connectors.facts import Consent, Fulfilment, Line, Money, Person, Refund, Source, Standing
 from connectors.paging import read_rows
 from connectors.stores import shopify
 from connectors.stores.shopify.payloads import (
@@ -68,6 +68,34 @@ def test_an_order_is_read_whole():
 )
 def test_what_an_order_counts_as(changes, standing):
     assert read_order(row("order", **changes), TERMS).standing is standing
+
+
+@pytest.mark.parametrize(
+    ("status", "paid"),
+    [("PAID", True), ("PARTIALLY_REFUNDED", True), ("REFUNDED", True), ("VOIDED", False), (None, False)],
+)
+def test_an_order_that_was_cancelled_says_whether_it_was_paid_before(status, paid):
+    cancelled = row("order", displayFinancialStatus=status, cancelledAt="2026-11-21T00:00:00Z")
+
+    order = read_order(cancelled, TERMS)
+
+    assert order.paid_at == (order.created_at if paid else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "fulfilment"),
+    [
+        ("UNFULFILLED", Fulfilment.OPEN),
+        ("ON_HOLD", Fulfilment.OPEN),
+        ("PARTIALLY_FULFILLED", Fulfilment.PARTIAL),
+        ("FULFILLED", Fulfilment.FULFILLED),
+        ("RESTOCKED", None),
+        ("SOMETHING_NEW", None),
+        (None, None),
+    ],
+)
+def test_how_far_an_order_has_come(status, fulfilment):
+    assert read_order(row("order", displayFulfillmentStatus=status), TERMS).fulfilment is fulfilment
 
 
 def test_an_owner_may_count_orders_that_are_authorized_only():

@@ -11,7 +11,18 @@ import pytest
 
 from connectors.base import Page
 from connectors.errors import Refused
-from connectors.facts import Checkout, Consent, Customer, Line, Money, Order, Refund, Source, Standing
+from connectors.facts import (
+    Checkout,
+    Consent,
+    Customer,
+    Fulfilment,
+    Line,
+    Money,
+    Order,
+    Refund,
+    Source,
+    Standing,
+)
 from connectors.stores.shopify.connector import Shopify
 from connectors.stores.shopify.simulator import DAILY, SETTINGS
 
@@ -86,6 +97,28 @@ def test_the_vendor_s_orders_are_read(topic):
     )
     assert (order.standing, order.total.currency, len(order.lines)) == (Standing.TEST, "USD", 5)
     assert page.bad == []
+
+
+@pytest.mark.parametrize(
+    ("told", "fulfilment"),
+    [
+        ({"fulfillment_status": None}, Fulfilment.OPEN),
+        ({"fulfillment_status": "partial"}, Fulfilment.PARTIAL),
+        ({"fulfillment_status": "fulfilled"}, Fulfilment.FULFILLED),
+        ({"fulfillment_status": "restocked"}, None),
+        ({}, None),
+    ],
+)
+def test_an_order_tells_how_far_it_has_come(told, fulfilment):
+    (order,) = delivered("orders/updated", ORDER | told).facts
+
+    assert order.fulfilment is fulfilment
+
+
+def test_an_order_that_is_cancelled_was_paid_before():
+    (order,) = delivered("orders/cancelled", ORDER | {"cancelled_at": "2026-11-21T00:00:00Z"}).facts
+
+    assert (order.standing, order.paid_at) == (Standing.CANCELLED, order.created_at)
 
 
 def test_the_vendor_s_refund_is_read():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.facts import Consent, Money, Order, Person, Refund, Source, Standing
+from connectors.facts import Consent, Fulfilment, Money, Order, Person, Refund, Source, Standing
 from connectors.paging import read_rows
 from connectors.stores import woocommerce
 from connectors.stores.woocommerce.payloads import STAFF, Terms, read_customer, read_order, read_product
@@ -56,6 +56,34 @@ def test_cash_on_delivery_is_paid_although_no_date_of_payment_stands_there() -> 
     order = read_order(ORDERS["processing"], TERMS)
 
     assert (order.standing, order.paid_at, order.customer_id) == (Standing.PAID, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "fulfilment"),
+    [
+        ("processing", Fulfilment.OPEN),
+        ("completed", Fulfilment.FULFILLED),
+        ("partially-refunded", Fulfilment.FULFILLED),
+        ("on-hold", None),
+        ("cancelled", None),
+    ],
+)
+def test_the_status_of_a_real_shop_tells_how_far_an_order_has_come(
+    name: str, fulfilment: Fulfilment | None
+) -> None:
+    assert read_order(ORDERS[name], TERMS).fulfilment is fulfilment
+
+
+@pytest.mark.parametrize("key", ["_billing_vat_number", "_vat_number", "_billing_vat", "billing_vat"])
+def test_a_vat_number_stands_where_plugins_keep_it(key: str) -> None:
+    entries = [{"id": 1, "key": key, "value": " FR40303265045 "}, {"id": 2, "key": "vat_number", "value": []}]
+    told = {"meta_data": entries}
+
+    order = read_order(ORDERS["completed"] | told, TERMS)
+    account = read_customer(CUSTOMERS["account-and-billing-email-differ"] | told, TERMS)
+
+    assert (order.person.vat_number, account.person.vat_number) == ("FR40303265045", "FR40303265045")
+    assert read_order(ORDERS["completed"], TERMS).person.vat_number is None
 
 
 def test_a_guest_keeps_the_address_under_billing_in_small_letters() -> None:
