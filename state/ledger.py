@@ -102,10 +102,11 @@ def counts(orders: Any = ORDERS, back: ColumnElement[int] | None = None) -> Colu
 
 
 def was_paid() -> ColumnElement[bool]:
-    """Tell whether an order was ever paid, whatever became of it."""
+    """Tell whether an order was ever paid, whatever became of it: what was given back had been paid."""
+    cancelled_since = or_(ORDERS.c.paid_at.is_not(None), refunded() > 0)
     return or_(
         ORDERS.c.standing.in_((Standing.PAID.value, Standing.REFUNDED.value)),
-        and_(ORDERS.c.standing == Standing.CANCELLED.value, ORDERS.c.paid_at.is_not(None)),
+        and_(ORDERS.c.standing == Standing.CANCELLED.value, cancelled_since),
     )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import phonenumbers
-from sqlalchemy import CompoundSelect, Row, Select, literal, null, select, union_all
+from sqlalchemy import CompoundSelect, Row, Select, case, literal, null, select, union_all
 
 from connectors.facts import Standing
 from state.channels import channel_of
@@ -58,7 +58,11 @@ def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
         CHECKOUTS.c.store,
         CHECKOUTS.c.id,
         CHECKOUTS.c.created_at,
-        CHECKOUTS.c.updated_at.label("told_at"),
+        # Once it is over, only the shop writes in it.
+        case(
+            (CHECKOUTS.c.completed_at < CHECKOUTS.c.updated_at, CHECKOUTS.c.completed_at),
+            else_=CHECKOUTS.c.updated_at,
+        ).label("told_at"),
         literal(value=False).label("is_account"),
         literal(value=False).label("guest"),
         null().label("birthday"),

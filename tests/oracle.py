@@ -4,20 +4,45 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from connectors.facts import Checkout, Consent, Customer, Fact, Line, Order, Product, Refund, Standing
+from connectors.facts import (
+    Checkout,
+    Consent,
+    Customer,
+    Fact,
+    Fulfilment,
+    Line,
+    Order,
+    Product,
+    Refund,
+    Source,
+    Standing,
+)
 
 DIGITS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3, "GBP": 2}
 PHONES = {"06 12 34 56 78": "+33612345678", "+49 30 901820": "+4930901820", "12": None}
 """Phone numbers as typed by people in France -> as they are to be pushed."""
-WHO = ("first_name", "last_name", "company", "phone", "postal_code", "city", "country")
+CHANNELS = {
+    Source("google", "organic", "utm_source=google"): "seo",
+    Source("google", "organic", "session_entry=https://shop.example/?gclid=1"): "ads",
+    Source("google", "cpc"): "ads",
+    Source("l.facebook.com", "referral"): "social",
+    Source("newsletter"): "email",
+    Source("blog.example", "referral", "referrer=https://blog.example/"): "referral",
+    Source("direct"): "direct",
+    Source("admin"): "other",
+}
+"""Sources -> the kinds they are of."""
+WHO = ("first_name", "last_name", "company", "vat_number", "phone", "postal_code", "city", "country")
 NOT_A_PERSON = {Standing.TEST, Standing.DELETED}
+EVENING, MORNING = time(22), time(6)
 
 
 @dataclass(frozen=True)
@@ -44,13 +69,15 @@ class Record:
     """One thing that tells who somebody is."""
 
     told_at: datetime
+    seen_at: datetime
     is_account: bool
     store: str
     id: str
     created_at: datetime
     guest: bool
     who: Mapping[str, str | None]
-    source: tuple[str, str | None] | None
+    birthday: date | None
+    source: Source | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +88,14 @@ class Counted:
     gross: int | None
     net: int | None
     spent: Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class Paid:
+    """An order that was paid once, whether it counts or not."""
+
+    placed_at: datetime
+    came_back: bool
 
 
 def converted(minor: int, code: str, currency: str, rates: Mapping[str, Decimal]) -> int | None:
@@ -77,17 +112,20 @@ def profiles(
     currency: str,
     rates: Mapping[str, Decimal],
     opted_out: Mapping[str, datetime] | None = None,
+    timezone: str = "UTC",
 ) -> dict[str, dict[str, Any]]:
     """Return address -> columns of everybody who has facts. `opted_out` is the ESP's word."""
     records: defaultdict[str, list[Record]] = defaultdict(list)
     counted: defaultdict[str, list[Counted]] = defaultdict(list)
+    paid: defaultdict[str, list[Paid]] = defaultdict(list)
+    begun: defaultdict[str, list[tuple[str, Checkout]]] = defaultdict(list)
     words: defaultdict[str, list[Consent]] = defaultdict(list)
     for email, at in (opted_out or {}).items():
         words[email].append(Consent(given=False, at=at))
     for shop in shops:
         accounts = {account.id: account.email for account in shop.newest(Customer)}
         _read_accounts(shop, records, words)
-        _read_checkouts(shop, accounts, records)
+        _read_checkouts(shop, accounts, records, begun)
         products = {product.id: set(product.categories) for product in shop.newest(Product)}
         for sent in shop.newest(Order):
             order = replace(sent, standing=Standing.DELETED) if sent.id in shop.gone else sent
@@ -96,13 +134,27 @@ def profiles(
                 words[owner].append(order.consent)
             if owner and order.standing not in NOT_A_PERSON:
                 records[owner].append(_record(shop.name, order, order.created_at))
-            found = _count(order, refunded(shop, order), products, currency, rates)
+            back = refunded(shop, order)
+            found = _count(order, back, products, currency, rates)
             if owner and found:
                 counted[owner].append(found)
+            if owner and was_paid(order, back):
+                paid[owner].append(Paid(order.created_at, order.standing is not Standing.PAID or back > 0))
     return {
-        email: _amounts(counted[email]) | _description(records[email]) | _word(words[email])
+        email: _amounts(counted[email])
+        | _habits(counted[email], paid[email], ZoneInfo(timezone))
+        | _open_checkout(begun[email], paid[email], currency, rates)
+        | _description(records[email])
+        | _word(words[email])
         for email in records
     }
+
+
+def was_paid(order: Order, back: int) -> bool:
+    """Tell whether an order was ever paid: what came back had been."""
+    if order.standing is Standing.CANCELLED:
+        return order.paid_at is not None or back > 0
+    return order.standing in {Standing.PAID, Standing.REFUNDED}
 
 
 def refunded(shop: Shop, order: Order) -> int:
@@ -122,26 +174,39 @@ def _read_accounts(
 
 
 def _read_checkouts(
-    shop: Shop, accounts: Mapping[str, str | None], records: Mapping[str, list[Record]]
+    shop: Shop,
+    accounts: Mapping[str, str | None],
+    records: Mapping[str, list[Record]],
+    begun: Mapping[str, list[tuple[str, Checkout]]],
 ) -> None:
     for checkout in shop.newest(Checkout):
         owner = accounts.get(checkout.customer_id or "") or checkout.email
         if owner:
             records[owner].append(_record(shop.name, checkout, checkout.updated_at))
+            begun[owner].append((shop.name, checkout))
 
 
 def _record(store: str, fact: Any, told_at: datetime) -> Record:
-    person, source = getattr(fact, "person", None), getattr(fact, "source", None)
+    person = getattr(fact, "person", None)
     return Record(
         told_at,
+        _seen_at(fact),
         isinstance(fact, Customer),
         store,
         fact.id,
         fact.created_at,
         getattr(fact, "guest", False),
         {name: getattr(person, name, None) for name in WHO},
-        (source.name, source.evidence) if source else None,
+        getattr(fact, "birthday", None),
+        getattr(fact, "source", None),
     )
+
+
+def _seen_at(fact: Any) -> datetime:
+    """Say when somebody last showed themselves: a checkout moves until it is over."""
+    if not isinstance(fact, Checkout):
+        return fact.created_at  # type: ignore[no-any-return]
+    return min(fact.updated_at, fact.completed_at or fact.updated_at)
 
 
 def _count(
@@ -179,7 +244,7 @@ def _amounts(orders: Sequence[Counted]) -> dict[str, Any]:
         ("average_basket", "first_order_at", "last_order_at", "last_order_number", "currency")
     )
     if not orders:
-        return {"orders_count": 0, "total_spent": 0, **nothing, "preferred_category": None}
+        return {"orders_count": 0, "total_spent": 0, **nothing}
     known = [order.net for order in orders if order.net is not None]
     total = sum(known) if len(known) == len(orders) else None
     last_at = max(each.order.created_at for each in orders)
@@ -194,11 +259,61 @@ def _amounts(orders: Sequence[Counted]) -> dict[str, Any]:
         "last_order_at": last_at,
         "last_order_number": max(order.number for order in last),
         "currency": max(order.total.currency for order in last),
-        "preferred_category": _preferred(orders),
     }
 
 
-def _preferred(orders: Sequence[Counted]) -> str | None:
+def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> dict[str, Any]:
+    """Say how somebody buys, and what becomes of it; unknown (None) where none of their orders tells."""
+    discounts = [each.order.discount for each in orders if each.order.discount is not None]
+    parcels = [each.order.fulfilment for each in orders if each.order.fulfilment is not None]
+    last_at = max((each.order.created_at for each in orders), default=None)
+    last = [each.order.fulfilment for each in orders if each.order.created_at == last_at]
+    categories = _categories(orders)
+    return {
+        "items_bought": sum(line.quantity for each in orders for line in each.order.lines),
+        "discounted_orders": (
+            sum(discount.minor > 0 for discount in discounts) if discounts or not orders else None
+        ),
+        "night_orders": sum(_is_night(each.order.created_at, zone) for each in orders),
+        "paid_orders": len(paid),
+        "refunded_orders": sum(each.came_back for each in paid),
+        "order_in_progress": (
+            any(parcel is not Fulfilment.FULFILLED for parcel in parcels) if parcels or not orders else None
+        ),
+        "last_fulfilment": max((parcel.value for parcel in last if parcel), default=None),
+        "preferred_category": categories[0] if categories else None,
+        "top_categories": ", ".join(categories[:3]) or None,
+    }
+
+
+def _is_night(moment: datetime, zone: ZoneInfo) -> bool:
+    clock = moment.astimezone(zone).time()
+    return clock >= EVENING or clock < MORNING
+
+
+def _open_checkout(
+    begun: Sequence[tuple[str, Checkout]], paid: Sequence[Paid], currency: str, rates: Mapping[str, Decimal]
+) -> dict[str, Any]:
+    """Take the newest checkout that neither ended nor was followed by an order that was paid."""
+    still_open = [
+        (checkout.updated_at, store, checkout.id, checkout)
+        for store, checkout in begun
+        if checkout.completed_at is None and not any(order.placed_at >= checkout.created_at for order in paid)
+    ]
+    if not still_open:
+        return dict.fromkeys(("checkout_id", "checkout_url", "checkout_at", "checkout_total"))
+    *_, newest = max(still_open, key=lambda each: each[:3])
+    total = newest.total
+    return {
+        "checkout_id": newest.id,
+        "checkout_url": newest.url,
+        "checkout_at": newest.updated_at,
+        "checkout_total": converted(total.minor, total.currency, currency, rates) if total else None,
+    }
+
+
+def _categories(orders: Sequence[Counted]) -> list[str]:
+    """Rank the categories by what was spent on them, then by when they were last bought, then by name."""
     spent: dict[str, int | None] = {}
     bought_at: dict[str, datetime] = {}
     for each in orders:
@@ -208,7 +323,7 @@ def _preferred(orders: Sequence[Counted]) -> str | None:
     ranked = sorted(spent)
     ranked.sort(key=lambda name: bought_at[name], reverse=True)
     ranked.sort(key=lambda name: -math.inf if spent[name] is None else spent[name] or 0, reverse=True)
-    return ranked[0] if ranked else None
+    return ranked
 
 
 def _description(records: Sequence[Record]) -> dict[str, Any]:
@@ -217,17 +332,21 @@ def _description(records: Sequence[Record]) -> dict[str, Any]:
     )
     oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
     accounts = [each for each in oldest if each.is_account]
-    source = next((each.source for each in oldest if each.source), (None, None))
+    source = next((each.source for each in oldest if each.source), None)
     phone = next((each.who["phone"] for each in newest if each.who["phone"]), None)
     own = [each.created_at for each in accounts if not each.guest]
     return {
         **_first(newest, "first_name", "last_name"),
         **_first(newest, "company"),
+        **_first(newest, "vat_number"),
+        "birthday": next((each.birthday for each in newest if each.birthday), None),
         **_first(newest, "postal_code", "city", "country"),
         "phone": PHONES[phone] if phone else None,
         "signup_at": min(own) if own else oldest[0].created_at,
-        "lead_source": source[0],
-        "lead_source_evidence": source[1],
+        "last_activity_at": max(each.seen_at for each in records),
+        "lead_source": source.name if source else None,
+        "lead_source_evidence": source.evidence if source else None,
+        "acquisition_channel": CHANNELS[source] if source else None,
         "stores": ",".join(sorted({each.store for each in records})),
         "customer_ids": ",".join(f"{each.store}:{each.id}" for each in accounts) or None,
     }

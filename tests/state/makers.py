@@ -1,9 +1,10 @@
 """Facts to write down in a line, and strategies that invent whole shops."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -16,19 +17,19 @@ from connectors.facts import (
     Consent,
     Customer,
     Fact,
+    Fulfilment,
     Line,
     Money,
     Order,
     Person,
     Product,
     Refund,
-    Source,
     Standing,
 )
 from state import facts, profiles
 from state.scope import Scope
 from state.tables import ProfileRow, table
-from tests.oracle import PHONES, Shop
+from tests.oracle import CHANNELS, PHONES, Shop
 
 START = datetime(2026, 1, 1, 9, tzinfo=UTC)
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"
@@ -127,17 +128,33 @@ people = st.builds(
     first_name=st.sampled_from([None, "Ada", "İpek", "Zoë 🎈"]),
     last_name=st.sampled_from([None, "Lovelace"]),
     company=st.sampled_from([None, "Analytical"]),
+    vat_number=st.sampled_from([None, "FR40303265045", "GB999999973"]),
     phone=st.sampled_from([None, *PHONES]),
     postal_code=st.sampled_from([None, "75001"]),
     city=st.sampled_from([None, "Paris"]),
     country=st.just("FR"),
 )
 consents = st.none() | st.builds(Consent, given=st.booleans(), at=minutes)
-sources = st.none() | st.builds(
-    Source, name=st.sampled_from(["google", "newsletter"]), evidence=st.sampled_from([None, "utm_source=x"])
-)
-currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"])
+sources = st.sampled_from([None, *CHANNELS])
 amounts = st.sampled_from([0, 1, 50, 99, 100, 333, 2000])
+ZONES = ["UTC", "America/New_York", "Europe/Paris", "Asia/Kolkata"]
+zones = st.sampled_from(ZONES)
+
+
+def local(day: str, clock: str, zone: str) -> datetime:
+    """Name a moment by what the clocks of a zone show."""
+    return datetime.fromisoformat(f"{day} {clock}").replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+nights = st.sampled_from(
+    [
+        local(day, clock, zone)
+        for day in ("2026-03-07", "2026-03-08", "2026-03-29", "2026-10-25", "2026-11-01", "2026-11-02")
+        for clock in ("21:59:59.999999", "22:00", "05:59:59.999999", "06:00")
+        for zone in ZONES
+    ]
+)
+"""Around the limits of the night, when the clocks of New York or Paris change and the day before or after."""
 
 
 @st.composite
@@ -148,7 +165,7 @@ def orders(draw: st.DrawFn, number: int, *, refunds_apart: bool, foreign: bool) 
         Line,
         product_id=st.sampled_from(["1", "2", None]),
         title=st.just("Thing"),
-        quantity=st.just(1),
+        quantity=st.sampled_from([0, 1, 3]),
         total=amounts.map(lambda minor: Money(minor, code)),
     )
     back = draw(st.lists(amounts, max_size=2))
@@ -159,7 +176,10 @@ def orders(draw: st.DrawFn, number: int, *, refunds_apart: bool, foreign: bool) 
         customer_id=draw(st.sampled_from([None, "1", "2"])),
         standing=draw(st.sampled_from([Standing.PAID] * 5 + list(Standing))),
         total=Money(draw(amounts), code),
-        created_at=draw(minutes),
+        created_at=draw(minutes | nights),
+        paid_at=draw(st.none() | minutes),
+        discount=draw(st.sampled_from([None, Money(0, code), Money(50, code)])),
+        fulfilment=draw(st.sampled_from([None, *Fulfilment])),
         lines=draw(st.lists(lines, max_size=2)),
         refunds=None if refunds_apart else refunds,
         person=draw(people),
@@ -175,6 +195,7 @@ def customers(number: int) -> st.SearchStrategy[Customer]:
         emails,
         created_at=minutes,
         person=people,
+        birthday=st.sampled_from([None, date(2000, 2, 29), date(1992, 11, 2)]),
         consent=consents,
         source=sources,
         guest=st.booleans(),
@@ -187,13 +208,15 @@ def checkouts(number: int) -> st.SearchStrategy[Checkout]:
         st.just(number),
         emails,
         customer_id=st.sampled_from([None, "1"]),
-        created_at=minutes,
-        completed_at=st.none() | minutes,
+        url=st.sampled_from([None, f"https://shop.example/{number}"]),
+        total=st.none() | st.builds(Money, amounts, st.sampled_from(["EUR", "JPY", "KWD", "GBP"])),
+        created_at=minutes | nights,
+        completed_at=st.sampled_from([None, None, at(5), at(200)]),
     )
 
 
 def products(number: int) -> st.SearchStrategy[Product]:
-    return st.lists(st.sampled_from(["Tea", "Shoes", "Çay"]), max_size=2).map(
+    return st.lists(st.sampled_from(["Tea", "Shoes", "Çay", "Hats"]), max_size=3).map(
         lambda names: product(number, *names)
     )
 
@@ -205,7 +228,7 @@ def shops(draw: st.DrawFn, name: str, *, refunds_apart: bool = False, foreign: b
         *(orders(number, refunds_apart=refunds_apart, foreign=foreign) for number in range(1, 4)),
         *(customers(number) for number in (1, 2)),
         *(products(number) for number in (1, 2)),
-        checkouts(1),
+        *(checkouts(number) for number in (1, 2)),
     ]
     sent: list[Fact] = []
     for kind in kinds:

@@ -3,17 +3,29 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replaced
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.facts import Consent, Fact, Line, Money, Order, Person, Product, Refund, Source, Standing
+from connectors.facts import (
+    Consent,
+    Fact,
+    Line,
+    Money,
+    Order,
+    Person,
+    Product,
+    Refund,
+    Source,
+    Standing,
+)
 from state import facts, profiles, runs
 from state.db import Database
 from state.outbox import save_opt_outs
@@ -42,6 +54,7 @@ from tests.state.makers import (
     refresh,
     save,
     shops,
+    zones,
 )
 
 worlds = st.tuples(shops("shop", foreign=True), shops("outlet", refunds_apart=True))
@@ -57,9 +70,9 @@ def latest(shop: Shop, kind: type[Any]) -> Sequence[Fact]:
 
 
 def expected(
-    world: Sequence[Shop], opted_out: dict[str, datetime] | None = None
+    world: Sequence[Shop], opted_out: dict[str, datetime], timezone: str
 ) -> dict[str, dict[str, Any]]:
-    return oracle.profiles(world, SCOPE.currency, RATES, opted_out)
+    return oracle.profiles(world, SCOPE.currency, RATES, opted_out, timezone)
 
 
 def deliver_at_random(session: Session, world: Sequence[Shop], chance: random.Random) -> None:
@@ -98,10 +111,11 @@ def test_P1_any_order_and_repetition_of_deliveries_gives_what_one_clean_delivery
     assert messy == clean
 
 
-@given(worlds, st.dictionaries(st.sampled_from([ADA, BOB]), st.integers(0, 12).map(at)))
+@given(worlds, st.dictionaries(st.sampled_from([ADA, BOB]), st.integers(0, 12).map(at)), zones)
 def test_P1_profiles_equal_the_definitions_in_plain_python(
-    database: Database, world: tuple[Shop, Shop], opted_out: dict[str, datetime]
+    database: Database, world: tuple[Shop, Shop], opted_out: dict[str, datetime], timezone: str
 ) -> None:
+    scope = replace(SCOPE, timezone=timezone)
     with Session(database._engine) as session:
         for shop in world:
             save(session, *shop.facts, store=shop.name, gone=sorted(shop.gone))
@@ -110,9 +124,9 @@ def test_P1_profiles_equal_the_definitions_in_plain_python(
             for email, moment in opted_out.items()
         ]
         save_opt_outs(session, "news", words)
-        refresh(session)
+        refresh(session, scope)
 
-        assert columns(session) == expected(world, opted_out)
+        assert columns(session, scope) == expected(world, opted_out, timezone)
 
 
 @given(shops("shop"))
@@ -380,6 +394,43 @@ def test_the_source_is_that_of_the_first_record_that_names_one(session: Session)
     assert (found["lead_source"], found["lead_source_evidence"]) == ("google", "gclid=1")
 
 
+def test_the_channel_is_that_of_the_source(session: Session) -> None:
+    save(session, order(1, source=Source("l.facebook.com", "referral")), order(2, EVE))
+
+    assert profile(session)["acquisition_channel"] == "social"
+    assert columns(session)[EVE]["acquisition_channel"] is None
+
+
+def test_a_birthday_is_that_of_the_newest_account_that_has_one(session: Session) -> None:
+    save(session, customer(1, birthday=date(1815, 12, 10), updated_at=at(1)), customer(2, updated_at=at(2)))
+    save(session, customer(1, birthday=date(1816, 12, 10)), order(1, created_at=at(9)), store="outlet")
+
+    assert profile(session)["birthday"] == date(1815, 12, 10)
+
+
+@pytest.mark.parametrize(
+    ("sign", "seen_at"),
+    [
+        (order(1, standing=Standing.UNPAID, created_at=at(5), updated_at=at(50)), at(5)),
+        (order(1, standing=Standing.TEST, created_at=at(5)), at(0)),
+        (checkout(1, created_at=at(5), updated_at=at(8)), at(8)),
+        (checkout(1, created_at=at(5), updated_at=at(50), completed_at=at(6)), at(6)),
+        (customer(1, updated_at=at(50)), at(0)),
+    ],
+    ids=[
+        "order of any kind",
+        "test",
+        "checkout",
+        "checkout that the shop changed once it was over",
+        "account",
+    ],
+)
+def test_the_last_activity_is_the_persons_own(session: Session, sign: Fact, seen_at: datetime) -> None:
+    save(session, customer(1), sign)
+
+    assert profile(session)["last_activity_at"] == seen_at
+
+
 @pytest.mark.parametrize(
     ("typed", "country", "written"),
     [
@@ -425,6 +476,24 @@ def test_between_equal_categories_the_one_bought_last_is_preferred_then_the_firs
     save(session, bought(1, 0, ("1", 100)), bought(2, 1, ("2", 100), ("3", 100)))
 
     assert profile(session)["preferred_category"] == "Hats"
+
+
+def test_the_top_categories_are_three_in_the_order_of_what_was_spent(session: Session) -> None:
+    save(session, product(1, "Tea"), product(2, "Shoes"), product(3, "Hats"), product(4, "Çay"))
+    save(session, bought(1, 0, ("4", 100), ("1", 100)), bought(2, 1, ("2", 100), ("3", 500)))
+
+    found = profile(session)
+
+    assert (found["preferred_category"], found["top_categories"]) == ("Hats", "Hats, Shoes, Tea")
+
+
+def test_categories_of_orders_that_came_back_are_nobody_s_favourites(session: Session) -> None:
+    save(session, product(1, "Tea"))
+    save(session, replaced(bought(1, 0, ("1", 100)), standing=Standing.REFUNDED))
+
+    found = profile(session)
+
+    assert (found["preferred_category"], found["top_categories"]) == (None, None)
 
 
 def test_a_category_named_twice_counts_once(session: Session) -> None:
