@@ -118,10 +118,10 @@ def net(
     return converted(scope, orders.c.currency, case((orders.c.total_minor == 0, 0), else_=left))
 
 
-def items() -> ColumnElement[int]:
-    """Sum up the pieces of an order."""
+def items() -> ColumnElement[int | None]:
+    """Sum up the pieces of an order; NULL where the store tells no lines of it."""
     return (
-        select(func.coalesce(func.sum(LINES.c.quantity), 0))
+        select(func.sum(LINES.c.quantity))
         .where(LINES.c.store == ORDERS.c.store, LINES.c.order_id == ORDERS.c.id)
         .correlate(ORDERS)
         .scalar_subquery()
@@ -232,7 +232,9 @@ def _sums(orders: Any) -> Select[Any]:
         case((known, (2 * total + count) // twice), else_=null()).label("average_basket"),
         func.min(orders.c.created_at).filter(counting).label("first_order_at"),
         func.max(orders.c.created_at).filter(counting).label("last_order_at"),
-        cast(func.coalesce(func.sum(orders.c.pieces).filter(counting), 0), BigInteger).label("items_bought"),
+        case((count == 0, 0), else_=cast(func.sum(orders.c.pieces).filter(counting), BigInteger)).label(
+            "items_bought"
+        ),
         case(
             (discounts_told, func.count().filter(counting, orders.c.discount_minor > 0)), else_=null()
         ).label("discounted_orders"),
@@ -326,6 +328,6 @@ def _spent(scope: Scope) -> ColumnElement[Any]:
 WINDOWS: Mapping[str, Callable[[Scope], ColumnElement[Any]]] = {
     "orders": lambda _: func.count(),
     "spent": _spent,
-    "items": lambda _: cast(func.coalesce(func.sum(items()), 0), BigInteger),
+    "items": lambda _: case((func.count() == 0, 0), else_=cast(func.sum(items()), BigInteger)),
 }
 """What can be asked of a window of time; amounts in minor units of the sync's currency."""

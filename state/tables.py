@@ -277,7 +277,9 @@ class ProfileRow(SQLModel, table=True):
     last_order_at: datetime | None = _column(Kind.MOMENT, "When the last counted order was placed.")
     last_order_number: str | None = _column(Kind.TEXT, "Number of the last counted order.")
     currency: str | None = _column(Kind.TEXT, "Currency of the last counted order.")
-    items_bought: int | None = _column(Kind.NUMBER, "Pieces in counted orders, as their lines say.")
+    items_bought: int | None = _column(
+        Kind.NUMBER, "Pieces in counted orders, as their lines say; unknown when no store tells lines."
+    )
     discounted_orders: int | None = _column(
         Kind.NUMBER, "Counted orders with a discount; unknown when no store says."
     )

@@ -262,6 +262,12 @@ def _amounts(orders: Sequence[Counted]) -> dict[str, Any]:
     }
 
 
+def _pieces(orders: Sequence[Counted]) -> int | None:
+    """Count pieces; nobody knows how many there were when no order tells a line."""
+    lines = [line for each in orders for line in each.order.lines]
+    return sum(line.quantity for line in lines) if lines or not orders else None
+
+
 def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> dict[str, Any]:
     """Say how somebody buys, and what becomes of it; unknown (None) where none of their orders tells."""
     discounts = [each.order.discount for each in orders if each.order.discount is not None]
@@ -270,7 +276,7 @@ def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> 
     last = [each.order.fulfilment for each in orders if each.order.created_at == last_at]
     categories = _categories(orders)
     return {
-        "items_bought": sum(line.quantity for each in orders for line in each.order.lines),
+        "items_bought": _pieces(orders),
         "discounted_orders": (
             sum(discount.minor > 0 for discount in discounts) if discounts or not orders else None
         ),

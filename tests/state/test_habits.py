@@ -77,7 +77,7 @@ def test_discounts_are_unknown_only_where_no_order_tells_of_one(
     assert profile(session)["discounted_orders"] == count
 
 
-def test_pieces_are_those_of_orders_that_count(session: Session) -> None:
+def test_pieces_are_those_of_orders_that_count_and_unknown_where_no_line_is_told(session: Session) -> None:
     three = Line("1", "Thing", 3, eur(900))
     gift = Line(None, "Gift", 1, eur(0))
     weighed = Line("2", "Fuel", 0, eur(100))
@@ -87,7 +87,7 @@ def test_pieces_are_those_of_orders_that_count(session: Session) -> None:
     found = profile(session)
 
     assert found["items_bought"] == 5
-    assert columns(session)[EVE]["items_bought"] == 0
+    assert columns(session)[EVE]["items_bought"] is None
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,12 @@ def test_P7_an_ESP_that_cannot_ask_is_not_asked_for_double_opt_in(world: World) 
 
 def test_P7_a_field_that_the_ESP_cannot_hold_is_named_with_its_line(world: World) -> None:
     (world.folder / "mappings" / "crm.yaml").write_text(MAPPING + "  A: true\n")
-    text = MAPPING.replace("  ORDERS: orders_count", "  Orders Count: orders_count")
+    text = MAPPING.replace("  ORDERS: orders_count", "  年齢: orders_count")
     (world.folder / "mappings" / "crm.yaml").write_text(text)
 
     (said,) = problems(world.folder)
 
-    assert said.startswith("mappings/crm.yaml:4: fields.Orders Count:")
+    assert said.startswith("mappings/crm.yaml:4: fields.年齢:")
 
 
 def test_a_mapping_may_extend_a_file_beside_it(world: World) -> None:
