@@ -44,30 +44,49 @@ class EspConfig(Model):
     settings: InstanceOf[BaseModel] = Field(description="The other keys, as the type's connector reads them.")
 
 
+def _off(value: object) -> object:
+    return None if value == "off" or value is False else value
+
+
+def _one_limit(value: object) -> object:
+    if value is None:
+        raise Wrong("is empty", "leave it out for the default, or write `off`")
+    return _off(value)
+
+
+def _all_limits(value: object) -> object:
+    if isinstance(value, str) and value != "off":
+        raise Wrong("must be keys and values", "write `off`, or keys such as `new_contacts: 200`")
+    return {} if value is None else _off(value)
+
+
+LimitCount = Annotated[
+    Count | None, BeforeValidator(_one_limit, json_schema_input_type=Count | Literal["off"])
+]
+LimitShare = Annotated[Share | None, BeforeValidator(_one_limit, json_schema_input_type=str)]
+
+
 class Limits(Model):
     """A run that would go beyond one of these stops before its first write and waits for `cartwire approve`."""
 
-    new_contacts: Count | None = Field(default=None, description="Contacts that one run may create.")
-    list_changes: Count | None = Field(
-        default=None, description="Entries into and exits from lists that one run may make."
+    new_contacts: LimitCount = Field(default=200, description="Contacts that one run may create, or `off`.")
+    list_changes: LimitCount = Field(
+        default=500, description="Entries into and exits from lists that one run may make, or `off`."
     )
-    list_share: Share | None = Field(
-        default=None, description="Share of a list's members that one run may add or take out, such as `5%`."
+    list_share: LimitShare = Field(
+        default=Decimal("0.05"),
+        description="Share of a list's members that one run may add or take out, such as `5%`, or `off`.",
+    )
+    list_floor: Count = Field(
+        default=50,
+        description="So many changes of one list are never too large a share of it, however short the list.",
     )
 
     @model_validator(mode="after")
     def _limits_something(self) -> "Limits":
-        if not self.model_fields_set:
-            raise Wrong("limits nothing", "name at least one limit, or write `limits: off`")
+        if {self.new_contacts, self.list_changes, self.list_share} == {None}:
+            raise Wrong("limits nothing", "leave one limit on, or write `limits: off`")
         return self
-
-
-def _off(value: object) -> object:
-    if value == "off" or value is False:
-        return None
-    if isinstance(value, str):
-        raise Wrong("must be keys and values", "write `off`, or keys such as `new_contacts: 200`")
-    return value
 
 
 def _known_store(name: str, info: ValidationInfo) -> str:
@@ -111,8 +130,11 @@ class SyncConfig(Model):
         "or those with proof once they confirmed a mail.",
     )
     limits: Annotated[
-        Limits | None, BeforeValidator(_off, json_schema_input_type=Limits | Literal["off"] | None)
-    ] = Field(default=None, description="How much one run may change without being asked, or `off`.")
+        Limits | None, BeforeValidator(_all_limits, json_schema_input_type=Limits | Literal["off"] | None)
+    ] = Field(
+        default_factory=Limits,
+        description="How much one run may change without being asked: see below; `off` is without limit.",
+    )
 
     @field_validator("stores")
     @classmethod

@@ -7,7 +7,7 @@ leaves a newer one where it is.
 
 import hashlib
 import secrets
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -142,6 +142,7 @@ def settle_in(session: Session, target: Target) -> bool:
             session.execute(delete(rows).where(rows.c.sync == target.sync))
         runs.drop_dead_letters(session, target.sync, "profile ")
         anew = {"evaluated_at": None, "opt_outs_at": None, "go_live_at": None}
+        anew |= {"held": None, "approved": None}
         session.execute(update(SYNCS).where(mine).values(**anew))
     session.execute(update(SYNCS).where(mine).values(place=target.place))
     return moved
@@ -220,67 +221,6 @@ def pending(session: Session, sync: str) -> Pending:
     return Pending(int(contacts), int(created), {row[0]: int(row[1]) for row in lists})
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One change that waits: of a field from `before` to `after`, or of a list (`after` is join or leave)."""
-
-    email: str
-    name: str
-    before: Value
-    after: Value
-
-
-def field_samples(session: Session, sync: str, most: int) -> list[Sample]:
-    """Take changes of the first `most` waiting contacts."""
-    jobs = contact_jobs(session, sync, 0, most)
-    accepted = {row.profile: row for row in _accepted(session, sync, [job.contact.profile for job in jobs])}
-    samples = []
-    for job in jobs:
-        row = accepted.get(job.contact.profile)
-        had = msgspec.json.decode(row.fields) if row is not None else {}
-        samples += [
-            Sample(job.contact.email, name, decode(had.get(name)), value)
-            for name, value in job.contact.fields.items()
-        ]
-    return samples
-
-
-def field_counts(session: Session, sync: str) -> dict[str, int]:
-    """Count the waiting contacts that change each field."""
-    counts: Counter[str] = Counter()
-    after = 0
-    while jobs := contact_jobs(session, sync, after, 1000):
-        after = jobs[-1].contact.profile
-        for job in jobs:
-            counts.update(job.contact.fields.keys())  # a mapping would add its values
-    return dict(counts)
-
-
-def list_changes(session: Session, sync: str) -> list[tuple[str, bool, int]]:
-    """Count (list, joins, people) over the waiting entries."""
-    rows = session.execute(
-        select(MEMBERSHIP_JOBS.c.list, MEMBERSHIP_JOBS.c.joins, func.count())
-        .where(MEMBERSHIP_JOBS.c.sync == sync)
-        .group_by(MEMBERSHIP_JOBS.c.list, MEMBERSHIP_JOBS.c.joins)
-        .order_by(MEMBERSHIP_JOBS.c.list, MEMBERSHIP_JOBS.c.joins)
-    )
-    return [(row[0], row[1], int(row[2])) for row in rows]
-
-
-def list_samples(session: Session, sync: str, name: str, *, joins: bool, most: int) -> list[str]:
-    """Name the first `most` people who would join or leave a list."""
-    query = (
-        select(PROFILES.c.email)
-        .join(MEMBERSHIP_JOBS, MEMBERSHIP_JOBS.c.profile == PROFILES.c.id)
-        .where(
-            MEMBERSHIP_JOBS.c.sync == sync, MEMBERSHIP_JOBS.c.list == name, MEMBERSHIP_JOBS.c.joins.is_(joins)
-        )
-        .order_by(PROFILES.c.id)
-        .limit(most)
-    )
-    return list(session.scalars(query))
-
-
 def list_sizes(session: Session, sync: str) -> dict[str, int]:
     """Count the members of each list, as far as the ESP accepted them."""
     rows = session.execute(
@@ -308,7 +248,7 @@ def settle_contacts(
     memory = {
         row.profile: row
         for part in chunks(job.contact.profile for job in jobs)
-        for row in _accepted(session, sync, part)
+        for row in accepted(session, sync, part)
     }
     rows = [
         _settled(job.contact, against[job.contact.profile], memory.get(job.contact.profile), sync, now)
@@ -408,7 +348,7 @@ def retry(session: Session, sync: str) -> int:
 def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetime) -> _Memory:
     memory = _Memory(now, {}, defaultdict(dict), {}, _stamps())
     for part in chunks(profiles):
-        memory.accepted.update({row.profile: row for row in _accepted(session, sync, part)})
+        memory.accepted.update({row.profile: row for row in accepted(session, sync, part)})
         entries = select(MEMBERSHIPS)
         for row in session.execute(
             entries.where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
@@ -420,7 +360,8 @@ def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetim
     return memory
 
 
-def _accepted(session: Session, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:
+def accepted(session: Session, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:
+    """Return what is remembered of some profiles, as rows of AcceptedRow."""
     return session.execute(
         select(ACCEPTED).where(ACCEPTED.c.sync == sync, ACCEPTED.c.profile.in_(profiles))
     ).all()

@@ -341,6 +341,7 @@ class SyncRow(SQLModel, table=True):
     Facts up to `revision` are in the profiles; profiles up to `evaluated_revision` are in the outbox or
     accepted, as they were at `evaluated_at` under the mapping with digest `mapping`. `scope` is the
     digest of what the aggregates rest on: stores, currency and rates. `place` says where contacts go.
+    `held` is how much a held run would have written, `approved` how much may go beyond the limits.
     """
 
     __tablename__ = "syncs"
@@ -354,6 +355,8 @@ class SyncRow(SQLModel, table=True):
     figures_at: datetime | None = None
     opt_outs_at: datetime | None = None
     go_live_at: datetime | None = None
+    held: str | None = Field(default=None, sa_type=Text)
+    approved: str | None = Field(default=None, sa_type=Text)
 
 
 # --- work ----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ COLLECT_AFTER = 10_000
 """Objects. A page is thousands, none of them in a circle: looking for circles every 700 took a tenth of a run."""
 
 SyncName = Annotated[str, typer.Argument(help="Name of the sync, as in cartwire.yaml.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Go beyond the limits, without showing the plan first.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -137,7 +138,7 @@ def schema(
 def sync(
     name: SyncName,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Go beyond the limits.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Run a sync once: read what changed, decide, push what differs. The first run reads everything."""
@@ -152,7 +153,7 @@ def backfill(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what was created since.")
     ] = None,
     store: Annotated[str | None, typer.Option(help="Only this store of the sync.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Go beyond the limits.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Read the whole history of a sync's stores and push. Safe to stop and to start again."""
@@ -177,8 +178,12 @@ def run() -> None:
 
 @app.command()
 def approve(name: SyncName, *, json: Json = False) -> None:
-    """Let a held run go: run the sync once beyond its limits."""
-    _run(name, lambda ticks: _order(kind="sync", approved=True, ticks=ticks), json=json)
+    """Let go what a held run showed, and run the sync. What has grown by more than the limits since is held again."""
+    from sync.run import approve as let_go
+
+    if not _in_app(lambda cartwire: let_go(_named(cartwire, name), cartwire.db)):
+        typer.echo(f"no run of {name} is held: this is an ordinary run, within the limits", err=True)
+    _run(name, lambda ticks: _order(kind="sync", ticks=ticks), json=json)
 
 
 @app.command()

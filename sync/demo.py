@@ -139,7 +139,8 @@ def write_configuration(folder: Path, store: tuple[str, str], esp: tuple[str, st
         "currency": "USD",
         "stores": {STORE: {"type": store[0], **stores, "base_url": store[1]}},
         "esps": {ESP: {"type": esp[0], **esps, "base_url": esp[1]}},
-        "syncs": {SYNC: {"stores": [STORE], "esp": ESP, "mapping": "mappings/crm.yaml"}},
+        # What would be held would be a simulated platform's: nobody is to be asked.
+        "syncs": {SYNC: {"stores": [STORE], "esp": ESP, "mapping": "mappings/crm.yaml", "limits": "off"}},
     }
     (folder / "mappings").mkdir()
     YAML().dump(configuration, folder / "cartwire.yaml")

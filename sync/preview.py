@@ -1,15 +1,17 @@
 """`plan`: what a run would change at the ESP, found out by doing it and undoing it."""
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
 
 import typer
 
-from state import outbox
+from connectors.base import Value
+from state import approvals, outbox, showing
 from state.db import Database
-from state.outbox import Sample
+from state.showing import FieldChange, Sample
 from sync.limits import exceeded
 from sync.plan import plan
 from sync.run import Sync
@@ -33,10 +35,10 @@ class Preview:
     """Contacts to write (of those created), changes by field and list, write requests, limits exceeded."""
 
     sync: str
+    at: datetime
     contacts: int = 0
     created: int = 0
-    fields: dict[str, int] = field(default_factory=dict)
-    field_samples: list[Sample] = field(default_factory=list)
+    fields: list[FieldChange] = field(default_factory=list)
     lists: list[ListChange] = field(default_factory=list)
     writes: int = 0
     held: list[str] = field(default_factory=list)
@@ -45,28 +47,44 @@ class Preview:
 async def preview(db: Database, sync: Sync, now: datetime) -> Preview:
     """Plan a sync on the stored facts, and undo all of it; neither store nor ESP is asked."""
     async with db.rehearsal():
+        await db.run(approvals.forget_landed, sync.name)
         await plan(sync.job, db, now)
-        return await _waiting(db, sync)
+        return await _waiting(db, sync, now)
 
 
-async def _waiting(db: Database, sync: Sync) -> Preview:
-    name, traits = sync.name, sync.esp.traits
+async def _waiting(db: Database, sync: Sync, now: datetime) -> Preview:
+    name = sync.name
     waiting = await db.read(outbox.pending, name)
-    found = Preview(name, waiting.contacts, waiting.created)
-    found.fields = await db.read(outbox.field_counts, name)
-    found.field_samples = await db.read(outbox.field_samples, name, SAMPLES)
-    for list_name, joins, count in await db.read(outbox.list_changes, name):
-        sample = await db.read(outbox.list_samples, name, list_name, joins=joins, most=SAMPLES)
-        found.lists.append(ListChange(list_name, joins, count, sample))
-    calls: defaultdict[str, int] = defaultdict(int)
-    for change in found.lists:
-        calls[change.name] = max(calls[change.name], ceil(change.count / traits.list_batch_size))
-    found.writes = ceil(waiting.contacts / traits.batch_size) + sum(calls.values())
-    found.held = exceeded(sync.limits, waiting, await db.read(outbox.list_sizes, name))
+    found = Preview(name, now, waiting.contacts, waiting.created)
+    found.fields = await db.read(showing.field_changes, name, SAMPLES)
+    found.lists = await _list_changes(db, name)
+    found.writes = _writes(sync, waiting.contacts, found.lists)
+    amount, approved = await db.read(approvals.waiting, name), await db.read(approvals.approved, name)
+    found.held = exceeded(sync.limits, amount, approved, await db.read(outbox.list_sizes, name))
     return found
 
 
+async def _list_changes(db: Database, sync: str) -> list[ListChange]:
+    changes = []
+    for name, entries in (await db.read(showing.entries, sync)).items():
+        for joins, count in ((True, entries.joins), (False, entries.leaves)):
+            if count:
+                sample = await db.read(showing.list_samples, sync, name, joins=joins, most=SAMPLES)
+                changes.append(ListChange(name, joins, count, sample))
+    return changes
+
+
+def _writes(sync: Sync, contacts: int, lists: Sequence[ListChange]) -> int:
+    """Count the fewest requests that carry it; who joins a list goes with who leaves it."""
+    traits = sync.esp.traits
+    calls: defaultdict[str, int] = defaultdict(int)
+    for change in lists:
+        calls[change.name] = max(calls[change.name], ceil(change.count / traits.list_batch_size))
+    return ceil(contacts / traits.batch_size) + sum(calls.values())
+
+
 def show_preview(found: Preview, *, json: bool) -> None:
+    """Print a plan; addresses appear here, on the owner's terminal, and in no log."""
     if json:
         as_json(found)
         return
@@ -74,11 +92,8 @@ def show_preview(found: Preview, *, json: bool) -> None:
         f"sync {found.sync}: {found.contacts} contacts to write ({found.created} of them new), "
         f"{sum(change.count for change in found.lists)} list entries, at least {found.writes} write requests"
     )
-    samples = defaultdict(list)
-    for sample in found.field_samples:
-        samples[sample.name].append(f"{sample.before} -> {sample.after}")
-    fields = [(name, count, "; ".join(samples[name])) for name, count in found.fields.items()]
-    as_table("fields", ["field", "contacts", "for example"], fields)
+    header = ["field", "contacts", "first value", "another value", "cleared", "for example"]
+    as_table("fields", header, _field_rows(found.fields))
     lists = [
         (change.name, "join" if change.joins else "leave", change.count, ", ".join(change.sample))
         for change in found.lists
@@ -86,3 +101,17 @@ def show_preview(found: Preview, *, json: bool) -> None:
     as_table("lists", ["list", "", "contacts", "for example"], lists)
     for line in found.held:
         typer.echo(f"would be held: {line}")
+
+
+def _field_rows(fields: Sequence[FieldChange]) -> Iterator[Sequence[object]]:
+    for each in fields:
+        samples = "\n".join(_sample(sample) for sample in each.samples)
+        yield each.name, each.count, each.sets, each.changes, each.clears, samples
+
+
+def _sample(sample: Sample) -> str:
+    return f"{sample.email}: {_value(sample.before)} -> {_value(sample.after)}"
+
+
+def _value(value: Value) -> str:
+    return "unknown" if value is None else str(value)

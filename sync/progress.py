@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sync.report import Outcome, Report
+from sync.report import HeldPlan, Outcome, Report
 from sync.run import Silent, Ticks
-from sync.show import as_json
+from sync.show import as_json, as_table
 
 
 class Bars:
@@ -50,7 +50,8 @@ WORDS = {
     Outcome.DONE: "done",
     Outcome.INCOMPLETE: "incomplete: {missing} rows that the store says it has did not come; run it again",
     Outcome.DEAD_LETTERS: "done, with {letters} dead letters: see `cartwire dead-letters`",
-    Outcome.HELD: "held before the first write; look at `cartwire plan {sync}`, then `cartwire approve {sync}`",
+    Outcome.HELD: "held before the first write: nothing was changed at the ESP, and nothing will be until you say so\n"
+    "look closer: cartwire plan {sync}\nlet it go:   {approve}",
     Outcome.FAILED: "stopped; nothing is lost, the next run goes on here",
 }
 
@@ -76,9 +77,23 @@ def show_report(report: Report, *, json: bool) -> None:
         )
     table.add_row("seconds", f"{report.seconds:.1f}")
     Console().print(table)
+    if report.plan is not None:
+        _show_plan(report.plan)
     for line in (*report.errors, *report.held):
         typer.echo(line, err=True)
-    words = WORDS[report.outcome]
-    typer.echo(words.format(missing=report.missing, letters=report.dead_letters, sync=report.sync))
+    typer.echo(
+        WORDS[report.outcome].format(
+            missing=report.missing,
+            letters=report.dead_letters,
+            sync=report.sync,
+            approve=report.approve_command,
+        )
+    )
     if report.outcome is Outcome.DONE and not report.writes:
         typer.echo("nothing had changed: no write request was made")
+
+
+def _show_plan(plan: HeldPlan) -> None:
+    lists = [(f"list {name}", f"{each.joins} join, {each.leaves} leave") for name, each in plan.lists.items()]
+    contacts = ("contacts to write", f"{plan.contacts}, {plan.created} of them new")
+    as_table("what it would do", ["", "how many"], [contacts, *lists])

@@ -1,9 +1,11 @@
 """What a run says at its end: for the terminal, for scripts, and kept with the run."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from state.showing import Entries
 from sync.pull import Pulled
 from sync.push import Pushed
 
@@ -25,6 +27,15 @@ EXIT_CODES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPlan:
+    """What a held run would have written: contacts (of those `created`), and who joins and leaves each list."""
+
+    contacts: int
+    created: int
+    lists: Mapping[str, Entries]
+
+
 @dataclass(slots=True)
 class Report:
     """One run. `requests` counts HTTP requests by store or ESP and by method; `writes` those that change the ESP."""
@@ -41,11 +52,17 @@ class Report:
     requests: dict[str, dict[str, int]] = field(default_factory=dict)
     writes: int = 0
     held: list[str] = field(default_factory=list)
+    plan: HeldPlan | None = None
     errors: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.outcome]
+
+    @property
+    def approve_command(self) -> str:
+        """Return what to type to let a held run go."""
+        return f"cartwire approve {self.sync}"
 
     @property
     def missing(self) -> int:
@@ -54,4 +71,5 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Make plain data of it, for JSON."""
-        return asdict(self) | {"outcome": self.outcome.value, "exit_code": self.exit_code}
+        plain = asdict(self) | {"outcome": self.outcome.value, "exit_code": self.exit_code}
+        return plain | {"approve": self.approve_command} if self.held else plain

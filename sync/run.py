@@ -15,14 +15,14 @@ import structlog
 from connectors.base import Esp
 from connectors.errors import ConnectorError
 from connectors.facts import Consent
-from state import cursors, evaluation, outbox, runs
+from state import approvals, cursors, evaluation, outbox, runs, showing
 from state.db import Database
 from sync.job import Job
 from sync.limits import Limits, exceeded
 from sync.plan import plan
 from sync.pull import Reading, Source, pull_changes, pull_history
 from sync.push import Pushing, push
-from sync.report import Outcome, Report
+from sync.report import HeldPlan, Outcome, Report
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class Order:
     """What a run is asked to do beyond its sync's ordinary work.
 
     `history` reads everything again, of the stores in `only` or of all, created since `since`.
-    `approved` lets it go beyond the limits.
+    `approved` lets it go beyond the limits, whatever the plan turns out to be.
     """
 
     kind: str = "sync"
@@ -77,6 +77,11 @@ class Order:
     only: str | None = None
     approved: bool = False
     ticks: Ticks = field(default_factory=Silent)
+
+
+async def approve(sync: Sync, db: Database) -> bool:
+    """Let go what the last held run showed, in the next run; return whether a run was held."""
+    return await db.run(approvals.approve, sync.name)
 
 
 async def run_sync(sync: Sync, db: Database, folder: Path, order: Order) -> Report:
@@ -106,11 +111,12 @@ async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: R
     whole = await _pull(sync, db, order, now, report)
     if not whole:
         return
+    await db.run(approvals.forget_landed, sync.name)
     planned = await plan(sync.job, db, now)
     report.profiles, report.compared = planned.profiles, planned.compared
     with _noted(report):
         await _push(sync, db, order, now, report)
-    if not report.errors:
+    if not report.errors and not report.held:
         await db.run(evaluation.mark_go_live, sync.name, now)
 
 
@@ -137,17 +143,32 @@ async def _lacks_history(source: Source, db: Database) -> bool:
 
 
 async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
-    waiting = await db.read(outbox.pending, sync.name)
-    if not waiting.contacts and not waiting.lists:
+    """Push what waits, unless it goes beyond the limits (P11)."""
+    if not await _may_push(sync, db, order, report):
         return
-    report.held = (
-        [] if order.approved else exceeded(sync.limits, waiting, await db.read(outbox.list_sizes, sync.name))
-    )
-    if report.held:
-        return
-    if await _read_opt_outs(sync, db, now):
+    opted_out = await _read_opt_outs(sync, db, now)
+    if opted_out:
         await plan(sync.job, db, now)
-    await push(Pushing(sync.job, sync.esp, db, now, order.ticks.pushed, report.pushed))
+    if not opted_out or await _may_push(sync, db, order, report):
+        await push(Pushing(sync.job, sync.esp, db, now, order.ticks.pushed, report.pushed))
+
+
+async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> bool:
+    """Tell whether there is anything to push and it may go; what may not is held, all of it, and shown."""
+    name = sync.name
+    waiting = await db.read(outbox.pending, name)
+    if not waiting.contacts and not waiting.lists:
+        return False
+    amount = await db.read(approvals.waiting, name)
+    approved = amount if order.approved else await db.read(approvals.approved, name)
+    report.held = exceeded(sync.limits, amount, approved, await db.read(outbox.list_sizes, name))
+    if not report.held:
+        await db.run(approvals.let_go, name, approved)
+        return True
+    await db.run(approvals.note_held, name, amount)
+    report.plan = HeldPlan(waiting.contacts, waiting.created, await db.read(showing.entries, name))
+    log.warning("run_held", reasons=report.held)
+    return False
 
 
 async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:

@@ -3,6 +3,7 @@
 import pkgutil
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,14 @@ def test_a_connector_has_its_page_with_every_setting_and_its_row(kind, name):
     assert re.search(rf"^\| `{name}` \|.*\]\({name}\.md\) \|$", rows, re.MULTILINE)
 
 
+def written(default: object) -> str:
+    """Write a default as an owner would."""
+    if isinstance(default, Limits):
+        return "on"
+    shown = f"{default:.0%}" if isinstance(default, Decimal) else default
+    return f"`{shown}`" if shown else "none"
+
+
 def table(model: type[BaseModel]) -> str:
     """Write a model's keys as a Markdown table."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
@@ -111,7 +120,7 @@ def table(model: type[BaseModel]) -> str:
         if info.annotation is Path:
             continue
         default = info.get_default(call_default_factory=True)
-        shown = "required" if default is PydanticUndefined else f"`{default}`" if default else "none"
+        shown = "required" if default is PydanticUndefined else written(default)
         lines.append(f"| `{key}` | {shown} | {info.description} |")
     return "\n".join(lines) + "\n"
 

@@ -35,6 +35,7 @@ def test_what_loads_fits_the_schema(complaints, good):
     assert complaints(good) == []
     assert complaints(good + more) == []
     assert complaints(good + "    limits: off\n") == []
+    assert complaints(good + "    limits: {new_contacts: off, list_floor: 10}\n") == []
 
 
 def test_a_name_in_braces_fits_for_numbers_truth_values_and_choices(complaints, good):

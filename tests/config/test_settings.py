@@ -33,7 +33,7 @@ def test_a_good_configuration_is_read(loaded, folder):
         "every 5 minutes",
         None,
         "from_store",
-        None,
+        Limits(),
     )
     assert settings.database == "sqlite:///state.db"
     assert settings.database_url == f"sqlite:///{folder}/state.db"
@@ -68,11 +68,14 @@ def test_rates_are_exact_and_currencies_upper_case(loaded, good):
     [
         ("{new_contacts: 200, list_changes: 500, list_share: 5%}", Limits(
             new_contacts=200, list_changes=500, list_share=Decimal("0.05"))),
-        ("{list_share: 12.5 %}", Limits(list_share=Decimal("0.125"))),
+        ("{list_share: 12.5 %}", Limits(
+            new_contacts=200, list_changes=500, list_share=Decimal("0.125"), list_floor=50)),
         ("{new_contacts: 0}", Limits(new_contacts=0)),
+        ("{new_contacts: off, list_share: false}", Limits(new_contacts="off", list_share="off")),
+        ("{}", Limits()),
         ("off", None),
         ("false", None),
-        ("", None),
+        ("", Limits()),
     ],
 )  # fmt: skip
 def test_limits_are_read(loaded, good, text, expected):
@@ -176,11 +179,12 @@ BAD = {
 APPENDED = {
     "consent": ("    consent: never_subscribed", ["19: syncs.crm.consent: must be one of `from_store`, `never_subscribe`, `double_opt_in`; did you mean `never_subscribe`?"]),
     "limits of another kind": ("    limits: 5", ["19: syncs.crm.limits: must be keys and values; write `off`, or keys such as `new_contacts: 200`"]),
-    "limits that limit nothing": ("    limits: {}", ["19: syncs.crm.limits: limits nothing; name at least one limit, or write `limits: off`"]),
+    "limits that limit nothing": ("    limits: {new_contacts: off, list_changes: off, list_share: off}", ["19: syncs.crm.limits: limits nothing; leave one limit on, or write `limits: off`"]),
+    "a limit that is empty": ("    limits: {new_contacts: }", ["19: syncs.crm.limits.new_contacts: is empty; leave it out for the default, or write `off`"]),
     "limits with mistakes": ("    limits: {new_contacts: -1, list_changs: 5, list_share: 5}", [
         "19: syncs.crm.limits.list_changs: unknown key; did you mean `list_changes`?",
         "19: syncs.crm.limits.list_share: is no share; a percentage between 0% and 100%, such as `5%`",
-        "19: syncs.crm.limits.new_contacts: must be 0 or more; contacts that one run may create",
+        "19: syncs.crm.limits.new_contacts: must be 0 or more; contacts that one run may create, or `off`",
     ]),
     "more than everything": ("    limits: {list_share: 101%}", ["19: syncs.crm.limits.list_share: is no share; a percentage between 0% and 100%, such as `5%`"]),
     "rates": ("rates: {USD: 0, JPY: 0.123456789, XXX: 1, GBP: abc, CHF: .inf, SEK: -1}", [

@@ -16,7 +16,8 @@ from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
 from connectors.facts import Consent
 from state import evaluation, outbox, profiles, runs
-from state.outbox import ContactJob, Desired, MembershipJob, Offer, Pending, Sample, Target, decode, encode
+from state.outbox import ContactJob, Desired, MembershipJob, Offer, Pending, Target, decode, encode
+from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
 from state.tables import SyncRow, table
 from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
 
@@ -481,18 +482,21 @@ def test_what_waits_can_be_shown_before_it_is_written(session: Session) -> None:
     )
 
     assert waiting(session) == Pending(2, 1, {"Customers": 2, "Fans": 1})
-    assert outbox.field_counts(session, "crm") == {"ORDERS": 2, "NAME": 1}
-    assert outbox.field_samples(session, "crm", 2) == [
-        Sample(ADA, "ORDERS", 1, 2),
-        Sample(ADA, "NAME", "Ada", None),
-        Sample(BOB, "ORDERS", None, 1),
+    assert field_changes(session, "crm", 9) == [
+        FieldChange("ORDERS", 2, sets=1, changes=1, samples=[Sample(ADA, 1, 2), Sample(BOB, None, 1)]),
+        FieldChange("NAME", 1, clears=1, samples=[Sample(ADA, "Ada", None)]),
     ]
-    assert outbox.list_changes(session, "crm") == [
-        ("Customers", False, 1),
-        ("Customers", True, 1),
-        ("Fans", True, 1),
-    ]
-    assert outbox.list_samples(session, "crm", "Customers", joins=False, most=9) == [ADA]
+    assert entries(session, "crm") == {"Customers": Entries(1, 1), "Fans": Entries(1, 0)}
+    assert list_samples(session, "crm", "Customers", joins=False, most=9) == [ADA]
+
+
+def test_another_value_is_a_better_sample_than_a_first_one(session: Session) -> None:
+    land(session, want(session, BOB, fields={"ORDERS": 1}))
+    offer(session, want(session, fields={"ORDERS": 5}), want(session, BOB, fields={"ORDERS": 2}))
+
+    (change,) = field_changes(session, "crm", 1)
+
+    assert (change.count, change.samples) == (2, [Sample(BOB, 1, 2)])
 
 
 # --- values as text ------------------------------------------------------------------------------------

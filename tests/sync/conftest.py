@@ -18,6 +18,7 @@ from sync.run import Order, run_sync
 from tests.edge import edge
 
 SHOP, NEWS = "http://shop.test", "http://news.test"
+UNLIMITED = "    limits: off\n"
 FIRST = datetime(2026, 1, 1, 9, tzinfo=UTC)
 
 CONFIGURATION = """
@@ -86,8 +87,8 @@ class World:
     reports: list[Report] = field(default_factory=list)
     plant: Any = None
 
-    def configure(self, mapping: str = MAPPING, extra: str = "") -> None:
-        """Write the folder; `extra` is more of the sync's keys."""
+    def configure(self, mapping: str = MAPPING, extra: str = UNLIMITED) -> None:
+        """Write the folder; `extra` are more of the sync's keys."""
         (self.folder / "mappings").mkdir(exist_ok=True)
         (self.folder / "mappings" / "crm.yaml").write_text(mapping, encoding="utf-8")
         text = CONFIGURATION.format(**woocommerce.SETTINGS, **mailchimp.SETTINGS, shop=SHOP, news=NEWS)

@@ -70,7 +70,7 @@ class Place:
             YAML().dump(rules, self.folder / "mappings" / f"{type_}.yaml")
             syncs[type_] = {"stores": ["shop"], "esp": type_, "mapping": f"mappings/{type_}.yaml"}
             syncs[type_] |= {"schedule": "every 5 minutes"}
-            syncs[type_] |= {"limits": mapping["limits"]} if "limits" in mapping else {}
+            syncs[type_] |= {"limits": mapping.get("limits", "off")}
         YAML().dump(written, self.folder / "cartwire.yaml")
 
     def answer(self, type_: str, how: Edge) -> None:

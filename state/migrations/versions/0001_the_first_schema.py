@@ -321,6 +321,8 @@ def upgrade() -> None:
         sa.Column("figures_at", UTCDateTime(), nullable=True),
         sa.Column("opt_outs_at", UTCDateTime(), nullable=True),
         sa.Column("go_live_at", UTCDateTime(), nullable=True),
+        sa.Column("held", sa.Text(), nullable=True),
+        sa.Column("approved", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
