@@ -249,6 +249,23 @@ class Esp(Protocol):
         """As `Store.aclose`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What an ESP lacks of a mapping: fields and lists to be made, and name -> reason for those of no use."""
+
+    fields: Sequence[str] = field(default_factory=list)
+    lists: Sequence[str] = field(default_factory=list)
+    unfit: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Inspected(Protocol):
+    """The ability of ESPs that can be asked what they have without being changed."""
+
+    async def look(self, fields: Sequence[Field], lists: Sequence[str]) -> Missing:
+        """Say what `Esp.prepare` would make, and what it cannot use as far as that shows; writes nothing."""
+
+
 @runtime_checkable
 class Journeys(Protocol):
     """The ability of ESPs with `ListKind.TRIGGER`: start an automation for somebody by a call."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, literal, select, update
+from sqlalchemy import Boolean, Row, Select, delete, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from state import outbox
@@ -75,6 +75,22 @@ def these(profiles: Sequence[int]) -> Select[Any]:
 
 def rows(session: Session, query: Select[Any]) -> Sequence[Row[Any]]:
     return session.execute(query).all()
+
+
+def count_values(session: Session, query: Select[Any]) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Count a SELECT's rows, the known values of each of its columns, and the true ones of those that are truths."""
+    values = query.subquery()
+    truths = [column for column in values.columns if isinstance(column.type, Boolean)]
+    row = session.execute(
+        select(
+            func.count(),
+            *(func.count(column).label(f"known {column.name}") for column in values.columns),
+            *(func.count().filter(column.is_(True)).label(f"true {column.name}") for column in truths),
+        ).select_from(values)
+    ).one()
+    counted = {label: int(count) for label, count in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's public name for a row by its labels
+    known = {column.name: counted[f"known {column.name}"] for column in values.columns}
+    return int(row[0]), known, {column.name: counted[f"true {column.name}"] for column in truths}
 
 
 def save_figure(session: Session, sync: str, key: str, query: Select[Any]) -> bool:

@@ -74,6 +74,25 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
 
 
+def read_other_mapping(plant: Plant, sync: str, file: Path) -> CompiledMapping:
+    """Compile a mapping that no sync uses as yet, for the ESP of this one. Raises ConfigError with every problem.
+
+    `file` is relative to where one stands, or else to the configuration's folder.
+    """
+    settings = plant.settings
+    path = file if file.is_file() else settings.folder / file
+    document = yaml.read(path, os.path.relpath(path, settings.folder))
+    problems = list(document.problems)
+    compiled = None if problems else _compiled(document, settings.folder, settings.currency, problems)
+    if compiled is not None:
+        name = settings.syncs[sync].esp
+        traits = registry.esp_traits(settings.esps[name].type, settings.esps[name].settings)
+        problems += [_problem(document, found) for found in check_traits(compiled, traits, name)]
+    if problems or compiled is None:
+        raise ConfigError(dict.fromkeys(problems))
+    return compiled
+
+
 def _limits(loaded: Loaded) -> Iterator[Problem]:
     """Warn of what an ESP cannot do though no setting asks for it: customers will."""
     for name, sync in loaded.settings.syncs.items():

@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 COLLECT_AFTER = 10_000
 """Objects. A page is thousands, none of them in a circle: looking for circles every 700 took a tenth of a run."""
 
@@ -179,19 +180,38 @@ def run() -> None:
 @app.command()
 def approve(name: SyncName, *, json: Json = False) -> None:
     """Let go what a held run showed, and run the sync. What has grown by more than the limits since is held again."""
+    from state.errors import StateError
     from sync.run import approve as let_go
 
     if not _in_app(lambda cartwire: let_go(_named(cartwire, name), cartwire.db)):
         typer.echo(f"no run of {name} is held: this is an ordinary run, within the limits", err=True)
-    _run(name, lambda ticks: _order(kind="sync", ticks=ticks), json=json)
+    try:
+        _run(name, lambda ticks: _order(kind="sync", ticks=ticks), json=json)
+    except StateError as error:
+        raise StateError(f"{error}. What is approved stays approved, and goes with the next run") from error
 
 
 @app.command()
-def plan(name: SyncName, *, json: Json = False) -> None:
+def plan(
+    name: SyncName,
+    *,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Compare this mapping file with the sync's own before you switch.")
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=MOMENTS, help="Evaluate at this moment, in the configuration's time zone."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the ESP what it has.")] = False,
+    json: Json = False,
+) -> None:
     """Show what a run would change at the ESP, from what is stored now. Writes nothing there, reads no store."""
-    from sync.preview import preview, show_preview
+    from sync.outlook import show_preview
+    from sync.preview import foresee
 
-    found = _in_app(lambda cartwire: preview(cartwire.db, _named(cartwire, name), datetime.now(UTC)))
+    found = _in_app(
+        lambda cartwire: foresee(cartwire, _named(cartwire, name), file=mapping, at=as_of, offline=offline)
+    )
     show_preview(found, json=json)
 
 

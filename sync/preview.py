@@ -2,20 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
+from pathlib import Path
 
-import typer
-
-from connectors.base import Value
+from connectors.base import Inspected, Missing
+from connectors.errors import ConnectorError
+from mappings.compile import CompiledMapping
 from state import approvals, outbox, showing
 from state.db import Database
-from state.showing import FieldChange, Sample
+from state.showing import FieldChange
+from sync.app import Cartwire, read_other_mapping
+from sync.compare import Comparison, compare
+from sync.filled import Filled, measure
+from sync.journeys import missing_triggers
 from sync.limits import exceeded
 from sync.plan import plan
-from sync.run import Sync
-from sync.show import as_json, as_table
+from sync.run import Sync, lacks_history, utc_now
 
 SAMPLES = 3
 
@@ -30,32 +34,79 @@ class ListChange:
     sample: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A field or list ("fields", "lists") and the number of profiles of which it is unknown (P12)."""
+
+    section: str
+    name: str
+    profiles: int
+
+
 @dataclass(slots=True)
 class Preview:
-    """Contacts to write (of those created), changes by field and list, write requests, limits exceeded."""
+    """What a run would do at `at`, on the facts that are stored.
+
+    `contacts` to write (of those `created`), changes by field and list, the fewest write requests, and the limits
+    that hold it. `missing` is what the ESP would have to make first, or `unasked` says why it was not asked.
+    `unread` are stores whose history is not read to its end: their totals are not final.
+    """
 
     sync: str
     at: datetime
+    profiles: int = 0
     contacts: int = 0
     created: int = 0
     fields: list[FieldChange] = field(default_factory=list)
     lists: list[ListChange] = field(default_factory=list)
     writes: int = 0
     held: list[str] = field(default_factory=list)
+    unknown: list[Unknown] = field(default_factory=list)
+    missing: Missing = field(default_factory=Missing)
+    unasked: str | None = None
+    unread: list[str] = field(default_factory=list)
+    comparison: Comparison | None = None
 
 
-async def preview(db: Database, sync: Sync, now: datetime) -> Preview:
-    """Plan a sync on the stored facts, and undo all of it; neither store nor ESP is asked."""
+async def foresee(
+    cartwire: Cartwire, sync: Sync, *, file: Path | None, at: datetime | None, offline: bool
+) -> Preview:
+    """Preview a sync: under the mapping in `file`, at another moment, and with a look at the ESP unless `offline`.
+
+    `at` without a time zone is meant in the configuration's.
+    """
+    now = utc_now() if at is None else at.replace(tzinfo=at.tzinfo or sync.job.timezone)
+    other = read_other_mapping(cartwire.plant, sync.name, file) if file else None
+    found = await preview(cartwire.db, sync, now, other)
+    if offline:
+        found.unasked = "not asked, offline"
+    elif found.contacts or found.lists:
+        await _look(sync, other or sync.job.mapping, found)
+    return found
+
+
+async def preview(db: Database, sync: Sync, now: datetime, other: CompiledMapping | None = None) -> Preview:
+    """Plan a sync on the stored facts, and undo all of it; neither store nor ESP is asked.
+
+    With `other`, plan under that mapping, and compare it with the sync's own.
+    """
+    switched = replace(sync, job=replace(sync.job, mapping=other)) if other else sync
     async with db.rehearsal():
         await db.run(approvals.forget_landed, sync.name)
-        await plan(sync.job, db, now)
-        return await _waiting(db, sync, now)
+        await plan(switched.job, db, now)
+        found = await _waiting(db, switched, now)
+        filled = await measure(db, switched.job, switched.job.mapping, now)
+        found.profiles, found.unknown = filled.profiles, list(_unknown(filled))
+        found.unread = [source.name for source in sync.sources if await lacks_history(source, db)]
+        if other:
+            found.comparison = await compare(db, sync.job, other, now, samples=SAMPLES)
+    return found
 
 
 async def _waiting(db: Database, sync: Sync, now: datetime) -> Preview:
     name = sync.name
     waiting = await db.read(outbox.pending, name)
-    found = Preview(name, now, waiting.contacts, waiting.created)
+    found = Preview(name, now, contacts=waiting.contacts, created=waiting.created)
     found.fields = await db.read(showing.field_changes, name, SAMPLES)
     found.lists = await _list_changes(db, name)
     found.writes = _writes(sync, waiting.contacts, found.lists)
@@ -83,35 +134,25 @@ def _writes(sync: Sync, contacts: int, lists: Sequence[ListChange]) -> int:
     return ceil(contacts / traits.batch_size) + sum(calls.values())
 
 
-def show_preview(found: Preview, *, json: bool) -> None:
-    """Print a plan; addresses appear here, on the owner's terminal, and in no log."""
-    if json:
-        as_json(found)
+def _unknown(filled: Filled) -> Iterator[Unknown]:
+    for name, known in filled.fields.items():
+        if known < filled.profiles:
+            yield Unknown("fields", name, filled.profiles - known)
+    for name, members in filled.lists.items():
+        if members.unknown:
+            yield Unknown("lists", name, members.unknown)
+
+
+async def _look(sync: Sync, mapping: CompiledMapping, found: Preview) -> None:
+    """Ask the ESP what it would have to make; nothing is made."""
+    if not isinstance(sync.esp, Inspected):
+        found.unasked = "it cannot be asked"
         return
-    typer.echo(
-        f"sync {found.sync}: {found.contacts} contacts to write ({found.created} of them new), "
-        f"{sum(change.count for change in found.lists)} list entries, at least {found.writes} write requests"
-    )
-    header = ["field", "contacts", "first value", "another value", "cleared", "for example"]
-    as_table("fields", header, _field_rows(found.fields))
-    lists = [
-        (change.name, "join" if change.joins else "leave", change.count, ", ".join(change.sample))
-        for change in found.lists
-    ]
-    as_table("lists", ["list", "", "contacts", "for example"], lists)
-    for line in found.held:
-        typer.echo(f"would be held: {line}")
-
-
-def _field_rows(fields: Sequence[FieldChange]) -> Iterator[Sequence[object]]:
-    for each in fields:
-        samples = "\n".join(_sample(sample) for sample in each.samples)
-        yield each.name, each.count, each.sets, each.changes, each.clears, samples
-
-
-def _sample(sample: Sample) -> str:
-    return f"{sample.email}: {_value(sample.before)} -> {_value(sample.after)}"
-
-
-def _value(value: Value) -> str:
-    return "unknown" if value is None else str(value)
+    lists = [each.name for each in mapping.lists if each.trigger is None]
+    try:
+        missing = await sync.esp.look(mapping.fields, lists)
+        triggers = await missing_triggers(sync.esp, mapping.lists)
+    except ConnectorError as error:
+        found.unasked = str(error)
+        return
+    found.missing = replace(missing, unfit={**missing.unfit, **triggers})

@@ -128,15 +128,16 @@ async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: R
         report.stores[source.name] = reading.pulled
         wanted = order.history and order.only in {None, source.name}
         with _noted(report):
-            if wanted or await _lacks_history(source, db):
+            if wanted or await lacks_history(source, db):
                 await pull_history(reading, order.since if wanted else None)
             else:
                 await pull_changes(reading)
-        whole = whole and not await _lacks_history(source, db)
+        whole = whole and not await lacks_history(source, db)
     return whole
 
 
-async def _lacks_history(source: Source, db: Database) -> bool:
+async def lacks_history(source: Source, db: Database) -> bool:
+    """Tell whether a store's history has not been read to its end."""
     if await db.read(cursors.has_open_backfill, source.name):
         return True
     return await db.read(cursors.find_cursor, source.name, source.store.resources[0]) is None

@@ -21,7 +21,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, ListKind, Member, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, ListKind, Member, Missing, OptOut, Refusal, Traits
 from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
 from connectors.esps.autopilot.fields import NAME_PATTERN, NAME_RULE, PRESET, STANDARD, Fields
 from connectors.esps.autopilot.journeys import Triggers
@@ -109,6 +109,14 @@ class Autopilot:
         known = await self._known_fields()
         unfit = {field.name: reason for field in fields if (reason := known.declare(field))}
         return unfit | (await self._lists.prepare(lists) if lists else {})
+
+    async def look(self, fields: Sequence[Field], lists: Sequence[str]) -> Missing:
+        """Look as `prepare` does; a field is made by its first write."""
+        self._fields = None
+        known = await self._known_fields()
+        unfit = {field.name: reason for field in fields if (reason := known.declare(field))}
+        absent = [field.name for field in fields if field.name not in unfit and known.lacks(field)]
+        return Missing(absent, await self._lists.missing(lists) if lists else [], unfit)
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         return await self._delivery.push(contacts, await self._known_fields()) if contacts else []

@@ -109,6 +109,10 @@ class Fields:
             return f"is a {' and a '.join(there)} field in Autopilot, which takes no {field.type}"
         return None
 
+    def lacks(self, field: Field) -> bool:
+        """Tell whether the account has no such field as yet."""
+        return not _standard(field.name) and _label(field.name)[1].casefold() not in self._there
+
     def slot(self, name: str, value: Value) -> Slot | None:
         """Find where to write a field; None for clearing one that Autopilot does not have."""
         if name not in self._slots:

@@ -35,6 +35,12 @@ class Lists:
             made = {name: await self._make(name) for name in names}
         return {name: str(refused) for name, refused in made.items() if isinstance(refused, Refused)}
 
+    async def missing(self, names: Sequence[str]) -> list[str]:
+        """Say which lists there are not."""
+        async with self._looking:
+            await self._look_up()
+        return [name for name in names if _key(name) not in self._ids]
+
     async def change(self, name: str, join: Sequence[Member], leave: Sequence[Member]) -> list[Refusal]:
         list_id = await self._id(name)
         join_all = self._join_many if len(join) > LOOKUPS else self._join_each

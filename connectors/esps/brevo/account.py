@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 from urllib.parse import quote
 
-from connectors.base import Field, FieldType
+from connectors.base import Field, FieldType, Missing
 from connectors.errors import Refused, RemoteFault, Retryable, Throttled
 from connectors.esps.brevo.writes import MARK, PHONES, problem_of, words
 from connectors.http import Api, wait
@@ -56,8 +56,20 @@ class Account:
         }
         if refused:  # by now it may be there: a creation whose answer got lost was sent again
             there = await self._attributes()
-        unfit = {field.name: reason for field in wanted if (reason := _unfit(field, there.get(field.name)))}
+        unfit = _all_unfit(wanted, there)
         return {name: reason for name, reason in refused.items() if name not in there} | unfit
+
+    async def look(self, fields: Sequence[Field], lists: Sequence[str]) -> Missing:
+        """Say which attributes and lists there are not."""
+        wanted = [field for field in fields if field.name not in PHONES]
+        there = await self._attributes()
+        async with self._listing:
+            await self._look_up_lists()
+        return Missing(
+            [field.name for field in wanted if field.name not in there],
+            [name for name in lists if name not in self._list_ids],
+            _all_unfit(wanted, there),
+        )
 
     async def prepare_mark(self) -> None:
         """Create the attribute that marks those whom we blocked; without it, they look opted out."""
@@ -171,6 +183,10 @@ class Account:
             offset, before = offset + len(rows), rows
             if offset >= int(page.get("count", offset + 1)):
                 return
+
+
+def _all_unfit(fields: Sequence[Field], there: Mapping[str, Row]) -> dict[str, str]:
+    return {field.name: reason for field in fields if (reason := _unfit(field, there.get(field.name)))}
 
 
 def _unfit(field: Field, row: Row | None) -> str | None:

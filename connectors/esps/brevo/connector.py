@@ -17,7 +17,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, FieldType, Member, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, FieldType, Member, Missing, OptOut, Refusal, Traits
 from connectors.esps.brevo.account import VENDOR_TYPES, Account
 from connectors.esps.brevo.book import Book, Row
 from connectors.esps.brevo.delivery import Confirmation, Delivery
@@ -137,6 +137,9 @@ class Brevo:
         refused = await self._account.prepare_fields([*fields, MARK_FIELD])
         refused.pop(MARK, None)  # ours: without it, people whom we blocked look as if they had opted out
         return refused | (await self._account.prepare_lists(lists) if lists else {})
+
+    async def look(self, fields: Sequence[Field], lists: Sequence[str]) -> Missing:
+        return await self._account.look(fields, lists)
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         say_cut(contacts, lambda _, text: len(text) <= TEXT_LENGTH)

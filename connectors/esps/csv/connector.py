@@ -16,7 +16,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic import Field as Setting
 
-from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal, Subscribe, Traits
+from connectors.base import Blame, Contact, Field, Member, Missing, OptOut, Refusal, Subscribe, Traits
 from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_lists
 from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, OURS, Rewrite, Row, Table, key
 from connectors.writing import folded, is_renamed, rename_rounds
@@ -86,6 +86,11 @@ class Csv:
         async with self._writing:
             await self._rewrite([each.name for each in fields], lambda rows: rows)
         return {}
+
+    async def look(self, fields: Sequence[Field], _lists: Sequence[str]) -> Missing:
+        """Look for columns; lists have one column for all of them."""
+        there = await asyncio.to_thread(self._table.columns)
+        return Missing([field.name for field in fields if field.name not in there])
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         names = dict.fromkeys(name for contact in contacts for name in contact.fields)

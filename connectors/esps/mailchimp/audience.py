@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.base import Field, FieldType
+from connectors.base import Field, FieldType, Missing
 from connectors.errors import Refused
 from connectors.esps.mailchimp.writes import document_of, words
 from connectors.facts import utc
@@ -47,12 +47,18 @@ class Audience:
         }
         if refused:  # by now it may be there: a creation whose answer got lost was sent again
             there = await self._merge_fields()
-        unfit = {
-            field.name: f"is a {there[field.name]} field in Mailchimp, which takes no {field.type}"
-            for field in fields
-            if field.name in there and there[field.name] not in FITTING[field.type]
-        }
-        return {name: reason for name, reason in refused.items() if name not in there} | unfit
+        return {name: reason for name, reason in refused.items() if name not in there} | _unfit(fields, there)
+
+    async def look(self, fields: Sequence[Field], lists: Sequence[str]) -> Missing:
+        """Say which merge fields and lists there are not."""
+        there = await self._merge_fields()
+        async with self._listing:
+            await self._look_up_lists()
+        return Missing(
+            [field.name for field in fields if field.name not in there],
+            [name for name in lists if _folded(name) not in self._list_ids],
+            _unfit(fields, there),
+        )
 
     async def _merge_fields(self) -> dict[str, str]:
         """Every merge field's type by its tag."""
@@ -158,6 +164,15 @@ class Audience:
 
     def _reason(self, answer: Answer) -> str:
         return self._api.redact(words(document_of(answer.json)) or "refused without a reason")
+
+
+def _unfit(fields: Sequence[Field], there: Mapping[str, str]) -> dict[str, str]:
+    """Give reasons for the fields whose merge field, of those that are there, takes no such values."""
+    return {
+        field.name: f"is a {there[field.name]} field in Mailchimp, which takes no {field.type}"
+        for field in fields
+        if field.name in there and there[field.name] not in FITTING[field.type]
+    }
 
 
 def _reached(rows: Sequence[Row]) -> datetime | None:

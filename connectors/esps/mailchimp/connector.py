@@ -22,7 +22,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
-from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.base import Blame, Contact, Field, Member, Missing, OptOut, Refusal, Traits
 from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.audience import VENDOR_TYPES, Audience
 from connectors.esps.mailchimp.delivery import Delivery
@@ -149,6 +149,9 @@ class Mailchimp:
     async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
         refused = await self._audience.prepare_fields(fields) if fields else {}
         return refused | (await self._audience.prepare_lists(lists) if lists else {})
+
+    async def look(self, fields: Sequence[Field], lists: Sequence[str]) -> Missing:
+        return await self._audience.look(fields, lists)
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         say_cut(contacts, lambda _, text: len(text.encode("utf-8", "ignore")) <= TEXT_BYTES)

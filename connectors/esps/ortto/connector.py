@@ -18,7 +18,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, Member, Missing, OptOut, Refusal, Traits
 from connectors.errors import Retryable
 from connectors.esps.ortto.delivery import MARK, Delivery
 from connectors.esps.ortto.fields import NEW_TYPES, PRESET, Fields, is_id
@@ -123,6 +123,13 @@ class Ortto:
             refused = {field.name: why for field in fields if (why := await self._make(self._fields, field))}
         blank = {name: "a tag needs a name" for name in lists if not name.strip()}
         return refused | blank
+
+    async def look(self, fields: Sequence[Field], _lists: Sequence[str]) -> Missing:
+        """Look for fields; a tag is made by its first use, and has no use before."""
+        known = await self._read_fields()
+        absent = [field.name for field in fields if known.find(field.name) is None and not is_id(field.name)]
+        wanted = [field for field in fields if field.name not in absent]
+        return Missing(absent, unfit={field.name: why for field in wanted if (why := known.settle(field))})
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         if not contacts:

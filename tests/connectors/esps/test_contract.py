@@ -16,7 +16,18 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.base import Blame, Contact, Esp, Field, FieldType, Member, Subscribe, Value
+from connectors.base import (
+    Blame,
+    Contact,
+    Esp,
+    Field,
+    FieldType,
+    Inspected,
+    Member,
+    Missing,
+    Subscribe,
+    Value,
+)
 from connectors.errors import ConnectorError, Refused, Retryable
 from connectors.registry import esp_types
 from connectors.simulation import Fault, Kind
@@ -260,6 +271,37 @@ async def test_preparing_makes_what_is_missing_and_again_nothing_twice(fresh: Ca
     assert sorted(after) == sorted(before)
     assert len({name.casefold() for name in after}) == len(after)
     assert harness.violations() == []
+
+
+async def test_looking_says_what_preparing_would_make_and_makes_nothing(
+    fresh: Callable[..., Harness],
+) -> None:
+    harness = fresh(bare=True)
+    async with harness.life():
+        esp = harness.connect()
+        if not isinstance(esp, Inspected):
+            pytest.skip("it cannot be asked what it has")
+        assert await esp.prepare([], []) == {}
+        before = list(harness.row.made(harness.state))
+
+        missing = await esp.look(FIELDS, LISTS)
+
+        assert list(harness.row.made(harness.state)) == before
+        assert list(missing.fields) == [each.name for each in FIELDS]
+        assert (list(missing.lists) in ([], list(LISTS)), missing.unfit) == (True, {})
+        await (await harness.ready()).push([Contact(1, ADA, FULL)])
+        assert await harness.connect().look(FIELDS, LISTS) == Missing([], [], {})
+    assert harness.violations() == []
+
+
+async def test_looking_names_a_field_that_exists_with_another_type(esp: Esp, harness: Harness) -> None:
+    if not harness.row.typed or not isinstance(esp, Inspected):
+        pytest.skip("its fields have no types, or it cannot be asked")
+    await esp.push([Contact(1, ADA, FULL)])
+
+    missing = await esp.look([Field("NOTE", FieldType.NUMBER, "Note"), FIELDS[1]], LISTS)
+
+    assert (list(missing.fields), missing.unfit.keys()) == ([], {"NOTE"})
 
 
 async def test_a_field_that_exists_with_another_type_is_named_with_a_reason(
