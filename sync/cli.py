@@ -216,6 +216,23 @@ def plan(
 
 
 @app.command()
+def checklist(
+    name: Annotated[str | None, typer.Argument(help="Only this sync.")] = None,
+    *,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV for a spreadsheet.")] = False,
+    json: Json = False,
+) -> None:
+    """List the catalogue: what is pushed under which name, how filled it is, and what no list uses."""
+    from sync.checklist import checklist_of, show_checklist
+
+    def work(cartwire: "Cartwire") -> Any:
+        names = [_named(cartwire, name).name] if name else list(cartwire.syncs)
+        return checklist_of(cartwire, names, datetime.now(UTC))
+
+    show_checklist(_in_app(work), json=json, as_csv=as_csv)
+
+
+@app.command()
 def explain(
     email: Annotated[str, typer.Argument(help="The person's e-mail address.")], *, json: Json = False
 ) -> None:
