@@ -1,6 +1,6 @@
 """A small world: a simulated shop, a simulated audience, and a folder as an owner would write it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,9 +143,14 @@ def router() -> Iterator[respx.MockRouter]:
 
 @pytest.fixture
 def world(tmp_path: Path, router: respx.MockRouter, pauses: list[float]) -> World:
-    shop = woocommerce.simulator(HISTORY)
+    return make_world(tmp_path, router)
+
+
+def make_world(folder: Path, router: respx.MockRouter, history: Sequence[HistoricOrder] = HISTORY) -> World:
+    """Make a shop with this history, an audience with nobody, and a folder that is configured."""
+    shop = woocommerce.simulator(history)
     router.route(host="shop.test").mock(side_effect=edge(shop))
-    made = World(tmp_path, shop, mailchimp.simulator(batch_seconds=0), router)
+    made = World(folder, shop, mailchimp.simulator(batch_seconds=0), router)
     made.empty_audience()
     made.configure()
     return made

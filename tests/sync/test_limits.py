@@ -1,14 +1,23 @@
 """P11: nothing large happens unasked, and what was let go is what was shown."""
 
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
+import respx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from config.model import Limits
 from connectors.simulation import Fault
 from state.approvals import Amount
 from sync.limits import exceeded
+from sync.preview import Preview, foresee
 from sync.report import Report
 from sync.run import approve
-from tests.sync.conftest import MAPPING, World
+from tests.sync.conftest import MAPPING, World, make_world, order
 
 TIGHT = "    limits: {new_contacts: 3, list_changes: 5}\n"
 NOTHING = Amount()
@@ -172,3 +181,60 @@ def test_P11_the_limits_of_several_lists_add_up() -> None:
     assert exceeded(Limits(), waiting, NOTHING, {}) == ["501 list entries, limits.list_changes is 500"]
     assert exceeded(Limits(), waiting, Amount(0, {"A": 1}), {}) == []
     assert exceeded(None, waiting, NOTHING, {}) == []
+
+
+# --- whatever happens ----------------------------------------------------------------------------------
+
+people = st.integers(0, 5).map(lambda number: f"person{number}@example.com")
+limits = st.builds(
+    "    limits: {{new_contacts: {}, list_changes: {}}}\n".format, st.integers(0, 3), st.integers(0, 3)
+)
+steps = st.tuples(st.lists(people, max_size=6), st.sampled_from([1, 2, 3]), limits)
+Step = tuple[Sequence[str], int, str]
+
+
+async def planned(world: World) -> Preview:
+    async with world.open() as cartwire:
+        return await foresee(cartwire, cartwire.syncs["crm"], file=None, at=None, offline=True)
+
+
+def entries(world: World) -> Counter[tuple[str, str]]:
+    """Count every place on a list: who, and on which."""
+    return Counter((email, name) for email, (_, lists, _) in world.contacts.items() for name in lists)
+
+
+async def check_step(world: World, step: Step) -> None:
+    """Let people buy under a mapping and limits; hold, plan, and approve until nothing waits."""
+    buyers, least, limit = step
+    for email in buyers:
+        world.shop.state.add_order(email=email, total="1.00")
+    world.configure(mapping=MAPPING.replace("orders_count >= 2", f"orders_count >= {least}"), extra=limit)
+    world.forget_requests()
+    report = await world.run()
+    if not report.held:
+        assert (await planned(world)).contacts == 0
+        return
+    shown = await planned(world)
+    assert (await world.run(kind="scheduled")).held == shown.held == report.held
+    assert (writes(world), report.pushed.contacts, report.pushed.entries) == (0, 0, 0)
+    people_before, entries_before = len(world.contacts), entries(world)
+
+    pushed = (await let_go(world)).pushed
+
+    joined, left = entries(world) - entries_before, entries_before - entries(world)
+    assert (pushed.contacts, pushed.entries) == (shown.contacts, sum(each.count for each in shown.lists))
+    assert len(world.contacts) - people_before == shown.created
+    assert Counter({(each.name, each.joins): each.count for each in shown.lists}) == Counter(
+        [*((name, True) for _, name in joined.elements()), *((name, False) for _, name in left.elements())]
+    )
+
+
+@settings(max_examples=settings().max_examples // 8)  # each runs a sync many times
+@given(st.lists(steps, min_size=1, max_size=2))
+async def test_P11_whatever_is_held_writes_nothing_and_what_is_approved_is_what_was_shown(
+    happening: list[Step],
+) -> None:
+    with TemporaryDirectory() as folder, respx.mock(assert_all_called=False) as router:
+        world = make_world(Path(folder), router, [order(1, "first@example.com")])
+        for step in happening:
+            await check_step(world, step)
