@@ -339,14 +339,14 @@ def _digest(fields: Sequence[CompiledField], lists: Sequence[CompiledList], curr
     """Sum up everything that results depend on: two mappings with one digest give the same values."""
     parts = [
         ["language", LANGUAGE, currency],
-        *(["field", each.name, each.field.type, each.field.title, *_sql(each.term)] for each in fields),
-        *(["list", each.name, each.journey, *_sql(each.term)] for each in lists),
+        *(["field", each.name, each.field.type, each.field.title, *sql_of(each.term)] for each in fields),
+        *(["list", each.name, each.journey, *sql_of(each.term)] for each in lists),
         *(["trigger", each.name, each.trigger] for each in lists if each.trigger),
     ]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
-def _sql(term: Term) -> Sequence[Any]:
+def sql_of(term: Term) -> Sequence[Any]:
     """Write a term as SQL with its literals: spaces and brackets that mean nothing do not count."""
     compiled = select(term.sql).add_columns(bindparam("sync")).compile(dialect=sqlite.dialect())
     return [term.kind, str(compiled), sorted(compiled.params.items(), key=str)]

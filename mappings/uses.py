@@ -1,4 +1,4 @@
-"""What an expression speaks of, for `checklist`: which columns, and whether two say the same."""
+"""What an expression speaks of, for `checklist`: which columns, and what it has in common with another."""
 
 import functools
 
@@ -16,18 +16,13 @@ def names_of(expression: str) -> frozenset[str]:
     return frozenset(column.name.lower() for column in _parse(expression).find_all(exp.Column))
 
 
-def is_same(one: str, other: str) -> bool:
-    """Tell whether two expressions are the same, however they are spaced and bracketed."""
-    return bool(_parse(one).unnest() == _parse(other).unnest())
-
-
 def is_used(part: tuple[str, Term], rule: tuple[str, Term]) -> bool:
     """Tell whether a rule looks at all that another expression rests on, or holds it whole.
 
     Each is an expression with its term.
     """
-    basis = part[1].needs.columns
+    basis, seen = (needs.columns | needs.absent for needs in (part[1].needs, rule[1].needs))
     if basis:
-        return basis <= rule[1].needs.columns
+        return basis <= seen
     whole = _parse(part[0])
     return any(node == whole for node in _parse(rule[0]).walk())

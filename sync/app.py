@@ -53,15 +53,10 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     notes: list[Problem] = []
     compiled: dict[str, CompiledMapping | None] = {}
     for name, sync in loaded.settings.syncs.items():
-        esp = loaded.settings.esps[sync.esp]
-        traits = registry.esp_traits(esp.type, esp.settings)
+        traits = _traits(loaded.settings, sync.esp)
         document = loaded.documents[sync.mapping]
-        fitted = _fitted(document, folder, traits, sync.esp, problems)
-        compiled[name] = _compiled(document, fitted, scope_of(loaded.settings, name), problems)
-        if fitted and (mapping := compiled[name]):
-            found = [_as_written(each, fitted) for each in check_traits(mapping, traits, sync.esp)]
-            problems += [_problem(document, problem) for problem in found]
-            notes += [_problem(document, note) for note in fitted.notes]
+        compiled[name], said = _for_esp(document, loaded.settings, name, problems)
+        notes += said
         if sync.consent == "double_opt_in" and not traits.can_ask:
             what = f"`{sync.esp}` cannot ask for a confirmation by mail"
             instead = "write `from_store`, which subscribes with proof from the store, or `never_subscribe`"
@@ -79,25 +74,39 @@ def read_other_mapping(plant: Plant, sync: str, file: Path) -> CompiledMapping:
 
     `file` is relative to where one stands, or else to the configuration's folder.
     """
-    settings = plant.settings
-    path = file if file.is_file() else settings.folder / file
-    document = yaml.read(path, os.path.relpath(path, settings.folder))
+    folder = plant.settings.folder
+    path = file if file.is_file() else folder / file
+    document = yaml.read(path, os.path.relpath(path, folder))
     problems = list(document.problems)
-    compiled = None if problems else _compiled(document, settings.folder, settings.currency, problems)
-    if compiled is not None:
-        name = settings.syncs[sync].esp
-        traits = registry.esp_traits(settings.esps[name].type, settings.esps[name].settings)
-        problems += [_problem(document, found) for found in check_traits(compiled, traits, name)]
+    compiled = None if problems else _for_esp(document, plant.settings, sync, problems)[0]
     if problems or compiled is None:
         raise ConfigError(dict.fromkeys(problems))
     return compiled
 
 
+def _for_esp(
+    document: yaml.Document, settings: Settings, sync: str, problems: list[Problem]
+) -> tuple[CompiledMapping | None, list[Problem]]:
+    """Compile a mapping for a sync and hold it against its ESP; return what else is to be said of it."""
+    esp = settings.syncs[sync].esp
+    traits = _traits(settings, esp)
+    fitted = _fitted(document, settings.folder, traits, esp, problems)
+    mapping = _compiled(document, fitted, scope_of(settings, sync), problems)
+    if fitted is None or mapping is None:
+        return None, []
+    found = [_as_written(each, fitted) for each in check_traits(mapping, traits, esp)]
+    problems += [_problem(document, problem) for problem in found]
+    return mapping, [_problem(document, note) for note in fitted.notes]
+
+
+def _traits(settings: Settings, esp: str) -> Traits:
+    return registry.esp_traits(settings.esps[esp].type, settings.esps[esp].settings)
+
+
 def _limits(loaded: Loaded) -> Iterator[Problem]:
     """Warn of what an ESP cannot do though no setting asks for it: customers will."""
     for name, sync in loaded.settings.syncs.items():
-        esp = loaded.settings.esps[sync.esp]
-        if not registry.esp_traits(esp.type, esp.settings).can_rename:
+        if not _traits(loaded.settings, sync.esp).can_rename:
             what = f"`{sync.esp}` cannot change a contact's address"
             instead = "whoever changes theirs becomes a new contact, and the old one is retired"
             yield loaded.documents[MAIN_FILE].problem(("syncs", name, "esp"), what, instead)

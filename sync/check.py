@@ -1,5 +1,7 @@
 """`check` and `schema`: is the configuration right, and do the other ends let us do our work."""
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from connectors import registry
 from connectors.base import Esp, Store
 from connectors.errors import ConnectorError
 from mappings.catalogue import column_table
+from mappings.compile import Unknown
 from mappings.functions import function_table
 from mappings.model import Mapping
 from sync.app import Cartwire, Plant
@@ -35,13 +38,18 @@ async def _check(connector: Store | Esp) -> list[str]:
 def show_checks(plant: Plant, problems: dict[str, list[str]], *, json: bool, offline: bool) -> int:
     """Print what was found; return the exit code."""
     warnings = [str(warning) for warning in plant.loaded.warnings]
+    unknown = {name: list(mapping.unknown) for name, mapping in plant.mappings.items()}
     wrong = any(problems.values())
     if json:
-        as_json({"configuration": "good", "warnings": warnings, "connections": problems})
+        state = {"configuration": "good", "warnings": warnings, "unknown": unknown, "connections": problems}
+        as_json(state)
         return REFUSED if wrong else 0
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo("configuration: good")
+    for name, found in unknown.items():
+        for line in unknown_lines(found):
+            typer.echo(f"syncs.{name}: {line}")
     for name, said in problems.items():
         typer.echo(f"{name}: {'good' if not said else ''}".rstrip())
         for line in said:
@@ -49,6 +57,15 @@ def show_checks(plant: Plant, problems: dict[str, list[str]], *, json: bool, off
     if offline:
         typer.echo("connections: not tried")
     return REFUSED if wrong else 0
+
+
+def unknown_lines(unknown: Sequence[Unknown]) -> Iterator[str]:
+    """Say which fields and lists are unknown until something fills them, by what would (P12)."""
+    waiting: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in unknown:
+        waiting[each.section, " and ".join(dict.fromkeys(each.columns.values()))].append(each.name)
+    for (section, provider), names in waiting.items():
+        yield f"{section} unknown until there are {provider}: {', '.join(names)}"
 
 
 def write_schemas(folder: Path) -> list[Path]:

@@ -3,26 +3,27 @@
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from mappings import model
 from mappings.catalogue import catalogue
-from mappings.compile import CompiledField, CompiledList, CompiledMapping, compile_mapping
-from mappings.uses import is_same, is_used, names_of
+from mappings.compile import CompiledField, CompiledList, CompiledMapping, compile_mapping, sql_of
+from mappings.naming import fit
+from mappings.uses import is_used, names_of
 from state.db import Database
 from sync.app import Cartwire
 from sync.filled import Filled, measure, work_out_figures
 from sync.job import Job
+from sync.run import Sync
 from sync.show import as_json, as_table
 
 PRESET = "crm"
 COLUMN, FIELD, LIST = "column", "field", "list"
 
 Compiled = CompiledField | CompiledList
-Either = TypeVar("Either", CompiledField, CompiledList)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +51,25 @@ async def checklist_of(cartwire: Cartwire, names: Iterable[str], now: datetime) 
     lines: list[Line] = []
     for name in names:
         async with cartwire.db.rehearsal():
-            lines += await _checklist(cartwire.db, cartwire.syncs[name].job, now)
+            lines += await _checklist(cartwire.db, cartwire.syncs[name], now)
     return lines
 
 
-async def _checklist(db: Database, job: Job, now: datetime) -> list[Line]:
-    preset = _compiled(job, model.read_mapping(model.preset(PRESET)))
+async def _checklist(db: Database, sync: Sync, now: datetime) -> list[Line]:
+    job = sync.job
+    roomy = replace(sync.esp.traits, max_fields=None)
+    preset = _compiled(job, fit(model.read_mapping(model.preset(PRESET)), roomy, job.target.esp).mapping)
     columns = _compiled(job, model.Mapping(fields={name: name for name in catalogue()}))
     own = await _measured(db, job, job.mapping, now)
     aside = await _measured(db, job, preset, now)
-    left_out: list[Compiled] = [
-        *_missing(preset.compiled_fields, job.mapping.compiled_fields),
-        *_missing(preset.lists, job.mapping.lists),
-    ]
-    known = _all(preset)
+    mine, shipped = (set[str]().union(*map(_marks, _all(each))) for each in (job.mapping, preset))
+    left_out = [each for each in _all(preset) if not _marks(each) & mine]
     return [
         *_columns(job, preset, await _measured(db, job, columns, now)),
-        *(_line(job, each, own, pushed=True, in_preset=_is_among(each, known)) for each in _all(job.mapping)),
+        *(
+            _line(job, each, own, pushed=True, in_preset=bool(_marks(each) & shipped))
+            for each in _all(job.mapping)
+        ),
         *(_line(job, each, aside, pushed=False, in_preset=True) for each in left_out),
     ]
 
@@ -76,7 +79,7 @@ def _all(mapping: CompiledMapping) -> list[Compiled]:
 
 
 def _compiled(job: Job, mapping: model.Mapping) -> CompiledMapping:
-    return compile_mapping(mapping, currency=job.scope.currency)
+    return compile_mapping(mapping, currency=job.scope.currency, scope=job.scope)
 
 
 async def _measured(db: Database, job: Job, mapping: CompiledMapping, now: datetime) -> Filled:
@@ -100,7 +103,8 @@ def _columns(job: Job, preset: CompiledMapping, filled: Filled) -> Iterator[Line
 
 
 def _speaks_of(each: Compiled, column: str) -> bool:
-    return column in each.term.needs.columns or column in names_of(each.expression)
+    needs = each.term.needs
+    return column in needs.columns | needs.absent | names_of(each.expression)
 
 
 def _line(job: Job, each: Compiled, filled: Filled, *, pushed: bool, in_preset: bool) -> Line:
@@ -122,16 +126,10 @@ def _line(job: Job, each: Compiled, filled: Filled, *, pushed: bool, in_preset: 
     )
 
 
-def _missing(wanted: Sequence[Either], there: Sequence[Either]) -> list[Either]:
-    return [each for each in wanted if not _is_among(each, there)]
-
-
-def _is_among(each: Compiled, others: Sequence[Compiled]) -> bool:
-    """Tell whether one of the others has its name or its rule."""
-    return any(
-        type(each) is type(other) and (each.name == other.name or is_same(each.expression, other.expression))
-        for other in others
-    )
+def _marks(each: Compiled) -> set[str]:
+    """Tell a field or list from others by its name, and by what its rule comes to, however it is written."""
+    kind = type(each).__name__
+    return {f"{kind} {each.name}", f"{kind} {sql_of(each.term)}"}
 
 
 def _percent(part: int, whole: int) -> Decimal | None:

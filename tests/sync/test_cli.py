@@ -80,6 +80,59 @@ def test_plan_shows_what_a_changed_mapping_would_do_and_writes_nothing(shop: Wor
     assert json.loads(cartwire(shop.folder, "plan", "crm", "--json").stdout)["contacts"] == 0
 
 
+def test_plan_compares_another_mapping_at_another_moment(shop: World) -> None:
+    other = shop.folder / "mappings" / "other.yaml"
+    other.write_text((shop.folder / "mappings" / "crm.yaml").read_text().replace(">= 2", ">= 5"))
+
+    result = cartwire(shop.folder, "plan", "crm", "--mapping", "mappings/other.yaml", "--as-of", "2026-12-24")
+    wrong = cartwire(shop.folder, "plan", "crm", "--mapping", "mappings/othr.yaml")
+
+    assert result.returncode == 0, result.stderr
+    assert "the other mapping beside this one" in result.stdout
+    assert "sync crm at 2026-12-24 00:00 CET" in result.stdout
+    assert (wrong.returncode, "mappings/othr.yaml: does not exist" in wrong.stderr) == (2, True)
+
+
+def test_P11_a_held_run_ends_with_1_and_names_the_command_that_lets_it_go(shop: World) -> None:
+    file = shop.folder / "cartwire.yaml"
+    kept = file.read_text()
+    file.write_text(kept.replace("limits: off", "limits: {new_contacts: 0}"))
+    shop.shop.state.add_order(email="held@example.com", total="1.00")
+
+    held = cartwire(shop.folder, "sync", "crm")
+    again = cartwire(shop.folder, "sync", "crm", "--json")
+    before = "held@example.com" in shop.news.state.contacts
+    approved = cartwire(shop.folder, "approve", "crm")
+    file.write_text(kept)
+
+    assert (held.returncode, again.returncode, before) == (1, 1, False)
+    assert "cartwire approve crm" in held.stdout
+    assert json.loads(again.stdout)["plan"]["created"] == 1
+    assert (approved.returncode, "held@example.com" in shop.news.state.contacts) == (0, True)
+
+
+def test_P12_check_says_what_is_unknown_and_what_would_fill_it(shop: World) -> None:
+    mapping = shop.folder / "mappings" / "crm.yaml"
+    kept = mapping.read_text()
+    mapping.write_text(kept + "  Visitors: visits >= 1\n")
+
+    result = cartwire(shop.folder, "check", "--offline")
+    plain = json.loads(cartwire(shop.folder, "check", "--offline", "--json").stdout)
+    mapping.write_text(kept)
+
+    assert "lists unknown until there are visits to the shop's pages: Visitors" in result.stdout
+    assert [each["name"] for each in plain["unknown"]["crm"]] == ["Visitors"]
+
+
+def test_checklist_comes_as_a_table_and_as_csv(shop: World) -> None:
+    table = cartwire(shop.folder, "checklist")
+    sheet = cartwire(shop.folder, "checklist", "crm", "--csv")
+
+    assert (table.returncode, sheet.returncode) == (0, 0)
+    assert "crm: catalogue" in table.stdout
+    assert sheet.stdout.startswith("sync,kind,name,pushed_as,in_preset,filled,members,used_by,rule\n")
+
+
 def test_explain_lays_a_person_open(shop: World) -> None:
     result = cartwire(shop.folder, "explain", "Person1@Example.com")
 
