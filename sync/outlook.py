@@ -27,12 +27,14 @@ def show_preview(found: Preview, *, json: bool) -> None:
         f"({found.created} of them new), {sum(change.count for change in found.lists)} list entries, "
         f"at least {found.writes} write requests"
     )
-    header = ["field", "contacts", "first value", "another value", "cleared", "for example"]
-    as_table("fields", header, _field_rows(found))
-    as_table("lists", ["list", "", "contacts", "for example"], _list_rows(found))
+    if found.fields:
+        header = ["field", "contacts", "first value", "another value", "cleared", "for example"]
+        as_table("fields", header, _field_rows(found))
+    if found.lists:
+        as_table("lists", ["list", "", "contacts", "for example"], _list_rows(found))
     if found.unknown:
-        title = f"unknown, and left as it is in lists (of {found.profiles} profiles)"
-        as_table(title, ["", "name", "profiles"], [(u.section, u.name, u.profiles) for u in found.unknown])
+        unknown = [(each.section, each.name, each.profiles) for each in found.unknown]
+        as_table(f"unknown, of {found.profiles} profiles", ["", "name", "profiles"], unknown)
     _show_missing(found)
     for line in found.held:
         typer.echo(f"would be held: {line}")

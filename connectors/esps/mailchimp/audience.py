@@ -13,6 +13,8 @@ from connectors.http import Answer, Api
 
 PAGE_SIZE = 1000
 """The most that Mailchimp gives; it gives 10 to those who do not ask."""
+MAX_FIELDS = 30
+"""Merge fields that an audience holds, those that were there before us among them."""
 ROW_OVERLAP = timedelta(seconds=5)
 """How far before the last row's time the next page begins: rows of one second are in no order."""
 BAD = frozenset({400})
@@ -54,10 +56,13 @@ class Audience:
         there = await self._merge_fields()
         async with self._listing:
             await self._look_up_lists()
+        absent = [field.name for field in fields if field.name not in there]
+        room = max(MAX_FIELDS - len(there), 0)
+        full = f"the audience has {len(there)} merge fields, and Mailchimp holds {MAX_FIELDS}"
         return Missing(
-            [field.name for field in fields if field.name not in there],
+            absent[:room],
             [name for name in lists if _folded(name) not in self._list_ids],
-            _unfit(fields, there),
+            _unfit(fields, there) | dict.fromkeys(absent[room:], full),
         )
 
     async def _merge_fields(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from pydantic import Field as Setting
 
 from connectors.base import Blame, Contact, Field, Member, Missing, OptOut, Refusal, Traits
 from connectors.esps.mailchimp.archive import Archive
-from connectors.esps.mailchimp.audience import VENDOR_TYPES, Audience
+from connectors.esps.mailchimp.audience import MAX_FIELDS, VENDOR_TYPES, Audience
 from connectors.esps.mailchimp.delivery import Delivery
 from connectors.esps.mailchimp.writes import TEXT_BYTES, document_of, first_write, words
 from connectors.facts import utc
@@ -110,7 +110,7 @@ class Mailchimp:
         list_batch_size=500,
         pushes=8,  # of batches most of the time is waiting; what is in flight at once, CONNECTIONS says
         field_types=frozenset(VENDOR_TYPES),
-        max_fields=30,
+        max_fields=MAX_FIELDS,
         short_names=True,
         name_pattern=r"^[A-Z][A-Z0-9_]{0,9}$",
         name_rule="up to 10 upper-case letters, digits and _, beginning with a letter (a merge tag)",
