@@ -58,7 +58,7 @@ class Audience:
             await self._look_up_lists()
         absent = [field.name for field in fields if field.name not in there]
         room = max(MAX_FIELDS - len(there), 0)
-        full = f"the audience has {len(there)} merge fields, and Mailchimp holds {MAX_FIELDS}"
+        full = f"the audience has {len(there)} merge fields, and Mailchimp holds {MAX_FIELDS} without Premium"
         return Missing(
             absent[:room],
             [name for name in lists if _folded(name) not in self._list_ids],

@@ -5,6 +5,7 @@ import pytest
 from connectors.base import Blame, Field, FieldType, Member
 from connectors.errors import Refused
 from connectors.esps.mailchimp import Mailchimp
+from connectors.esps.mailchimp.audience import MAX_FIELDS
 from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.esps.mailchimp.simulated.values import MergeField
 from connectors.esps.mailchimp.simulator import SETTINGS
@@ -78,6 +79,16 @@ async def test_an_audience_that_is_full_says_so_for_each_field(
 
     assert list(refused) == ["B", "C"]
     assert "maximum number of merge fields" in refused["B"]
+
+
+async def test_looking_foretells_which_fields_have_no_room(esp: Mailchimp) -> None:
+    wanted = [text(f"F{number}") for number in range(MAX_FIELDS)]
+
+    seen = await esp.look(wanted, [])
+    refused = await esp.prepare(wanted, [])
+
+    assert (len(seen.fields), len(seen.unfit)) == (25, 5)
+    assert seen.unfit.keys() == refused.keys()
 
 
 async def test_a_reserved_tag_is_named(esp: Mailchimp) -> None:
