@@ -6,7 +6,7 @@ What comes in is plain data; the file's lines and the choice of the file are for
 import re
 import unicodedata
 from collections.abc import Mapping as AnyMapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,6 +27,8 @@ def as_text(value: object) -> object:
     return value if value is None or isinstance(value, str | dict | list) else str(value)
 
 
+TRUTHS = {"true": True, "false": False}
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 OWN_NAMES = ("parameters", "formulas")
 Expression = Annotated[str, BeforeValidator(as_text)]
@@ -253,13 +255,11 @@ def capitals(name: str) -> str:
 
 
 def _parameter(value: Any) -> bool | Decimal | str:
-    """Take numbers exactly as they were written."""
-    if isinstance(value, bool | str):
-        return value
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        return str(value)
+    """Take numbers exactly as they were written, and as numbers also where a file's reader keeps them as text."""
+    written = str(as_text(value))
+    if written in TRUTHS:
+        return TRUTHS[written]
+    return Decimal(written) if NUMBER.fullmatch(written) else written
 
 
 def _problem(path: tuple[str, ...], detail: AnyMapping[str, Any], form: type[BaseModel]) -> MappingProblem:

@@ -35,6 +35,15 @@ def test_a_parameter_stands_for_its_value_and_money_is_scaled(base: Base) -> Non
     assert base.run(mapping)[0].lists == {"A": True}
 
 
+@pytest.mark.parametrize("written", [3, "3", "3.0", 3.0, "+3"])
+def test_a_number_is_a_number_however_a_reader_of_files_keeps_it(base: Base, written: object) -> None:
+    base.add(orders_count=3)
+
+    assert base.run(compiled(parameters={"n": written}, lists={"A": "orders_count = n"}))[0].lists == {
+        "A": True
+    }
+
+
 def test_a_formula_stands_wherever_its_name_is_written(base: Base) -> None:
     base.add(orders_count=2, total_spent=10_000)
     mapping = compiled(
