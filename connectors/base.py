@@ -165,12 +165,16 @@ class Blame(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What of a batch was not taken. `reason` is the vendor's, without addresses or values."""
+    """What of a batch was not taken. `reason` is the vendor's, without addresses or values.
+
+    `doubtful` says that nobody knows whether it was: the answer to a call that must not be repeated is lost.
+    """
 
     profile: int
     blame: Blame
     reason: str
     name: str | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

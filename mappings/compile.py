@@ -28,6 +28,7 @@ from mappings.figures import Figure, make_figure
 from mappings.functions import FUNCTIONS, LANGUAGE
 from mappings.operators import stays, truth
 from mappings.portable import TYPES, Portable
+from mappings.reentry import ALWAYS, Reentry, read_reentry
 from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, needs_of
 from mappings.values import READERS, Reader, natural_type
 from state import ledger
@@ -66,7 +67,7 @@ class CompiledField:
 class CompiledList:
     """A list: a rule that is true, false, or unknown. `trigger` is called at the ESP in place of a list.
 
-    With `until`, whoever is inside stays until that is true.
+    With `until`, whoever is inside stays until that is true. `digest` tells one journey and its rule from another; who may begin it again is none of its business.
     """
 
     name: str
@@ -75,6 +76,8 @@ class CompiledList:
     term: Term = attribute(repr=False)
     trigger: str | None = None
     until: str | None = None
+    reenter: Reentry = ALWAYS
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,9 +312,10 @@ def _list(
     leaves = _translate(("lists", name, "until"), spec.until, scale, check, problems) if spec.until else None
     if term is None or (spec.until and leaves is None):
         return None
-    journey = spec.journey or spec.trigger is not None
     whole = stays(name, term, leaves) if leaves else term
-    return CompiledList(name, journey, spec.when, whole, spec.trigger, spec.until)
+    reenter = read_reentry(spec.reenter) if spec.reenter else ALWAYS
+    digest = _sum([LANGUAGE, scale.digits, spec.trigger, *_sql(whole)])
+    return CompiledList(name, spec.is_journey, spec.when, whole, spec.trigger, spec.until, reenter, digest)
 
 
 def _translate(
@@ -343,6 +347,10 @@ def _digest(fields: Sequence[CompiledField], lists: Sequence[CompiledList], curr
         *(["list", each.name, each.journey, *sql_of(each.term)] for each in lists),
         *(["trigger", each.name, each.trigger] for each in lists if each.trigger),
     ]
+    return _sum(parts)
+
+
+def _sum(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 
 from mappings.errors import MappingError, MappingProblem, did_you_mean
+from mappings.reentry import PATTERN
 
 PRESETS = Path(__file__).parent / "presets"
 PREFIX = "preset:"
@@ -71,6 +72,16 @@ class ListSpec(BaseModel):
         min_length=1,
         description="Id of the platform's trigger to call for whoever enters, in place of a list. A journey too.",
     )
+    reenter: str | None = Field(
+        default=None,
+        pattern=f"^({PATTERN})$",
+        description="When a journey begins again for who left and enters once more: `never`, `always` "
+        "(if left out) or `after 90 days` (hours, days or months since they last entered).",
+    )
+
+    @property
+    def is_journey(self) -> bool:
+        return self.journey or self.trigger is not None
 
 
 class Mapping(BaseModel):
@@ -228,10 +239,14 @@ class _Reading:
             self._report(path, "is a list", f"write one expression, or `{{{key}: …}}`")
             return None
         try:
-            return form.model_validate(value if isinstance(value, dict) else {key: value})
+            entry = form.model_validate(value if isinstance(value, dict) else {key: value})
         except ValidationError as error:
             self.problems += [_problem(path, detail, form) for detail in error.errors()]
             return None
+        if isinstance(entry, ListSpec) and entry.reenter and not entry.is_journey:
+            what = "only a journey begins again"
+            self._report((*path, "reenter"), what, "write `journey: true` beside it, or leave it out")
+        return entry
 
     def _report(self, path: tuple[str, ...], what: str, instead: str | None = None) -> None:
         self.problems.append(MappingProblem(path, what, instead))

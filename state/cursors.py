@@ -1,7 +1,7 @@
 """How far each store has been read: cursors of what changed, windows of the history."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -161,7 +161,7 @@ def save_window_pages(
         [bad for _, page in pages for bad in page.bad],
         [gone for _, page in pages for gone in page.gone],
     )
-    changed = _save(session, store, together, now)
+    changed = _save(session, store, together, now, history=True)
     session.execute(PAGE_READ, [_page_read(store, *page) for page in pages])
     return changed, backfill_progress(session, [store])
 
@@ -208,9 +208,21 @@ def close_refused(session: Session, store: str, resource: Resource, now: datetim
 
 
 def save_reread(session: Session, store: str, records: Sequence[str], page: Page, now: datetime) -> None:
-    """Store records that were read again; those that the store no longer has need no dead letter."""
+    """Store records that were read again; those that the store no longer has need no dead letter.
+
+    What could not be read when the history was read is history still (P10).
+    """
+    upto = session.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
+    old = {
+        letter.record
+        for letter in runs.list_dead_letters(session, [store])
+        if upto is not None and letter.first_at <= upto
+    }
     runs.unbury(session, store, records)
-    _save(session, store, page, now)
+    history = [fact for fact in page.facts if _record(fact) in old]
+    news = [fact for fact in page.facts if _record(fact) not in old]
+    _save(session, store, Page(history, page.cursor), now, history=True)
+    _save(session, store, replace(page, facts=news), now)
 
 
 def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
@@ -218,12 +230,16 @@ def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
     return Progress(*(int(value) for value in row))
 
 
-def _save(session: Session, store: str, page: Page, now: datetime) -> int:
+def _save(session: Session, store: str, page: Page, now: datetime, *, history: bool = False) -> int:
     """Store facts, bury what could not be read, and drop the dead letters of what now could."""
-    changed = facts.save_page(session, store, page)
+    changed = facts.save_page(session, store, page, history=history)
     runs.bury(session, store, page.bad, now)
-    runs.unbury(session, store, [f"{KINDS[type(fact)]} {fact.id}" for fact in page.facts])
+    runs.unbury(session, store, map(_record, page.facts))
     return changed
+
+
+def _record(fact: Fact) -> str:
+    return f"{KINDS[type(fact)]} {fact.id}"
 
 
 def _mine(store: str, opened: OpenWindow) -> tuple[ColumnElement[bool], ...]:

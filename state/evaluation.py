@@ -3,24 +3,27 @@
 The SELECTs come from the compiled mapping; this file runs them and keeps count.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Boolean, Row, Select, delete, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from state import outbox
-from state.outbox import Desired, Offer, Target
-from state.tables import FigureRow, ProfileRow, SyncRow, table
+from state.dialect import chunks
+from state.outbox import NO_JOURNEYS, Desired, Journeys, Offer, Target
+from state.tables import FigureRow, ProfileRow, SyncRow, TouchedRow, table
 
 FIGURES, PROFILES, SYNCS = table(FigureRow), table(ProfileRow), table(SyncRow)
+TOUCHED = table(TouchedRow)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """How far a sync has come; see SyncRow."""
+    """How far a sync has come; see SyncRow. `journeys` have gone live: name -> digest of the rule."""
 
     revision: int
     evaluated_revision: int
@@ -29,6 +32,7 @@ class SyncState:
     figures_at: datetime | None
     opt_outs_at: datetime | None
     go_live_at: datetime | None
+    journeys: Mapping[str, str] = field(default_factory=dict)
 
 
 def sync_state(session: Session, sync: str) -> SyncState:
@@ -43,6 +47,7 @@ def sync_state(session: Session, sync: str) -> SyncState:
         row.figures_at,
         row.opt_outs_at,
         row.go_live_at,
+        msgspec.json.decode(row.journeys),
     )
 
 
@@ -118,16 +123,25 @@ def mark_figures(session: Session, sync: str, now: datetime) -> None:
     _mark(session, sync, figures_at=now)
 
 
-def mark_evaluated(session: Session, sync: str, revision: int, mapping: str, now: datetime) -> None:
-    """Note that every profile up to `revision` was compared at `now` under the mapping with this digest."""
-    _mark(session, sync, evaluated_revision=revision, mapping=mapping, evaluated_at=now)
+def mark_evaluated(
+    session: Session, sync: str, revision: int, mapping: str, now: datetime, *, journeys: Mapping[str, str]
+) -> None:
+    """Note that every profile up to `revision` was compared at `now` under the mapping with this digest.
+
+    From here on its `journeys` begin for whoever enters them (P10), once the ESP's opt-outs are known:
+    they too are history.
+    """
+    values = {"evaluated_revision": revision, "mapping": mapping, "evaluated_at": now}
+    _mark(session, sync, **values, journeys=msgspec.json.encode(journeys).decode())
+    if sync_state(session, sync).opt_outs_at is not None:
+        _go_live(session, sync, now)
 
 
 def mark_opt_outs(session: Session, sync: str, now: datetime) -> None:
     _mark(session, sync, opt_outs_at=now)
 
 
-def mark_go_live(session: Session, sync: str, now: datetime) -> None:
+def _go_live(session: Session, sync: str, now: datetime) -> None:
     """Note when the first backfill was complete; later ones change nothing (P10)."""
     session.execute(
         update(SYNCS).where(SYNCS.c.name == sync, SYNCS.c.go_live_at.is_(None)).values(go_live_at=now)
@@ -144,6 +158,33 @@ def compare(
     query: Select[Any],
     read: Callable[[Row[Any]], Desired],
     now: datetime,
+    *,
+    journeys: Journeys = NO_JOURNEYS,
 ) -> Offer:
     """Run a compiled mapping's SELECT and lay down jobs for what differs from what was accepted."""
-    return outbox.offer(session, target, [read(row) for row in session.execute(query)], now)
+    return outbox.offer(
+        session, target, [read(row) for row in session.execute(query)], now, journeys=journeys
+    )
+
+
+def has_history(session: Session, sync: str) -> bool:
+    """Tell whether history was read of people since the sync was last evaluated, and no news of them."""
+    seen = sync_state(session, sync).evaluated_revision
+    old = select(TOUCHED.c.email).where(TOUCHED.c.revision > seen, TOUCHED.c.news <= seen).limit(1)
+    return session.scalar(old) is not None
+
+
+def without_news(session: Session, sync: str, profiles: Sequence[int], *, untouched: bool) -> set[int]:
+    """Find profiles that only history can have moved since the last evaluation.
+
+    Where more than facts has changed it can move those that are `untouched`, too.
+    """
+    seen = sync_state(session, sync).evaluated_revision
+    found: set[int] = set()
+    for part in chunks(profiles):
+        query = select(PROFILES.c.id).join(TOUCHED, TOUCHED.c.email == PROFILES.c.email)
+        query = query.where(PROFILES.c.id.in_(part))
+        news = set(session.scalars(query.where(TOUCHED.c.news > seen)))
+        moved = part if untouched else session.scalars(query.where(TOUCHED.c.revision > seen))
+        found.update(set(moved) - news)
+    return found

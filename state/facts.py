@@ -82,10 +82,11 @@ class Marks:
     people: set[str | None] = field(default_factory=set)
 
 
-def save_page(session: Session, store: str, page: Page) -> int:
+def save_page(session: Session, store: str, page: Page, *, history: bool = False) -> int:
     """Store a page's facts and mark whom they concern; return how many rows were new or changed.
 
-    Customers go first, so that the page's orders find their accounts.
+    Customers go first, so that the page's orders find their accounts. What a reading of `history` finds
+    starts no journey (P10).
     """
     facts = privacy.without_forgotten(session, store, page.facts)
     marks = Marks(next_revision(session))
@@ -95,7 +96,7 @@ def save_page(session: Session, store: str, page: Page) -> int:
         if rows:
             changed += save(session, store, rows, marks)
     marks.people |= _delete_orders(session, store, page.gone)
-    touch(session, marks.people, marks.revision)
+    touch(session, marks.people, marks.revision, history=history)
     return changed
 
 
@@ -107,14 +108,16 @@ def next_revision(session: Session) -> int:
     return max(filter(None, session.scalars(NEWEST)), default=0) + 1
 
 
-def touch(session: Session, emails: Iterable[str | None], revision: int) -> None:
+def touch(session: Session, emails: Iterable[str | None], revision: int, *, history: bool = False) -> None:
     """Mark people whose facts changed, so that every sync evaluates them.
 
-    Many of them get revisions of their own: a sync takes whole revisions into memory.
+    Many of them get revisions of their own: a sync takes whole revisions into memory. `history` leaves
+    standing what was news of them before.
     """
+    columns = ("revision",) if history else ("revision", "news")
     people = sorted({email for email in emails if email})
     rows = [
-        {"email": email, "revision": revision + position // REVISION_SIZE}
+        {"email": email, **dict.fromkeys(columns, revision + position // REVISION_SIZE)}
         for position, email in enumerate(people)
     ]
     upsert(session, TOUCHED, rows)

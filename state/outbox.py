@@ -8,7 +8,7 @@ leaves a newer one where it is.
 import hashlib
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -28,6 +28,7 @@ from state.scope import esp_origin
 from state.tables import (
     AcceptedRow,
     ContactJobRow,
+    EntryRow,
     MembershipJobRow,
     MembershipRow,
     ProfileRow,
@@ -37,8 +38,11 @@ from state.tables import (
 
 ACCEPTED, MEMBERSHIPS = table(AcceptedRow), table(MembershipRow)
 CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)
-PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
+PROFILES, SYNCS, ENTRIES = table(ProfileRow), table(SyncRow), table(EntryRow)
 
+Journeys = Mapping[str, datetime]
+"""Journey -> since when somebody's last entry stands in the way of another one (see `reenter`)."""
+NO_JOURNEYS: Journeys = {}
 
 # Built once: putting a statement together takes longer than running it.
 NEXT_CHANGES = (
@@ -70,7 +74,7 @@ OWNERS = select(PROFILES.c.id, PROFILES.c.sync).where(
 class Desired:
     """What the mapping wants of one profile. A field that is None is unknown; so is such a list.
 
-    `quiet` lists are entered without telling the ESP: history starts no journey (P10).
+    `quiet` journeys are entered without telling the ESP: history starts none (P10).
     """
 
     profile: int
@@ -122,14 +126,26 @@ class Offer:
 class _Memory:
     """All that is remembered of the profiles of one comparison, which happens `now`.
 
-    `stamps` names what it lays down.
+    `entered` tells when a profile last entered a journey. `stamps` names what is laid down.
     """
 
     now: datetime
+    journeys: Journeys
     accepted: dict[int, Row[Any]]
     memberships: dict[int, dict[str, Row[Any]]]
     words: dict[int, tuple[bool | None, str | None]]
+    entered: dict[tuple[int, str], datetime]
     stamps: Iterator[str]
+
+
+@dataclass(slots=True)
+class _Laid:
+    """Rows that a comparison lays down: jobs, and what is noted without telling the ESP."""
+
+    contacts: list[dict[str, Any]] = field(default_factory=list)
+    memberships: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
 
 
 def settle_in(session: Session, target: Target) -> bool:
@@ -141,14 +157,21 @@ def settle_in(session: Session, target: Target) -> bool:
         for rows in (ACCEPTED, MEMBERSHIPS, CONTACT_JOBS, MEMBERSHIP_JOBS):
             session.execute(delete(rows).where(rows.c.sync == target.sync))
         runs.drop_dead_letters(session, target.sync, "profile ")
-        anew = {"evaluated_at": None, "opt_outs_at": None, "go_live_at": None}
+        anew = {"evaluated_at": None, "opt_outs_at": None, "go_live_at": None, "journeys": "{}"}
         anew |= {"held": None, "approved": None}
         session.execute(update(SYNCS).where(mine).values(**anew))
     session.execute(update(SYNCS).where(mine).values(place=target.place))
     return moved
 
 
-def offer(session: Session, target: Target, desired: Sequence[Desired], now: datetime) -> Offer:
+def offer(
+    session: Session,
+    target: Target,
+    desired: Sequence[Desired],
+    now: datetime,
+    *,
+    journeys: Journeys = NO_JOURNEYS,
+) -> Offer:
     """Compare profiles with what the ESP last accepted and lay down jobs for the difference.
 
     Jobs that stand for these profiles already are replaced.
@@ -157,10 +180,9 @@ def offer(session: Session, target: Target, desired: Sequence[Desired], now: dat
     if not desired:
         return result
     profiles = [want.profile for want in desired]
-    memory = _remember(session, target.sync, profiles, now)
+    memory = _remember(session, target.sync, profiles, now, journeys)
     _withdraw(session, target.sync, profiles)
-    contacts: list[dict[str, Any]] = []
-    memberships: list[dict[str, Any]] = []
+    laid = _Laid()
     for want in desired:
         accepted = memory.accepted.get(want.profile)
         subscribe = _subscribe(target, memory.words.get(want.profile), accepted)
@@ -169,11 +191,16 @@ def offer(session: Session, target: Target, desired: Sequence[Desired], now: dat
         if accepted is not None and _is_hopeless(accepted, contact):
             continue
         if contact.fields or not contact.known or contact.was or subscribe is Subscribe.STOP:
-            contacts.append(_contact_job(target.sync, contact, codes, next(memory.stamps)))
+            laid.contacts.append(_contact_job(target.sync, contact, codes, next(memory.stamps)))
             _count(result, contact)
-        memberships += _membership_jobs(session, target.sync, want, memory, result)
-    upsert(session, CONTACT_JOBS, contacts)
-    upsert(session, MEMBERSHIP_JOBS, memberships)
+        _lists(session, target.sync, want, memory, laid)
+    for job in laid.memberships:
+        counts = result.joins if job["joins"] else result.leaves
+        counts[job["list"]] = counts.get(job["list"], 0) + 1
+    upsert(session, CONTACT_JOBS, laid.contacts)
+    upsert(session, MEMBERSHIP_JOBS, laid.memberships)
+    upsert(session, MEMBERSHIPS, laid.notes)
+    upsert(session, ENTRIES, laid.entries)
     return result
 
 
@@ -272,25 +299,34 @@ def settle_contacts(
 
 
 def settle_memberships(
-    session: Session, sync: str, jobs: Sequence[MembershipJob], refusals: Sequence[Refusal], now: datetime
+    session: Session,
+    sync: str,
+    jobs: Sequence[MembershipJob],
+    refusals: Sequence[Refusal],
+    now: datetime,
+    *,
+    journeys: Container[str] = (),
 ) -> int:
     """Keep the list changes that the ESP took, bury those it refused; return how many landed.
 
-    Of people who were forgotten meanwhile nothing is kept.
+    Of people who were forgotten meanwhile nothing is kept. Who entered one of `journeys` is remembered
+    beyond their leaving.
     """
     alive = _alive(session, sync, (job.member.profile for job in jobs))
     jobs = [job for job in jobs if job.member.profile in alive]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against = {(refusal.profile, refusal.name): refusal for refusal in refusals}
     stay = {key for key, refusal in against.items() if refusal.blame is not Blame.ABSENT}
-    entries = []
+    memberships, entries = [], []
     for job in jobs:
         key = (job.member.profile, job.list)
+        refusal = against.get(key)
         if job.joins or key in stay:
-            reason = against[key].reason if key in against else None
-            inside = not job.joins or reason is None
-            entries.append(_entry(sync, *key, now, inside=inside, refused=reason))
-    upsert(session, MEMBERSHIPS, entries)
+            memberships.append(_membership(sync, *key, now, joins=job.joins, refusal=refusal))
+        if job.joins and refusal is None and job.list in journeys:
+            entries.append(_entry(sync, *key, now))
+    upsert(session, MEMBERSHIPS, memberships)
+    upsert(session, ENTRIES, entries)
     for name in {job.list for job in jobs}:
         left = [
             job.member.profile
@@ -345,8 +381,10 @@ def retry(session: Session, sync: str) -> int:
 # --- comparing -----------------------------------------------------------------------------------------
 
 
-def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetime) -> _Memory:
-    memory = _Memory(now, {}, defaultdict(dict), {}, _stamps())
+def _remember(
+    session: Session, sync: str, profiles: Sequence[int], now: datetime, journeys: Journeys
+) -> _Memory:
+    memory = _Memory(now, journeys, {}, defaultdict(dict), {}, {}, _stamps())
     for part in chunks(profiles):
         memory.accepted.update({row.profile: row for row in accepted(session, sync, part)})
         entries = select(MEMBERSHIPS)
@@ -357,6 +395,9 @@ def _remember(session: Session, sync: str, profiles: Sequence[int], now: datetim
         words = select(PROFILES.c.id, PROFILES.c.accepts_marketing, PROFILES.c.consent_origin)
         for row in session.execute(words.where(PROFILES.c.id.in_(part))):
             memory.words[row.id] = (row.accepts_marketing, row.consent_origin)
+        if journeys:
+            entered = select(ENTRIES).where(ENTRIES.c.sync == sync, ENTRIES.c.profile.in_(part))
+            memory.entered.update({(row.profile, row.list): row.at for row in session.execute(entered)})
     return memory
 
 
@@ -447,56 +488,87 @@ def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None], s
     }
 
 
-def _membership_jobs(
-    session: Session, sync: str, want: Desired, memory: _Memory, result: Offer
-) -> list[dict[str, Any]]:
+def _lists(session: Session, sync: str, want: Desired, memory: _Memory, laid: _Laid) -> None:
     """Lay down who joins and leaves; unknown does neither (P12)."""
-    jobs = []
     for name, joins in want.lists.items():
-        entry = memory.memberships[want.profile].get(name)
-        inside = entry is not None and entry.inside
-        tried = entry is not None and entry.refused is not None
-        if joins is None or joins == (inside != tried):
+        known = memory.memberships[want.profile].get(name)
+        journey = name in memory.journeys
+        if known is not None and known.inside and not known.told and not journey:
+            _drop_membership(session, sync, known)  # a journey became a plain list: nobody told the ESP
+            known = None
+        inside = known is not None and known.inside
+        tried = known is not None and known.refused is not None
+        quiet = journey and name in want.quiet
+        if joins is None:
             continue
-        if tried or (joins and name in want.quiet):
-            _note_quietly(session, sync, want.profile, name, memory.now, inside=joins)
-            continue
-        counts = result.joins if joins else result.leaves
-        counts[name] = counts.get(name, 0) + 1
-        jobs.append(
-            {
-                "sync": sync,
-                "list": name,
-                "profile": want.profile,
-                "joins": joins,
-                "stamp": next(memory.stamps),
-            }
-        )
-    return jobs
+        if joins == (inside != tried):
+            if inside and joins and quiet and (want.profile, name) not in memory.entered:
+                laid.entries.append(_entry(sync, want.profile, name, memory.now, quiet=True))
+        elif tried and known is not None:
+            _give_up(session, sync, known, laid)
+        elif joins and (quiet or _is_barred(memory, want.profile, name)):
+            _enter_quietly(sync, want.profile, name, memory.now, laid, history=quiet)
+        else:
+            job = {"sync": sync, "list": name, "profile": want.profile, "joins": joins}
+            laid.memberships.append(job | {"stamp": next(memory.stamps)})
 
 
-def _note_quietly(
-    session: Session, sync: str, profile: int, name: str, now: datetime, *, inside: bool
-) -> None:
-    """Note what the ESP needs no telling: history, or that a change it refused is not wanted any more."""
-    if inside:
-        upsert(session, MEMBERSHIPS, [_entry(sync, profile, name, now)])
+def _enter_quietly(sync: str, profile: int, name: str, now: datetime, laid: _Laid, *, history: bool) -> None:
+    """Note that somebody is inside a journey's rule; the ESP is not told."""
+    laid.notes.append(_membership(sync, profile, name, now, told=False))
+    if history:
+        laid.entries.append(_entry(sync, profile, name, now, quiet=True))
+
+
+def _is_barred(memory: _Memory, profile: int, name: str) -> bool:
+    """Tell whether somebody's last entry is too young for another one."""
+    entered, since = memory.entered.get((profile, name)), memory.journeys.get(name)
+    return entered is not None and since is not None and entered > since
+
+
+def _give_up(session: Session, sync: str, known: Row[Any], laid: _Laid) -> None:
+    """Note that a change which the ESP refused is not wanted any more.
+
+    A journey that may have begun counts as entered.
+    """
+    if known.inside:
+        laid.notes.append(_membership(sync, known.profile, known.list, known.at, told=known.told))
         return
-    mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == profile, MEMBERSHIPS.c.list == name)
-    session.execute(delete(MEMBERSHIPS).where(*mine))
+    _drop_membership(session, sync, known)
+    if known.doubtful:
+        laid.entries.append(_entry(sync, known.profile, known.list, known.at))
 
 
-def _entry(
-    sync: str, profile: int, name: str, now: datetime, *, inside: bool = True, refused: str | None = None
+def _drop_membership(session: Session, sync: str, known: Row[Any]) -> None:
+    mine = (MEMBERSHIPS.c.profile == known.profile, MEMBERSHIPS.c.list == known.list)
+    session.execute(delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, *mine))
+
+
+def _membership(
+    sync: str,
+    profile: int,
+    name: str,
+    now: datetime,
+    *,
+    joins: bool = True,
+    refusal: Refusal | None = None,
+    told: bool = True,
 ) -> dict[str, Any]:
+    """Make the row that remembers a list which somebody is in, or a change of it that was refused."""
     return {
         "sync": sync,
         "profile": profile,
         "list": name,
         "at": now,
-        "inside": inside,
-        "refused": refused,
+        "inside": not joins or refusal is None,
+        "refused": refusal.reason if refusal else None,
+        "told": told,
+        "doubtful": refusal is not None and refusal.doubtful,
     }
+
+
+def _entry(sync: str, profile: int, name: str, now: datetime, *, quiet: bool = False) -> dict[str, Any]:
+    return {"sync": sync, "profile": profile, "list": name, "at": now, "quiet": quiet}
 
 
 def _count(result: Offer, contact: Contact) -> None:

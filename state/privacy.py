@@ -18,6 +18,7 @@ from state.tables import (
     ContactJobRow,
     CustomerRow,
     DeadLetterRow,
+    EntryRow,
     ForgottenRow,
     MembershipJobRow,
     MembershipRow,
@@ -35,7 +36,7 @@ KEY = "forgotten"
 CUSTOMERS, ORDERS, CHECKOUTS = table(CustomerRow), table(OrderRow), table(CheckoutRow)
 PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
 FORGOTTEN, LETTERS = table(ForgottenRow), table(DeadLetterRow)
-WORK = (table(AcceptedRow), table(MembershipRow), table(ContactJobRow), table(MembershipJobRow))
+WORK = tuple(table(row) for row in (AcceptedRow, MembershipRow, EntryRow, ContactJobRow, MembershipJobRow))
 PEOPLE = (PROFILES, CUSTOMERS, table(ConsentRow), table(TouchedRow))
 NOBODY = dict.fromkeys((*Person.__struct_fields__, "email", "source_evidence"))
 HASHES = select(FORGOTTEN.c.hash)

@@ -63,8 +63,8 @@ def _seen(session: Session, scope: Scope) -> int:
         session.execute(SYNCS.insert().values(name=scope.sync, scope=scope.digest))
         return 0
     if row.scope != scope.digest:
-        # What came with another store or rate is history, and history is quiet (P10).
-        anew = {"scope": scope.digest, "revision": 0, "evaluated_at": None, "go_live_at": None}
+        # Without `evaluated_at`, what came with another store or rate is history, and quiet (P10).
+        anew = {"scope": scope.digest, "revision": 0, "evaluated_at": None}
         session.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(**anew))
         runs.drop_dead_letters(session, scope.sync, "order ")
         return 0

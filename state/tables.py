@@ -181,12 +181,17 @@ class ConsentRow(SQLModel, table=True):
 
 
 class TouchedRow(SQLModel, table=True):
-    """Whose facts changed, and in which revision: each sync evaluates those after the one it has seen."""
+    """Whose facts changed, and in which revision: each sync evaluates those after the one it has seen.
+
+    `news` is the last revision that was more than a reading of history, 0 if there was none (P10).
+    """
 
     __tablename__ = "touched"
     __table_args__ = (Index("touched_revision", "revision"),)
     email: str = Field(primary_key=True)
     revision: int
+    # The database's default only: an upsert leaves out what it is not to change.
+    news: int = Field(default=0, sa_column_kwargs={"server_default": "0", "default": None})
 
 
 class RenameRow(SQLModel, table=True):
@@ -342,6 +347,7 @@ class SyncRow(SQLModel, table=True):
     accepted, as they were at `evaluated_at` under the mapping with digest `mapping`. `scope` is the
     digest of what the aggregates rest on: stores, currency and rates. `place` says where contacts go.
     `held` is how much a held run would have written, `approved` how much may go beyond the limits.
+    `journeys` maps the journeys that have gone live to the digests of their rules (P10).
     """
 
     __tablename__ = "syncs"
@@ -357,6 +363,7 @@ class SyncRow(SQLModel, table=True):
     go_live_at: datetime | None = None
     held: str | None = Field(default=None, sa_type=Text)
     approved: str | None = Field(default=None, sa_type=Text)
+    journeys: str = Field(default="{}", sa_type=Text, sa_column_kwargs={"server_default": "{}"})
 
 
 # --- work ----------------------------------------------------------------------------------------------
@@ -385,7 +392,9 @@ class AcceptedRow(SQLModel, table=True):
 class MembershipRow(SQLModel, table=True):
     """A list that the profile is in, as far as the ESP accepted it.
 
-    `refused` is why it did not take the last change: to join when not `inside`, else to leave.
+    `refused` is why it did not take the last change: to join when not `inside`, else to leave; `doubtful`
+    says that nobody knows whether it took it. `told` is false where the rule of a journey is true and the
+    ESP was told nothing: because of history, or because the journey may not begin again.
     """
 
     __tablename__ = "memberships"
@@ -395,6 +404,22 @@ class MembershipRow(SQLModel, table=True):
     at: datetime
     inside: bool = True
     refused: str | None = None
+    told: bool = True
+    doubtful: bool = False
+
+
+class EntryRow(SQLModel, table=True):
+    """When a profile last entered a journey; it stays when they leave, for `reenter`.
+
+    `quiet` is set for whoever was inside the rule already when the journey went live (P10).
+    """
+
+    __tablename__ = "entries"
+    sync: str = Field(primary_key=True)
+    profile: int = Field(primary_key=True)
+    list: str = Field(primary_key=True)
+    at: datetime
+    quiet: bool = False
 
 
 class ContactJobRow(SQLModel, table=True):

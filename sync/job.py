@@ -35,6 +35,11 @@ class Job:
         """Tell apart what values rest on besides the facts: the mapping, and where days begin."""
         return f"{self.mapping.digest} {self.timezone.key}"
 
+    @property
+    def journeys(self) -> frozenset[str]:
+        """Name the lists that start an automation for whoever enters."""
+        return frozenset(each.name for each in self.mapping.lists if each.journey)
+
     def clock(self, now: datetime) -> Clock:
         return Clock(now, self.timezone)
 

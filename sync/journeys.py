@@ -43,7 +43,9 @@ async def start_journeys(
     if trigger is None:
         return []
     await esp.find_triggers([trigger])  # raises when the ESP is down: nobody is in doubt then
-    unsure = [Refusal(each.member.profile, Blame.MEMBERSHIP, UNSURE, each.list) for each in joins]
+    unsure = [
+        Refusal(each.member.profile, Blame.MEMBERSHIP, UNSURE, each.list, doubtful=True) for each in joins
+    ]
     await db.run(outbox.settle_memberships, job.sync, joins, unsure, now)
     refusals = await esp.start(trigger, [each.member for each in joins])
     return [replace(refusal, name=joins[0].list) for refusal in refusals]

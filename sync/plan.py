@@ -4,7 +4,7 @@ Begins with the people whose facts changed and ends with jobs laid down. Each ch
 kill between two repeats the comparison, which lays the same jobs down again.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -36,22 +36,33 @@ class Planned:
     offer: Offer = field(default_factory=Offer)
 
 
-async def plan(job: Job, db: Database, now: datetime) -> Planned:
-    """Compute the profiles that changed, compare those that changed or are due, fill the outbox."""
-    planned = Planned()
+async def compute(job: Job, db: Database, now: datetime) -> int:
+    """Compute the profiles of people whose facts changed; return how many."""
+    computed = 0
     while done := await db.run(profiles.refresh, job.scope, CHUNK, now):
-        planned.profiles += done
+        computed += done
     if await db.run(outbox.settle_in, job.target):
         log.warning("target_changed", esp=job.target.esp)
+    return computed
+
+
+async def plan(job: Job, db: Database, now: datetime) -> Planned:
+    """Compute the profiles that changed, compare those that changed or are due, fill the outbox."""
+    planned = Planned(await compute(job, db, now))
     state = await db.read(evaluation.sync_state, job.sync)
     figures_changed = await _refresh_figures(job, db, state, now, changed=planned.profiles > 0)
     everything = figures_changed or _must_compare_all(job, state, now)
+    journeys = {each.name: each for each in job.mapping.lists if each.journey}
+    bars = {name: each.reenter.bars_since(job.clock(now)) for name, each in journeys.items()}
+    quiet = await _quiet(job, db, state)
     async for ids in _chosen(job, db, state, now, everything=everything):
         query = job.mapping.select(job.sync, job.clock(now), evaluation.these(ids))
-        offer = await db.run(evaluation.compare, job.target, query, _reader(job, state, now), now)
+        read = _reader(job, now, quiet, await _moved_by_history(job, db, state, quiet, ids))
+        offer = await db.run(evaluation.compare, job.target, query, read, now, journeys=bars)
         _merge(planned.offer, offer)
         planned.compared += len(ids)
-    await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now)
+    digests = {name: each.digest for name, each in journeys.items()}
+    await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now, journeys=digests)
     log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)
     return planned
 
@@ -102,17 +113,45 @@ async def _is_time(job: Job, db: Database, state: SyncState, now: datetime, *, c
     return struck(job.refresh or REFRESH_LARGE, state.figures_at, now, job.timezone)
 
 
-def _reader(job: Job, state: SyncState, now: datetime) -> Any:
-    """Make what turns a row of the mapping's SELECT into what is desired."""
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Which `journeys` nobody begins in this run (P10), and whether some people begin none at all."""
+
+    journeys: frozenset[str]
+    people: bool
+
+
+async def _quiet(job: Job, db: Database, state: SyncState) -> Quiet:
+    """Decide what is history: all before the sync, or a journey with this rule, went live.
+
+    After that only what comes with a backfill, with another store or rate: for the people it concerns.
+    """
+    live = state.journeys if state.go_live_at else {}
+    journeys = [each for each in job.mapping.lists if each.journey]
+    new = frozenset(each.name for each in journeys if live.get(each.name) != each.digest)
+    if len(new) == len(journeys):
+        return Quiet(new, people=False)
+    return Quiet(new, state.evaluated_at is None or await db.read(evaluation.has_history, job.sync))
+
+
+async def _moved_by_history(
+    job: Job, db: Database, state: SyncState, quiet: Quiet, ids: Sequence[int]
+) -> Collection[int]:
+    if not quiet.people:
+        return ()
+    untouched = state.evaluated_at is None
+    return await db.read(evaluation.without_news, job.sync, ids, untouched=untouched)
+
+
+def _reader(job: Job, now: datetime, quiet: Quiet, historic: Collection[int]) -> Callable[[Any], Desired]:
+    """Make what turns a row of the mapping's SELECT into what is desired; `historic` people begin nothing."""
     clock = job.clock(now)
-    journeys = (each.name for each in job.mapping.lists if each.journey)
-    # Who belongs to a list that is new in the mapping has not just entered it.
-    history = state.go_live_at is None or state.mapping != job.digest
-    quiet = frozenset(journeys) if history else frozenset()
+    everything = job.journeys
 
     def read(row: Any) -> Desired:
         found = job.mapping.read(row, clock)
-        return Desired(found.profile, found.email, found.fields, found.lists, quiet)
+        still = everything if found.profile in historic else quiet.journeys
+        return Desired(found.profile, found.email, found.fields, found.lists, still)
 
     return read
 

@@ -109,6 +109,7 @@ async def pull_history(reading: Reading, since: datetime | None) -> Pulled:
     """
     name, store, db = reading.source.name, reading.source.store, reading.db
     if not await db.read(cursors.has_open_backfill, name):
+        await pull_changes(reading)  # else what is news would be taken for history (P10)
         windows: list[Window] = []
         for resource in store.resources:
             with _can_do_without(reading, resource):

@@ -144,7 +144,9 @@ async def _push_list(pushing: Pushing, name: str, missing: str | None, expected:
         else:
             refusals = await _change(esp, name, joins, leaves, missing)
         settled = [*joins, *leaves]
-        landed = await db.run(outbox.settle_memberships, job.sync, settled, refusals, pushing.now)
+        landed = await db.run(
+            outbox.settle_memberships, job.sync, settled, refusals, pushing.now, journeys=job.journeys
+        )
         pushing.pushed.entries += landed
         pushing.pushed.refused += len(refusals)
         log.info(

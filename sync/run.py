@@ -29,6 +29,7 @@ log = structlog.get_logger()
 READS = frozenset({"GET", "HEAD", "retry"})
 OPT_OUT_OVERLAP = timedelta(hours=1)
 """An ESP's clock may differ from ours, and its listings lag."""
+OPT_OUTS_EVERY = timedelta(days=1)
 
 
 class Ticks(Protocol):
@@ -115,9 +116,8 @@ async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: R
     planned = await plan(sync.job, db, now)
     report.profiles, report.compared = planned.profiles, planned.compared
     with _noted(report):
+        await _hear_opt_outs(sync, db, now)
         await _push(sync, db, order, now, report)
-    if not report.errors and not report.held:
-        await db.run(evaluation.mark_go_live, sync.name, now)
 
 
 async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
@@ -172,9 +172,26 @@ async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> b
     return False
 
 
+async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
+    """Learn at least daily who may not be mailed, also when nothing is pushed (P4).
+
+    A sync goes live when it has heard that for the first time, and compared: it is history, too (P10).
+    """
+    heard_at = (await db.read(evaluation.sync_state, sync.name)).opt_outs_at
+    if heard_at is None or now - heard_at >= OPT_OUTS_EVERY:
+        found = await _read_opt_outs(sync, db, now)
+        if found or heard_at is None:
+            await plan(sync.job, db, now)
+
+
 async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
-    """Learn who may not be mailed before anything is written (P4); return whether there was anybody."""
+    """Learn who may not be mailed before anything is written (P4); return whether there was anybody.
+
+    Once in a run is enough.
+    """
     state = await db.read(evaluation.sync_state, sync.name)
+    if state.opt_outs_at == now:
+        return False
     since = state.opt_outs_at - OPT_OUT_OVERLAP if state.opt_outs_at else None
     found = False
     async for page in sync.esp.opt_outs(since):

@@ -144,7 +144,7 @@ def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Session)
     with recorded(shop) as statements:
         due = evaluation.due_profiles(shop, "crm", evaluation.sync_state(shop, "crm").revision - 1, moved)
         shop.execute(evaluation.these(due))
-        evaluation.mark_evaluated(shop, "crm", 5, "mapping", START)
+        evaluation.mark_evaluated(shop, "crm", 5, "mapping", START, journeys={})
 
     assert whole_tables(shop, statements) == []
 

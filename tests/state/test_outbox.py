@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,13 +15,16 @@ from sqlalchemy.orm import Session
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
 from connectors.facts import Consent
+from mappings.reentry import EVER, NOT_YET
 from state import evaluation, outbox, profiles, runs
-from state.outbox import ContactJob, Desired, MembershipJob, Offer, Pending, Target, decode, encode
+from state.outbox import ContactJob, Desired, Journeys, MembershipJob, Offer, Pending, Target, decode, encode
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
 from state.tables import SyncRow, table
 from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
 
 TARGET = Target("crm", "news", "from_store")
+ALWAYS = {"Welcome": NOT_YET}
+NEVER = {"Welcome": EVER}
 
 
 def want(session: Session, email: str = ADA, **changes: Any) -> Desired:
@@ -35,8 +38,14 @@ def want(session: Session, email: str = ADA, **changes: Any) -> Desired:
     return Desired(**known | changes)
 
 
-def offer(session: Session, *wanted: Desired, target: Target = TARGET) -> Offer:
-    return outbox.offer(session, target, wanted, START)
+def offer(
+    session: Session,
+    *wanted: Desired,
+    target: Target = TARGET,
+    journeys: Journeys = ALWAYS,
+    now: datetime = START,
+) -> Offer:
+    return outbox.offer(session, target, wanted, now, journeys=journeys)
 
 
 def contacts(session: Session) -> list[ContactJob]:
@@ -52,17 +61,18 @@ def take(session: Session, *refusals: Refusal) -> int:
     return outbox.settle_contacts(session, TARGET, contacts(session), refusals, START)
 
 
-def take_lists(session: Session, *refusals: Refusal, name: str = "Customers") -> int:
+def take_lists(session: Session, *refusals: Refusal, name: str = "Customers", now: datetime = START) -> int:
     jobs = [*members(session, name), *members(session, name, joins=False)]
-    return outbox.settle_memberships(session, "crm", jobs, refusals, START)
+    return outbox.settle_memberships(session, "crm", jobs, refusals, now, journeys=ALWAYS)
 
 
-def land(session: Session, *wanted: Desired) -> None:
-    """Offer and let everything land."""
-    offer(session, *wanted)
+def land(session: Session, *wanted: Desired, journeys: Journeys = ALWAYS, now: datetime = START) -> Offer:
+    """Offer and let everything land; return what was offered."""
+    found = offer(session, *wanted, journeys=journeys, now=now)
     take(session)
     for name in outbox.pending(session, "crm").lists:
-        take_lists(session, name=name)
+        take_lists(session, name=name, now=now)
+    return found
 
 
 def refusal(session: Session, blame: Blame, name: str | None = None, email: str = ADA) -> Refusal:
@@ -265,6 +275,83 @@ def test_P10_who_entered_quietly_leaves_like_everybody(session: Session) -> None
     found = offer(session, want(session, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
 
     assert found.leaves == {"Welcome": 1}
+
+
+def welcome(session: Session, *, inside: bool, quiet: bool = False) -> Desired:
+    lists = {"Welcome": inside}
+    return want(session, lists=lists, quiet=frozenset(lists) if quiet else frozenset())
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_P10_who_was_in_a_journey_before_does_not_begin_it_again_when_that_is_never(
+    session: Session,
+    quiet: bool,  # noqa: FBT001 - a case
+) -> None:
+    land(session, welcome(session, inside=True, quiet=quiet))
+    land(session, welcome(session, inside=False))
+
+    again = land(session, welcome(session, inside=True), journeys=NEVER, now=at(1))
+    later = offer(session, welcome(session, inside=True), journeys=ALWAYS, now=at(2))
+    left = land(session, welcome(session, inside=False), journeys=NEVER, now=at(3))
+    anew = offer(session, welcome(session, inside=True), journeys=ALWAYS, now=at(4))
+
+    assert (again.joins, later.joins) == ({}, {})
+    assert (left.leaves, anew.joins) == ({"Welcome": 1}, {"Welcome": 1})
+
+
+def test_P10_an_entry_bars_another_for_as_long_as_the_journey_says(session: Session) -> None:
+    land(session, welcome(session, inside=True), now=at(5))
+    land(session, welcome(session, inside=False), now=at(6))
+
+    barred = offer(session, welcome(session, inside=True), journeys={"Welcome": at(4)}, now=at(7))
+    land(session, welcome(session, inside=False), now=at(8))
+    free = offer(session, welcome(session, inside=True), journeys={"Welcome": at(5)}, now=at(9))
+
+    assert (barred.joins, free.joins) == ({}, {"Welcome": 1})
+
+
+def test_P10_who_is_inside_a_list_that_becomes_a_journey_counts_as_entered(session: Session) -> None:
+    land(session, welcome(session, inside=True), journeys={})
+    land(session, welcome(session, inside=True, quiet=True), now=at(1))
+    land(session, welcome(session, inside=False), now=at(2))
+
+    assert offer(session, welcome(session, inside=True), journeys=NEVER).joins == {}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_journey_that_becomes_a_plain_list_is_filled_with_whom_nobody_told_of(
+    session: Session,
+    inside: bool,  # noqa: FBT001 - a case
+) -> None:
+    land(session, welcome(session, inside=True, quiet=True))
+
+    found = land(session, welcome(session, inside=inside), journeys={})
+
+    assert (found.joins, found.leaves) == ({"Welcome": 1} if inside else {}, {})
+    assert outbox.list_sizes(session, "crm") == ({"Welcome": 1} if inside else {})
+
+
+@pytest.mark.parametrize(("doubtful", "joins"), [(True, {}), (False, {"Welcome": 1})])
+def test_P10_a_journey_that_may_have_begun_counts_as_entered(
+    session: Session,
+    doubtful: bool,  # noqa: FBT001 - a case
+    joins: dict[str, int],
+) -> None:
+    offer(session, welcome(session, inside=True))
+    take(session)
+    refused = replace(refusal(session, Blame.MEMBERSHIP, "Welcome"), doubtful=doubtful)
+    take_lists(session, refused, name="Welcome")
+    land(session, welcome(session, inside=False))
+
+    assert offer(session, welcome(session, inside=True), journeys=NEVER).joins == joins
+
+
+def test_P10_another_audience_does_not_make_a_journey_new(session: Session) -> None:
+    outbox.settle_in(session, replace(TARGET, place="audience a"))
+    land(session, welcome(session, inside=True))
+    outbox.settle_in(session, replace(TARGET, place="audience b"))
+
+    assert offer(session, welcome(session, inside=True), journeys=NEVER).joins == {}
 
 
 # --- P5: refusals --------------------------------------------------------------------------------------

@@ -580,7 +580,7 @@ def test_another_scope_computes_and_compares_everything_again_quietly(
     assert refresh(session, changed) == 2
 
     row = session.execute(select(syncs)).one()
-    assert (row.evaluated_at, row.go_live_at) == (None, None)
+    assert (row.evaluated_at, row.go_live_at) == (None, START)
 
 
 def test_two_syncs_have_profiles_of_their_own(session: Session) -> None:

@@ -93,19 +93,24 @@ def known(session: Session) -> Session:
 
 
 def test_a_sync_remembers_how_far_it_has_come(known: Session) -> None:
-    evaluation.mark_evaluated(known, "crm", 2, "digest", at(1))
+    journeys = {"Welcome": "digest of its rule"}
     evaluation.mark_figures(known, "crm", at(2))
     evaluation.mark_opt_outs(known, "crm", at(3))
-    evaluation.mark_go_live(known, "crm", at(4))
+    evaluation.mark_evaluated(known, "crm", 2, "digest", at(4), journeys=journeys)
 
-    assert evaluation.sync_state(known, "crm") == SyncState(2, 2, at(1), "digest", at(2), at(3), at(4))
+    assert evaluation.sync_state(known, "crm") == SyncState(
+        2, 2, at(4), "digest", at(2), at(3), at(4), journeys
+    )
 
 
-def test_P10_a_sync_goes_live_once(known: Session) -> None:
-    evaluation.mark_go_live(known, "crm", at(4))
-    evaluation.mark_go_live(known, "crm", at(9))
+def test_P10_a_sync_goes_live_once_and_not_before_the_opt_outs_are_known(known: Session) -> None:
+    evaluation.mark_evaluated(known, "crm", 2, "digest", at(1), journeys={})
+    before = evaluation.sync_state(known, "crm").go_live_at
+    evaluation.mark_opt_outs(known, "crm", at(2))
+    for minute in (4, 9):
+        evaluation.mark_evaluated(known, "crm", 2, "digest", at(minute), journeys={})
 
-    assert evaluation.sync_state(known, "crm").go_live_at == at(4)
+    assert (before, evaluation.sync_state(known, "crm").go_live_at) == (None, at(4))
 
 
 def test_P6_due_are_those_whose_facts_changed_and_those_whom_time_has_moved(known: Session) -> None:

@@ -32,7 +32,12 @@ class Triggers:
     async def start(self, trigger: str, members: Sequence[Member]) -> Sequence[Refusal]:
         reasons = await together([self._start(trigger, member) for member in members])
         return [
-            Refusal(member.profile, Blame.MEMBERSHIP, self._api.redact(reason))
+            Refusal(
+                member.profile,
+                Blame.MEMBERSHIP,
+                self._api.redact(reason),
+                doubtful=reason.startswith(UNSURE),
+            )
             for member, reason in zip(members, reasons, strict=True)
             if reason
         ]

@@ -104,6 +104,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scope", "record"),
     )
     op.create_table(
+        "entries",
+        sa.Column("sync", sa.String(), nullable=False),
+        sa.Column("profile", sa.Integer(), nullable=False),
+        sa.Column("list", sa.String(), nullable=False),
+        sa.Column("at", UTCDateTime(), nullable=False),
+        sa.Column("quiet", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("sync", "profile", "list"),
+    )
+    op.create_table(
         "figures",
         sa.Column("sync", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
@@ -128,6 +137,8 @@ def upgrade() -> None:
         sa.Column("at", UTCDateTime(), nullable=False),
         sa.Column("inside", sa.Boolean(), nullable=False),
         sa.Column("refused", sa.String(), nullable=True),
+        sa.Column("told", sa.Boolean(), nullable=False),
+        sa.Column("doubtful", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("sync", "profile", "list"),
     )
     op.create_table(
@@ -323,12 +334,14 @@ def upgrade() -> None:
         sa.Column("go_live_at", UTCDateTime(), nullable=True),
         sa.Column("held", sa.Text(), nullable=True),
         sa.Column("approved", sa.Text(), nullable=True),
+        sa.Column("journeys", sa.Text(), server_default="{}", nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "touched",
         sa.Column("email", sa.String(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("news", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("email"),
     )
     with op.batch_alter_table("touched", schema=None) as batch_op:
