@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,12 @@ from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import outbox, runs
 from sync.app import Cartwire, read_plant
+from sync.letters import retry_all
 from sync.report import Report
 from sync.run import Order, run_sync
 from tests.edge import edge
 from tests.faults import Killed, kill_at
-from tests.sync.conftest import HISTORY, SHOP
+from tests.sync.conftest import FIRST, HISTORY, SHOP, order
 
 CONFIGURATION = f"""
 timezone: Europe/Paris
@@ -76,10 +76,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(
+    tmp_path: Path, router: respx.MockRouter, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> World:
     monkeypatch.setattr("connectors.esps.autopilot.connector.PER_SECOND", 1e6)
-    with respx.mock(assert_all_called=False) as router:
-        yield World(tmp_path, router)
+    return World(tmp_path, router)
 
 
 async def test_P10_a_trigger_is_called_for_who_enters_after_go_live_and_not_for_history(world: World) -> None:
@@ -118,6 +119,74 @@ async def test_who_leaves_and_enters_again_starts_the_journey_again(world: World
     await world.run()
 
     assert world.started == [NEW, NEW]
+
+
+async def test_P10_a_journey_that_never_begins_again_does_not_for_who_leaves_and_enters(world: World) -> None:
+    world.write(MAPPING.replace('"0003"}', '"0003", reenter: never}'))
+    await world.run(history=True)
+    world.buy()
+    world.buy("once@example.com")
+    await world.run()
+    world.shop.state.trash(4)
+    await world.run()
+    world.buy()
+
+    await world.run()
+
+    assert sorted(world.started) == [NEW, "once@example.com"]
+
+
+async def test_P10_only_the_journey_whose_rule_changed_is_quiet_and_only_once(world: World) -> None:
+    other = '  Second: {when: orders_count >= 2, trigger: "0003"}\n'
+    world.write(MAPPING + other)
+    await world.run(history=True)
+    world.write(MAPPING.replace(">= 1, trigger", ">= 0, trigger") + other)
+    world.buy(HISTORY[0].email)
+
+    await world.run()
+    world.buy()
+    await world.run()
+
+    assert world.started == [HISTORY[0].email, NEW]
+
+
+async def test_P10_another_store_brings_history_and_the_first_ones_news_are_no_part_of_it(
+    world: World, router: respx.MockRouter
+) -> None:
+    await world.run(history=True)
+    outlet = woocommerce.simulator([order(number, f"outlet{number}@example.com") for number in (1, 2)])
+    router.route(host="outlet.test").mock(side_effect=edge(outlet))
+    world.buy()
+    text = (world.folder / "cartwire.yaml").read_text()
+    store = text.splitlines()[4]
+    text = text.replace(store, f"{store}\n{store.replace('shop:', 'outlet:').replace('shop.', 'outlet.')}")
+    (world.folder / "cartwire.yaml").write_text(text.replace("[shop]", "[shop, outlet]"))
+
+    await world.run()
+
+    assert (world.started, len(world.news.state.people)) == ([NEW], 6)
+
+
+async def test_P10_a_held_history_stays_quiet_and_an_order_after_it_is_no_history(world: World) -> None:
+    text = (world.folder / "cartwire.yaml").read_text()
+    limited = text.replace("crm.yaml}", "crm.yaml, limits: {new_contacts: 1}}")
+    (world.folder / "cartwire.yaml").write_text(limited)
+    held = await world.run(history=True)
+    world.buy()
+
+    await world.run(approved=True)
+
+    assert (held.outcome, world.started) == ("held", [NEW])
+
+
+async def test_P10_an_old_order_that_is_mended_later_is_history_still(world: World) -> None:
+    world.shop.state.update_order(1, row={"billing": None})
+    await world.run(history=True)
+    world.shop.state.update_order(1, row={"billing": {"email": "late@example.com"}})
+    async with Cartwire(read_plant(world.folder, {})) as cartwire:
+        await retry_all(cartwire)
+
+    assert (world.started, len(world.news.state.people)) == ([], 3)
 
 
 async def test_a_lost_answer_starts_no_journey_twice_and_is_a_dead_letter(world: World) -> None:
@@ -168,6 +237,27 @@ async def test_a_trigger_that_is_not_there_is_named_once_with_those_that_are(wor
 
     assert (report.exit_code, world.started) == (1, [])
     assert await world.letters() == ["Autopilot has no such trigger; it has 0003 (Welcome)"]
+
+
+@pytest.mark.crash
+async def test_P10_what_a_killed_backfill_found_is_history_in_the_next_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Orders that only a backfill finds: they are older than what has been read of changes."""
+    await world.run(history=True)
+    with monkeypatch.context() as patches:
+        whole = kill_at(10**9, patches)
+        await world.run(history=True)
+    for step in range(whole.steps // 3, whole.steps, whole.steps // 3):
+        world.shop.state.add_order(email=f"missed{step}@example.com", total="5.00", created_at=FIRST)
+        with monkeypatch.context() as patches, contextlib.suppress(Killed):
+            kill_at(step, patches)
+            await world.run(history=True)
+
+        await world.run()
+
+        assert f"missed{step}@example.com" in {each.email for each in world.news.state.people.values()}
+    assert world.started == []
 
 
 @pytest.mark.crash

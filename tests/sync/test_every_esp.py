@@ -1,0 +1,126 @@
+"""P4 and P10 with each type of ESP, through its own connector and simulator."""
+
+import importlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import respx
+from ruamel.yaml import YAML
+
+from connectors.stores.woocommerce import simulator as woocommerce
+from state import evaluation
+from sync.app import Cartwire, read_plant
+from sync.explain import explain_person
+from sync.report import Report
+from sync.run import Order, run_sync
+from tests.connectors.esps.harness import ROWS
+from tests.edge import edge
+from tests.sync.conftest import HISTORY, SHOP
+
+SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"
+INSTANT: dict[str, dict[str, Any]] = {"mailchimp": {"batch_seconds": 0.0}, "ortto": {"queue_seconds": 0.0}}
+MAPPING: dict[str, Any] = {
+    "fields": {"ORDERS": "orders_count"},
+    "lists": {
+        "Customers": "orders_count >= 1",
+        "Welcome": {"when": "orders_count >= 1", "journey": True, "reenter": "never"},
+    },
+}
+OLD, NEW = "person1@example.com", "later@example.com"
+DAY = timedelta(days=1)
+
+
+class Place:
+    """A shop with a past, one ESP, and Cartwire between them."""
+
+    def __init__(self, type_: str, folder: Path, router: respx.MockRouter) -> None:
+        self.folder, self.row = folder, ROWS[type_]
+        self.shop = woocommerce.simulator(HISTORY[:12])
+        router.route(host="shop.test").mock(side_effect=edge(self.shop))
+        settings: dict[str, Any] = {"path": str(folder / "contacts.csv")}
+        self.state: Any = folder / "contacts.csv"
+        if type_ != "csv":
+            module = importlib.import_module(f"connectors.esps.{type_}.simulator")
+            simulation = module.simulator(**INSTANT.get(type_, {}))
+            self.state = simulation.state
+            settings = module.SETTINGS | {"base_url": "http://esp.test"}
+            if type_ == "webhook":
+                settings = module.SETTINGS
+            router.route(host__regex=r"(esp|hooks)\.test").mock(side_effect=edge(simulation))
+        shop = {"type": "woocommerce", "url": "http://shop.example", **woocommerce.SETTINGS, "base_url": SHOP}
+        configuration: dict[str, Any] = {
+            "timezone": "UTC",
+            "currency": "EUR",
+            "stores": {"shop": shop},
+            "esps": {"news": {"type": type_, **settings}},
+            "syncs": {"crm": {"stores": ["shop"], "esp": "news", "mapping": "crm.yaml"}},
+        }
+        YAML().dump(MAPPING, folder / "crm.yaml")
+        YAML().dump(configuration, folder / "cartwire.yaml")
+        self.cartwire = Cartwire(read_plant(folder, {}))
+
+    async def run(self, **wanted: Any) -> Report:
+        return await run_sync(self.cartwire.syncs["crm"], self.cartwire.db, self.folder, Order(**wanted))
+
+    async def accepts(self, email: str) -> bool | None:
+        """Tell what the newest proof says."""
+        (found,) = await explain_person(self.cartwire, email, datetime.now(UTC))
+        accepts: bool | None = found.dossier.columns["accepts_marketing"]
+        return accepts
+
+    def on(self, name: str) -> set[str]:
+        return {email for email, shown in self.row.show(self.state).items() if name in shown.lists}
+
+    def mailable(self, email: str) -> bool:
+        return self.row.show(self.state)[email].mailable
+
+
+@pytest.fixture(params=sorted(ROWS))
+async def place(
+    request: pytest.FixtureRequest, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Place]:
+    for name, value in ROWS[request.param].unhurried.items():
+        monkeypatch.setattr(f"connectors.esps.{request.param}.connector.{name}", value)
+    with respx.mock(assert_all_called=False) as router:
+        made = Place(request.param, tmp_path, router)
+        async with made.cartwire:
+            yield made
+
+
+async def test_P10_history_starts_no_journey_and_a_transition_starts_one(place: Place) -> None:
+    await place.run(history=True)
+    await place.run(history=True)
+    quiet = place.on("Welcome")
+    place.shop.state.add_order(email=NEW, total="5.00")
+    await place.run()
+
+    assert (quiet, place.on("Welcome")) == (set(), {NEW})
+    assert len(place.on("Customers")) == 8
+
+
+async def test_P4_an_opt_out_at_the_ESP_outlives_orders_and_proofs_of_the_store(place: Place) -> None:
+    """It is heard within a day although nothing is pushed; a newer proof counts, but raises no status."""
+    if not place.row.told:
+        pytest.skip("it cannot be asked")
+    place.shop.state.set_order_meta(1, SUBSCRIBED, "1")
+    await place.run(history=True)
+    before = (place.mailable(OLD), await place.accepts(OLD))
+    place.row.departures[max(place.row.told)](place.state, OLD)
+
+    await place.cartwire.db.run(evaluation.mark_opt_outs, "crm", datetime.now(UTC) - DAY)
+    idle = await place.run()
+    heard = (place.mailable(OLD), await place.accepts(OLD))
+    place.shop.state.add_order(email=OLD, total="5.00")
+    await place.run()
+    after_order = (place.mailable(OLD), await place.accepts(OLD))
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    proof = place.shop.state.add_order(email=OLD, total="6.00", created_at=soon)
+    place.shop.state.set_order_meta(proof, SUBSCRIBED, "1")
+    await place.run()
+    after_proof = (place.mailable(OLD), await place.accepts(OLD))
+
+    assert (before, heard, after_order) == ((True, True), (False, False), (False, False))
+    assert (after_proof, idle.pushed.contacts) == ((False, True), 0)
