@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
@@ -19,10 +20,15 @@ from sqlalchemy.orm import Session
 from connectors.base import Page
 from connectors.facts import Customer, Order, Person, Standing, money
 from connectors.simulation import HistoricOrder, read_history
-from state import facts, profiles
+from mappings.compile import compile_mapping
+from mappings.model import read_mapping
+from state import evaluation, facts, profiles
 from state.db import Database
+from state.outbox import Target
 from state.scope import Scope
-from tests.state.makers import PROFILES, START
+from sync.job import Job
+from sync.plan import plan
+from tests.state.makers import PROFILES, START, order
 
 ROOT = Path(__file__).parents[2]
 HISTORY = ROOT / "sync" / "data" / "cdnow.csv.gz"
@@ -30,6 +36,7 @@ REFERENCE = ROOT / ".." / "shared" / "data" / "cdnow_master_reference.csv"
 SCOPE = Scope("crm", ("shop",), "news", "USD", {})
 END = date(1998, 6, 30)
 PAGE, CHUNK = 2000, 5000
+NEW = "new@example.com"
 
 
 def as_order(sold: HistoricOrder) -> Order:
@@ -52,21 +59,27 @@ def as_account(sold: HistoricOrder) -> Customer:
 
 
 @pytest.fixture(scope="module")
-def buyers() -> Iterator[dict[int, Any]]:
-    """Read the whole history page by page; return customer number -> profile."""
+def database() -> Iterator[Database]:
+    """Read the whole history page by page."""
     database = Database("sqlite://")
     sold = read_history(HISTORY)
     while page := list(islice(sold, PAGE)):
         accounts = [as_account(each) for each in page if each.account]
         rows = [*accounts, *(as_order(each) for each in page)]
         with Session(database._engine) as session, session.begin():
-            facts.save_page(session, "shop", Page(rows, ""))
+            facts.save_page(session, "shop", Page(rows, ""), history=True)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def buyers(database: Database) -> dict[int, Any]:
+    """Return customer number -> profile."""
     with Session(database._engine) as session, session.begin():
         while profiles.refresh(session, SCOPE, CHUNK, START):
             pass
         found = session.execute(select(PROFILES)).all()
-    yield {int(re.sub(r"\D", "", row.email)): row for row in found}
-    database.close()
+    return {int(re.sub(r"\D", "", row.email)): row for row in found}
 
 
 def at_least(buyers: dict[int, Any], column: str, least: int) -> int:
@@ -133,3 +146,23 @@ def test_P1_cdnow_every_customer_equals_the_reference(buyers: dict[int, Any]) ->
             row["last_order_date"],
             basket.quantize(Decimal("0.01"), ROUND_HALF_UP),
         ), number
+
+
+async def test_P10_cdnow_starts_no_journey_and_the_first_order_after_it_does(
+    database: Database, buyers: dict[int, Any]
+) -> None:
+    rules = {
+        "Welcome": {"when": "orders_count >= 1", "journey": True},
+        "Second Order": {"when": "orders_count >= 2", "journey": True, "reenter": "never"},
+        "Win Back": {"when": "last_order_at < months_ago(3)", "journey": True, "reenter": "after 90 days"},
+    }
+    mapping = compile_mapping(read_mapping({"lists": rules}), currency="USD")
+    job = Job(Target("crm", "news", "from_store"), SCOPE, mapping, ZoneInfo("UTC"))
+    await database.run(evaluation.mark_opt_outs, "crm", START)
+
+    history = await plan(job, database, START)
+    await database.run(facts.save_page, "shop", Page([order("new", NEW)], ""))
+    news = await plan(job, database, START)
+
+    assert (history.compared, history.offer.joins) == (len(buyers), {})
+    assert (news.compared, news.offer.joins) == (1, {"Welcome": 1})

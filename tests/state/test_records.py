@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import Select, literal, select, union_all
 from sqlalchemy.orm import Session
 
-from connectors.base import Blame, Refusal
+from connectors.base import Blame, Page, Refusal
 from connectors.errors import BadRecord
 from connectors.facts import Consent, Money, Refund, Standing
-from state import evaluation, outbox, runs
+from state import evaluation, facts, outbox, runs
 from state.dossier import AcceptedContact, OrderLine, Word, dossier
 from state.evaluation import SyncState
 from state.outbox import Desired, Target
@@ -165,6 +165,29 @@ def test_a_comparison_reads_the_mappings_rows_and_offers_what_they_want(known: S
     )
 
     assert (found.contacts, found.fields) == (2, {"ORDERS": 2})
+
+
+def test_P10_history_is_told_from_news_person_by_person(known: Session) -> None:
+    ada, bob = (profile_id(known, email) for email in (ADA, BOB))
+    evaluation.mark_evaluated(known, "crm", 2, "digest", START, journeys={})
+    before = evaluation.has_history(known, "crm")
+    facts.save_page(known, "shop", Page([order(3), order(4, BOB)], ""), history=True)
+    save(known, order(5, BOB))
+
+    found = [
+        evaluation.without_news(known, "crm", [ada, bob], untouched=untouched) for untouched in (False, True)
+    ]
+
+    assert (before, evaluation.has_history(known, "crm"), found) == (False, True, [{ada}, {ada}])
+
+
+def test_P10_what_another_scope_moves_is_history_for_whom_there_is_no_news(known: Session) -> None:
+    ada, bob = (profile_id(known, email) for email in (ADA, BOB))
+    evaluation.mark_evaluated(known, "crm", 2, "digest", START, journeys={})
+    save(known, order(5, BOB))
+
+    assert evaluation.without_news(known, "crm", [ada, bob], untouched=True) == {ada}
+    assert evaluation.without_news(known, "crm", [ada, bob], untouched=False) == set()
 
 
 # --- all that is known of one person -------------------------------------------------------------------
