@@ -65,11 +65,7 @@ def test_a_mapping_adds_to_what_it_extends() -> None:
         ({"extends": ["a"], "fields": {"A": "1"}}, ["extends: names one mapping; write `preset:crm` or the path of a file"]),
         ({"fields": {"A": {}}}, ["fields.A: `value` is missing; write `value: …` with an expression"]),
         ({"lists": {"A": {"when": "true", "jurney": True}}}, ["lists.A.jurney: unknown key; did you mean `journey`?"]),
-<<<<<<< HEAD
-        ({"lists": {"A": {"when": "true", 1: True}}}, ["lists.A.1: unknown key; known: when, until, journey, trigger"]),
-=======
-        ({"lists": {"A": {"when": "true", 1: True}}}, ["lists.A.1: unknown key; known: when, journey, trigger, reenter"]),
->>>>>>> 9193288 (Keep history out of journeys, list by list, and remember entries)
+        ({"lists": {"A": {"when": "true", 1: True}}}, ["lists.A.1: unknown key; known: when, until, journey, trigger, reenter"]),
         (
             {"fields": {"A": {"value": "1", "type": "datum"}}},
             ["fields.A.type: unknown type; known: 'text', 'number', 'date' or 'boolean'"],
