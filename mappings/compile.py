@@ -22,11 +22,12 @@ from mappings import model
 from mappings.catalogue import PROFILES, catalogue
 from mappings.clock import Bound, Clock, clock_values
 from mappings.errors import MappingError, MappingProblem
-from mappings.explain import Explained, Rule, explain
+from mappings.explain import Questions, Rule
 from mappings.expressions import Translator
 from mappings.figures import Figure, make_figure
 from mappings.functions import FUNCTIONS, LANGUAGE
 from mappings.operators import stays, truth
+from mappings.parts import cut, cut_list
 from mappings.portable import TYPES, Portable
 from mappings.reentry import ALWAYS, Reentry, read_reentry
 from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, needs_of
@@ -41,7 +42,6 @@ __all__ = [
     "CompiledList",
     "CompiledMapping",
     "Evaluated",
-    "Explained",
     "Figure",
     "Moving",
     "Unknown",
@@ -182,26 +182,39 @@ class CompiledMapping:
         }
         return Evaluated(profile, email, fields, lists)
 
-    def select_parts(self, sync: str, clock: Clock, email: str) -> Select[Any]:
-        """Select one profile with its values, the parts of every rule, and the columns they use."""
-        columns = [column for rule in self._rules() for column in rule.columns(self._scale)]
-        query = select(PROFILES.c.id.label("profile"), *columns)
-        return self._bound(query, sync, clock).where(PROFILES.c.sync == sync, PROFILES.c.email == email)
-
-    def read_parts(self, row: Row[Any], clock: Clock) -> Sequence[Explained]:
-        """Lay out a row of `select_parts`: each field and list with its parts, and when it next changes."""
-        return [explain(rule, row._mapping, clock, self._scale) for rule in self._rules()]  # noqa: SLF001 - SQLAlchemy's public name for a row by its labels
-
-    def _rules(self) -> Sequence[Rule]:
+    def questions(self) -> Questions:
+        """Gather all that `explain` asks: the parts of every rule, and what they look at."""
         fields = [
-            Rule(f"f{i}", "fields", each.name, each.expression, each.term, each.reader)
-            for i, each in enumerate(self.compiled_fields)
+            Rule(
+                "fields",
+                each.name,
+                each.expression,
+                each.term,
+                each.reader,
+                cut(each.expression, self._scale),
+            )
+            for each in self.compiled_fields
         ]
         lists = [
-            Rule(f"l{i}", "lists", each.name, each.expression, each.term, READERS[TRUTH])
-            for i, each in enumerate(self.lists)
+            Rule(
+                "lists",
+                each.name,
+                each.expression if each.until is None else f"{each.expression}, until {each.until}",
+                each.term,
+                READERS[TRUTH],
+                cut_list(each.name, each.expression, each.until, self._scale),
+            )
+            for each in self.lists
         ]
-        return [*fields, *lists]
+        return Questions([*fields, *lists], self._scale)
+
+    def ask(self, questions: Questions, sync: str, clock: Clock, email: str) -> Sequence[Select[Any]]:
+        """Select the answers for one profile, a part of them each time."""
+        mine = (PROFILES.c.sync == sync, PROFILES.c.email == email)
+        values = {"sync": sync, **clock_values(questions.bounds | self._bounds, clock)}
+        return [
+            select(PROFILES.c.id, *columns).where(*mine).params(**values) for columns in questions.columns()
+        ]
 
     def _columns(self) -> Sequence[Any]:
         fields = [_typed(each.term).label(f"f{i}") for i, each in enumerate(self.compiled_fields)]

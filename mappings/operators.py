@@ -140,14 +140,18 @@ def is_truth(term: Term, *, wanted: bool) -> Term:
 
 def stays(name: str, enters: Term, leaves: Term) -> Term:
     """Let whoever the ESP has in list `name` stay there until `leaves` is true."""
+    return any_of((enters, all_of((membership(name), negation(leaves)))))
+
+
+def membership(name: str) -> Term:
+    """Ask whether the profile is in a list."""
     inside = exists().where(
         MEMBERSHIPS.c.sync == bindparam("sync"),
         MEMBERSHIPS.c.profile == PROFILES.c.id,
         MEMBERSHIPS.c.list == literal(name, TYPES[Kind.TEXT]),
         MEMBERSHIPS.c.inside.is_(true()),
     )
-    member = Term(Kind.BOOLEAN, inside.correlate(PROFILES))
-    return any_of((enters, all_of((member, negation(leaves)))))
+    return Term(Kind.BOOLEAN, inside.correlate(PROFILES))
 
 
 def choice(whens: Sequence[tuple[Term, Term]], otherwise: Term, scale: Scale) -> Term:

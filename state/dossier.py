@@ -1,22 +1,28 @@
 """All that is known of one person, for `explain`: reads only, and only what the owner may see."""
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import Row, Select, Table, func, literal, select
 from sqlalchemy.orm import Session
 
 from connectors.base import Value
 from connectors.facts import Standing
+from state.evaluation import sync_state
 from state.outbox import decode
+from state.people import newest_word, records_of, tellers
+from state.runs import DeadLetter, list_dead_letters
 from state.scope import Scope, esp_origin
 from state.tables import (
     AcceptedRow,
     ConsentRow,
     ContactJobRow,
+    EntryRow,
     MembershipJobRow,
     MembershipRow,
     OrderRow,
@@ -31,7 +37,7 @@ ORDERS, REFUNDS, CONSENTS = (
     table(ConsentRow),
 )
 PROFILES, ACCEPTED, MEMBERSHIPS = table(ProfileRow), table(AcceptedRow), table(MembershipRow)
-CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)
+CONTACT_JOBS, MEMBERSHIP_JOBS, ENTRIES = table(ContactJobRow), table(MembershipJobRow), table(EntryRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,42 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A consent record: where it stands, what it says, when it was given."""
+    """A consent record: where it stands, what it says, when it was given; the newest one `counts`."""
 
     origin: str
     record: str
     given: bool
     at: datetime
     level: str | None
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The record that a column was taken from."""
+
+    store: str
+    record: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Where somebody stands with a list.
+
+    `inside` since `at`, as far as the ESP was `told`; `refused` is why it did not take the last change,
+    `doubtful` that nobody knows whether it did. `entered_at` is their last entry into a journey, `quiet` when
+    it was history. `waits` is the change in the outbox: "join" or "leave".
+    """
+
+    inside: bool = False
+    at: datetime | None = None
+    told: bool = True
+    refused: str | None = None
+    doubtful: bool = False
+    entered_at: datetime | None = None
+    quiet: bool = False
+    waits: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +101,8 @@ class AcceptedContact:
     email: str | None
     fields: Mapping[str, Value]
     refused: Mapping[str, str]
-    lists: Mapping[str, str | None]
+    refused_whole: bool  # and why stands in a dead letter
+    subscribe: str | None
     accepted_at: datetime | None
     blocked: str | None
     waiting: bool
@@ -74,12 +110,19 @@ class AcceptedContact:
 
 @dataclass(frozen=True, slots=True)
 class Dossier:
+    """`origins` says which record a column was taken from; `live_since` when the sync went live."""
+
     profile: int
     columns: Mapping[str, Any]
+    origins: Mapping[str, Origin]
     accounts: list[str]
     orders: list[OrderLine]
     words: list[Word]
     accepted: AcceptedContact | None
+    lists: Mapping[str, Membership]
+    letters: list[DeadLetter]
+    live_since: datetime | None
+    opt_outs_heard_at: datetime | None
 
 
 def dossier(session: Session, scope: Scope, email: str) -> Dossier | None:
@@ -88,15 +131,35 @@ def dossier(session: Session, scope: Scope, email: str) -> Dossier | None:
     row = session.execute(select(PROFILES).where(*mine)).mappings().first()
     if row is None:
         return None
-    columns = {column.name: row[column.name] for column in PROFILES.c if "kind" in column.info}
+    state = sync_state(session, scope.sync)
     return Dossier(
         row["id"],
-        columns,
+        {column.name: row[column.name] for column in PROFILES.c if "kind" in column.info},
+        _origins(session, scope, email),
         (row["customer_ids"] or "").split(",") if row["customer_ids"] else [],
         _orders(session, scope, email),
         _words(session, scope, email),
         _accepted(session, scope.sync, row["id"]),
+        _lists(session, scope.sync, row["id"]),
+        _letters(session, scope.sync, row["id"]),
+        state.go_live_at,
+        state.opt_outs_at,
     )
+
+
+def _origins(session: Session, scope: Scope, email: str) -> dict[str, Origin]:
+    records = session.execute(records_of(scope, select(literal(email)))).all()
+    told = tellers(records) if records else {}
+    return {
+        column: Origin(record.store, f"{_kind(record)} {record.id}", record.told_at or record.created_at)
+        for column, record in told.items()
+    }
+
+
+def _kind(record: Row[Any]) -> str:
+    if record.is_account:
+        return "customer"
+    return "checkout" if record.told_at else "order"
 
 
 WHY_NOT = {
@@ -152,8 +215,17 @@ def _words(session: Session, scope: Scope, email: str) -> list[Word]:
         select(CONSENTS)
         .where(CONSENTS.c.email == email, CONSENTS.c.origin.in_(origins))
         .order_by(CONSENTS.c.at)
-    )
-    return [Word(row.origin, row.record.split(" ")[0], row.given, row.at, row.level) for row in rows]
+    ).all()
+    newest = newest_word(rows) if rows else None
+    return [
+        Word(row.origin, _record(row), row.given, row.at, row.level, counts=row is newest) for row in rows
+    ]
+
+
+def _record(word: Row[Any]) -> str:
+    """Name the record; at an ESP by its kind alone, for its name there is the address."""
+    is_ours = not word.origin.startswith(esp_origin(""))
+    return str(word.record if is_ours else word.record.split(" ")[0])
 
 
 def _accepted(session: Session, sync: str, profile: int) -> AcceptedContact | None:
@@ -162,28 +234,43 @@ def _accepted(session: Session, sync: str, profile: int) -> AcceptedContact | No
     ).first()
     if row is None:
         return None
-    lists = session.execute(
-        select(MEMBERSHIPS.c.list, MEMBERSHIPS.c.refused).where(
-            MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == profile
-        )
-    )
     fields: dict[str, str | None] = msgspec.json.decode(row.fields)
     refused: dict[str, list[str]] = msgspec.json.decode(row.refused)
     return AcceptedContact(
         row.email,
         {name: decode(code) for name, code in fields.items()},
         {name: reason for name, (_, reason) in refused.items()},
-        {each.list: each.refused for each in lists},
+        row.refused_contact is not None,
+        row.subscribe,
         row.accepted_at,
         row.blocked,
-        _is_waiting(session, sync, profile),
+        waiting=_waits(session, CONTACT_JOBS, sync, profile)
+        or _waits(session, MEMBERSHIP_JOBS, sync, profile),
     )
 
 
-def _is_waiting(session: Session, sync: str, profile: int) -> bool:
-    return any(
-        session.scalar(
-            select(func.count()).select_from(jobs).where(jobs.c.sync == sync, jobs.c.profile == profile)
-        )
-        for jobs in (CONTACT_JOBS, MEMBERSHIP_JOBS)
-    )
+def _waits(session: Session, jobs: Table, sync: str, profile: int) -> bool:
+    query = select(func.count()).select_from(jobs).where(jobs.c.sync == sync, jobs.c.profile == profile)
+    return bool(session.scalar(query))
+
+
+def _lists(session: Session, sync: str, profile: int) -> dict[str, Membership]:
+    """Put together what is known of each list: the place in it, the last entry, and what waits."""
+    rows: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in session.execute(_of(MEMBERSHIPS, sync, profile)):
+        known = ("inside", "at", "told", "refused", "doubtful")
+        rows[row.list] |= {name: getattr(row, name) for name in known}
+    for row in session.execute(_of(ENTRIES, sync, profile)):
+        rows[row.list] |= {"entered_at": row.at, "quiet": row.quiet}
+    for row in session.execute(_of(MEMBERSHIP_JOBS, sync, profile)):
+        rows[row.list] |= {"waits": "join" if row.joins else "leave"}
+    return {name: Membership(**known) for name, known in rows.items()}
+
+
+def _of(rows: Table, sync: str, profile: int) -> Select[Any]:
+    return select(rows).where(rows.c.sync == sync, rows.c.profile == profile)
+
+
+def _letters(session: Session, sync: str, profile: int) -> list[DeadLetter]:
+    mine = re.compile(rf"profile {profile}( |$)")
+    return [each for each in list_dead_letters(session, [sync]) if mine.match(each.record)]

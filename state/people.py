@@ -71,30 +71,28 @@ def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
     return union_all(accounts, orders, checkouts)
 
 
+TOLD_TOGETHER = (
+    ("first_name", "last_name"),
+    ("company",),
+    ("vat_number",),
+    ("birthday",),
+    ("postal_code", "city", "country"),
+    ("phone",),
+)
+"""Columns that one record tells: a city of one order does not go with the postal code of another."""
+
+
 def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
     """Say who somebody is: what the newest record tells, and the source that the first one names."""
-    oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
-    newest = oldest[::-1]
-    if any(each.told_at for each in records):
-        newest = sorted(
-            records,
-            key=lambda each: (each.told_at or each.created_at, each.is_account, each.store, each.id),
-            reverse=True,
-        )
-    place = _first(newest, "postal_code", "city", "country")
+    oldest, newest = _by_age(records)
     phone = _first(newest, "phone")
     source = _first(oldest, "source_name")
     accounts = [record for record in oldest if record.is_account]
+    told = (_take(_first(newest, *names), *names) for names in TOLD_TOGETHER)
     return {
-        **_take(_first(newest, "first_name", "last_name"), "first_name", "last_name"),
-        **_take(_first(newest, "company"), "company"),
-        **_take(_first(newest, "vat_number"), "vat_number"),
-        **_take(_first(newest, "birthday"), "birthday"),
-        **_take(place, "postal_code", "city", "country"),
+        **{name: value for columns in told for name, value in columns.items()},
         "phone": e164(phone.phone, phone.country) if phone else None,
-        "signup_at": min(
-            (record.created_at for record in accounts if not record.guest), default=oldest[0].created_at
-        ),
+        "signup_at": _first_known(oldest).created_at,
         "last_activity_at": max(_sign_of(record) for record in records),
         "lead_source": source.source_name if source else None,
         "acquisition_channel": (
@@ -104,6 +102,35 @@ def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
         "stores": ",".join(sorted({record.store for record in records})),
         "customer_ids": ",".join(f"{record.store}:{record.id}" for record in accounts) or None,
     }
+
+
+def tellers(records: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+    """Say which record each column of `description` was taken from."""
+    oldest, newest = _by_age(records)
+    told = {name: _first(newest, *names) for names in TOLD_TOGETHER for name in names}
+    source = _first(oldest, "source_name")
+    told |= dict.fromkeys(("lead_source", "lead_source_evidence", "acquisition_channel"), source)
+    told["signup_at"] = _first_known(oldest)
+    return {name: record for name, record in told.items() if record is not None}
+
+
+def _by_age(records: Sequence[Row[Any]]) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+    """Return the records oldest first, by when they began, and newest first, by when they told something."""
+    oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
+    if not any(each.told_at for each in records):
+        return oldest, oldest[::-1]
+    newest = sorted(
+        records,
+        key=lambda each: (each.told_at or each.created_at, each.is_account, each.store, each.id),
+        reverse=True,
+    )
+    return oldest, newest
+
+
+def _first_known(oldest: Sequence[Row[Any]]) -> Row[Any]:
+    """Find the record of somebody's sign-up: their first account, else the first thing they did."""
+    accounts = (record for record in oldest if record.is_account and not record.guest)
+    return next(accounts, oldest[0])
 
 
 def _sign_of(record: Row[Any]) -> datetime:
@@ -125,18 +152,27 @@ def _take(record: Row[Any] | None, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name, None) for name in names}
 
 
+def newest_word(words: Sequence[Row[Any]]) -> Row[Any]:
+    """Choose the word that counts: the newest; of two in one moment the refusal (P4)."""
+    return max(words, key=lambda word: (word.at, not word.given, word.origin))
+
+
 def consent_columns(words: Sequence[Row[Any]]) -> dict[str, Any]:
-    """Take the newest word; of two in one moment the refusal counts (P4)."""
+    """Take the word that counts."""
     if not words:
         return {}
-    word = max(words, key=lambda word: (word.at, not word.given, word.origin))
+    word = newest_word(words)
     return {"accepts_marketing": word.given, "consent_origin": word.origin}
 
 
 def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     origins = [*scope.stores, esp_origin(scope.esp)]
     words: Select[Any] = select(
-        CONSENTS.c.email.label("person"), CONSENTS.c.given, CONSENTS.c.at, CONSENTS.c.origin
+        CONSENTS.c.email.label("person"),
+        CONSENTS.c.given,
+        CONSENTS.c.at,
+        CONSENTS.c.origin,
+        CONSENTS.c.record,
     )
     return words.where(CONSENTS.c.email.in_(dirty), CONSENTS.c.origin.in_(origins))
 

@@ -1,5 +1,6 @@
 """`explain`: why everything about a person is as it is."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -7,25 +8,35 @@ from typing import Any
 
 import typer
 
+from connectors.base import Subscribe
 from connectors.facts import exponent, normal_email
-from mappings.explain import Explained
+from mappings.clock import Clock
+from mappings.compile import CompiledList
+from mappings.explain import Answers, Explained, Part, Questions
+from mappings.explain import explain as explain_rules
 from state import evaluation
 from state.db import Database
-from state.dossier import Dossier, OrderLine, dossier
+from state.dossier import Dossier, Membership, OrderLine, dossier
 from sync.app import Cartwire
 from sync.job import Job
-from sync.show import as_json, as_table
+from sync.show import as_json, as_table, cell
 
 UNKNOWN = {True: "true", False: "false", None: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one sync knows of a person, and how it decided."""
+    """What one sync knows of a person, and how it decided.
+
+    `lists` says in a sentence where they stand with each list at the ESP, `consent` what was written of
+    their consent, and why.
+    """
 
     sync: str
     dossier: Dossier
     rules: list[Explained]
+    lists: Mapping[str, str]
+    consent: str
 
 
 async def explain_person(cartwire: Cartwire, email: str, now: datetime) -> list[Explanation]:
@@ -40,9 +51,101 @@ async def _explain(db: Database, job: Job, address: str, now: datetime) -> Expla
     if known is None:
         return None
     clock = job.clock(now)
-    query = job.mapping.select_parts(job.sync, clock, address)
-    rows = await db.read(evaluation.rows, query)
-    return Explanation(job.sync, known, list(job.mapping.read_parts(rows[0], clock)))
+    questions = job.mapping.questions()
+    answers = await _ask(db, job, questions, clock, address)
+    rules = list(explain_rules(questions, answers, [order.created_at for order in known.orders]))
+    truths = {rule.name: rule.value for rule in rules if rule.kind == "lists"}
+    lists = {
+        each.name: stands(each, truths[each.name], known.lists.get(each.name, Membership()), clock)
+        for each in job.mapping.lists
+    }
+    return Explanation(job.sync, known, rules, lists, consent_said(known, job.target.consent))
+
+
+async def _ask(db: Database, job: Job, questions: Questions, clock: Clock, address: str) -> Answers:
+    queries = job.mapping.ask(questions, job.sync, clock, address)
+    rows = [(await db.read(evaluation.rows, query))[0]._mapping for query in queries]  # noqa: SLF001 - SQLAlchemy's public name for a row by its labels
+    return questions.answers(rows, clock)
+
+
+# --- where somebody stands with a list -----------------------------------------------------------------
+
+
+def stands(rule: CompiledList, value: Any, known: Membership, clock: Clock) -> str:
+    """Say where somebody stands with a list at the ESP, and why nothing is pushed where the rule is true."""
+    said = _waits(known) or (_inside(rule, known, clock) if known.inside else _outside(rule, known))
+    if known.refused and known.doubtful:
+        said = f"nobody knows whether it began on {_date(known.at)}: {known.refused}"
+    elif known.refused:
+        said = f"{'in, ' if known.inside else 'out, '}refused on {_date(known.at)}: {known.refused}"
+    return f"{said}; the rule is unknown, so nothing changes" if value is None else said
+
+
+def _waits(known: Membership) -> str | None:
+    return f"waits in the outbox to {known.waits}" if known.waits else None
+
+
+def _inside(rule: CompiledList, known: Membership, clock: Clock) -> str:
+    since = _date(known.at)
+    if known.told and rule.journey:
+        return f"in since {since}: the journey was started"
+    if known.told:
+        return f"in since {since}"
+    if known.quiet and known.entered_at == known.at:
+        return f"inside the rule, and was when the journey went live on {since}: it was not started"
+    return f"inside the rule since {since}, {_entered(rule, known, clock)}"
+
+
+def _entered(rule: CompiledList, known: Membership, clock: Clock) -> str:
+    """Say why somebody does not begin a journey again."""
+    before = f"entered before on {_date(known.entered_at)}"
+    opens = rule.reenter.opens_at(known.entered_at, clock) if known.entered_at else None
+    if rule.reenter.wait is None:
+        return f"{before}, re-entry {rule.reenter.text}"
+    if opens is None:
+        return f"{before}; it may begin again once the rule was false"
+    return f"{before}, re-entry not before {_date(opens)}"
+
+
+def _outside(rule: CompiledList, known: Membership) -> str:
+    if known.entered_at is None or not rule.journey:
+        return "out"
+    return f"out; last entered on {_date(known.entered_at)}"
+
+
+def _date(moment: datetime | None) -> str:
+    return f"{cell(moment)} UTC" if moment else "an unknown day"
+
+
+# --- consent -------------------------------------------------------------------------------------------
+
+WRITTEN = {
+    Subscribe.NO: "written without a subscription",
+    Subscribe.YES: "subscribed by us",
+    Subscribe.ASK: "asked by us to confirm",
+    Subscribe.STOP: "unsubscribed by us",
+    None: "nothing was written yet",
+}
+REASONS = {
+    (None, "from_store"): "nobody asked them",
+    (True, "from_store"): "the newest word is a yes, and `consent` is from_store",
+    (True, "double_opt_in"): "the newest word is a yes, and `consent` is double_opt_in",
+    (True, "never_subscribe"): "the newest word is a yes, but `consent` is never_subscribe",
+}
+
+
+def consent_said(known: Dossier, setting: str) -> str:
+    """Say what was last written of somebody's consent, and what the proofs allow (P4)."""
+    word = next((word for word in known.words if word.counts), None)
+    subscribe = Subscribe(known.accepted.subscribe) if known.accepted and known.accepted.subscribe else None
+    if word is None:
+        return f"{WRITTEN[subscribe]}: {REASONS[None, 'from_store']}"
+    where = f"{word.record} at {word.origin.removeprefix('esp:')}, {_date(word.at)}"
+    reason = REASONS[True, setting] if word.given else "the newest word is a no, which sticks"
+    return f"{WRITTEN[subscribe]}; now {reason} ({where}). What the ESP has is never raised"
+
+
+# --- for people ----------------------------------------------------------------------------------------
 
 
 def show_explanation(found: list[Explanation], *, json: bool) -> int:
@@ -59,43 +162,94 @@ def show_explanation(found: list[Explanation], *, json: bool) -> int:
 
 def _show(explanation: Explanation) -> None:
     known = explanation.dossier
-    typer.echo(f"sync {explanation.sync}, profile {known.profile}")
+    typer.echo(f"sync {explanation.sync}, profile {known.profile}, live since {_date(known.live_since)}")
+    _show_orders(known)
+    for rule in explanation.rules:
+        if rule.kind == "fields":
+            typer.echo("\n".join(_field_lines(rule, known)))
+    for rule in explanation.rules:
+        if rule.kind == "lists":
+            typer.echo("\n".join(_list_lines(rule, explanation.lists[rule.name])))
+    _show_sources(known)
+    _show_consent(explanation)
+    _show_pushed(known)
+
+
+def _show_orders(known: Dossier) -> None:
     rows = [
         (_amount(o), o.number, o.store, o.created_at, o.status, o.why_not or "counted") for o in known.orders
     ]
     as_table(
         "orders", ["total, net of refunds", "number", "store", "placed (UTC)", "status", "counts?"], rows
     )
-    fields = [rule for rule in explanation.rules if rule.kind == "fields"]
-    accepted = known.accepted.fields if known.accepted else {}
-    refused = known.accepted.refused if known.accepted else {}
-    as_table(
-        "fields",
-        ["field", "expression", "value", "at the ESP", "refused"],
-        [(r.name, r.expression, r.value, accepted.get(r.name), refused.get(r.name)) for r in fields],
-    )
-    lists = [rule for rule in explanation.rules if rule.kind == "lists"]
-    as_table(
-        "lists",
-        ["list", "rule, part by part", "now", "next change (UTC)", "at the ESP"],
-        [
-            (r.name, _parts(r), UNKNOWN[_truth(r.value)], r.changes_at, _membership(known, r.name))
-            for r in lists
-        ],
-    )
-    words = [(w.origin, w.record, "yes" if w.given else "no", w.at, w.level) for w in known.words]
-    as_table("consent, oldest first", ["where", "record", "given", "when (UTC)", "level"], words)
-    if known.accepted:
-        _show_accepted(known)
 
 
-def _show_accepted(known: Dossier) -> None:
+def _field_lines(rule: Explained, known: Dossier) -> Iterator[str]:
+    accepted = known.accepted
+    at_esp = accepted.fields.get(rule.name) if accepted else None
+    yield f"field {rule.name}: {_shown(rule.value)} (at the ESP: {_shown(at_esp)})"
+    if accepted and rule.name in accepted.refused:
+        yield f"  refused: {accepted.refused[rule.name]}"
+    yield from _rule_lines(rule)
+
+
+def _list_lines(rule: Explained, stands: str) -> Iterator[str]:
+    yield f"list {rule.name}: {_shown(rule.value)}; {stands}"
+    yield from _rule_lines(rule)
+
+
+def _rule_lines(rule: Explained) -> Iterator[str]:
+    yield from _part_lines(rule.rule, "  ")
+    for column, provider in rule.absent.items():
+        yield f"  {column} is unknown until there is {provider}"
+    for change in rule.changes:
+        yield f"  next change {_date(change.at) if change.at else 'at no set time'}: {change.by}"
+
+
+def _part_lines(part: Part, indent: str) -> Iterator[str]:
+    """Write a part with what it comes to, and below it its own parts."""
+    values = ", ".join(
+        f"{name} = {_shown(value)}" for name, value in part.values.items() if name != part.text
+    )
+    text = " ".join(part.text.split())
+    word = f" [{part.joined}]" if part.joined else ""
+    yield f"{indent}{text}{word}: {_shown(part.value)}" + (f"  ({values})" if values else "")
+    for each in part.parts:
+        yield from _part_lines(each, indent + "  ")
+
+
+def _show_sources(known: Dossier) -> None:
+    rows = [
+        (column, known.columns.get(column), origin.store, origin.record, origin.at)
+        for column, origin in known.origins.items()
+        if known.columns.get(column) is not None
+    ]
+    as_table("where it comes from", ["column", "value", "store", "record", "told (UTC)"], rows)
+
+
+def _show_consent(explanation: Explanation) -> None:
+    known = explanation.dossier
+    words = [
+        (w.origin, w.record, "yes" if w.given else "no", w.at, w.level, "counts" if w.counts else None)
+        for w in known.words
+    ]
+    as_table("consent, oldest first", ["where", "record", "given", "when (UTC)", "level", ""], words)
+    typer.echo(explanation.consent)
+    typer.echo(f"opt-outs last heard from the ESP: {_date(known.opt_outs_heard_at)}")
+
+
+def _show_pushed(known: Dossier) -> None:
+    for letter in known.letters:
+        typer.echo(f"dead letter {letter.record}, since {_date(letter.first_at)}: {letter.reason}")
     accepted = known.accepted
     if accepted is None:
+        typer.echo("nothing was pushed yet")
         return
     if accepted.blocked:
         typer.echo(f"blocked at the ESP: {accepted.blocked}")
-    typer.echo(f"last accepted by the ESP: {accepted.accepted_at or 'never'}")
+    typer.echo(
+        f"last accepted by the ESP: {_date(accepted.accepted_at) if accepted.accepted_at else 'never'}"
+    )
     if accepted.waiting:
         typer.echo("changes wait in the outbox")
 
@@ -106,26 +260,7 @@ def _amount(order: OrderLine) -> str:
     return f"{Decimal(net).scaleb(-digits):f} {order.currency}"
 
 
-def _parts(rule: Explained) -> str:
-    """Write a rule with what each part comes to, and from which values."""
-    lines = []
-    for part in rule.parts:
-        values = ", ".join(f"{name} = {_shown(value)}" for name, value in part.columns.items())
-        lines.append(f"{part.text}: {UNKNOWN[_truth(part.value)]}" + (f"  ({values})" if values else ""))
-    joint = f"\n{rule.joined} " if rule.joined else "\n"
-    return joint.join(lines)
-
-
 def _shown(value: Any) -> str:
-    return "unknown" if value is None else str(value)
-
-
-def _truth(value: Any) -> bool | None:
-    return None if value is None else bool(value)
-
-
-def _membership(known: Dossier, name: str) -> str:
-    if known.accepted is None or name not in known.accepted.lists:
-        return "out"
-    reason = known.accepted.lists[name]
-    return "in" if reason is None else f"refused: {reason}"
+    if value is None:
+        return "unknown"
+    return UNKNOWN[value] if isinstance(value, bool) else str(value)

@@ -1,5 +1,6 @@
 """A small base of profiles in memory, and mappings run on it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from sqlmodel import SQLModel
 from mappings.clock import Clock
 from mappings.compile import CompiledMapping, Evaluated, compile_mapping
 from mappings.errors import MappingError, MappingProblem
+from mappings.explain import Explained, explain
 from mappings.model import read_mapping
 from state import functions
 from state.scope import Scope
@@ -119,6 +121,15 @@ class Base:
         """Evaluate one rule for the only profile."""
         (only,) = self.run(compiled(lists={"X": rule}, currency=currency), clock)
         return only.lists["X"]
+
+    def explained(
+        self, mapping: CompiledMapping, email: str = "ada@example.com", placed: Sequence[datetime] = ()
+    ) -> Sequence[Explained]:
+        """Take every rule apart for one profile."""
+        questions = mapping.questions()
+        queries = mapping.ask(questions, SYNC, NOW, email)
+        rows = [self.connection.execute(query).mappings().one() for query in queries]
+        return explain(questions, questions.answers(rows, NOW), placed)
 
     def members(self, rule: str, clock: Clock = NOW) -> set[int]:
         return {each.profile for each in self.run(compiled(lists={"X": rule}), clock) if each.lists["X"]}

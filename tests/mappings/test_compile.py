@@ -11,7 +11,6 @@ from connectors.base import Field, FieldType
 from mappings import compile as compiling
 from mappings.clock import Clock
 from mappings.compile import Evaluated, compile_mapping
-from mappings.explain import split
 from mappings.model import preset, read_mapping
 from state.tables import ProfileRow, table
 from tests.mappings.base import NOW, PARIS, SYNC, Base, compiled, problems
@@ -158,66 +157,6 @@ def test_the_digest_stays_when_only_the_writing_changes() -> None:
     assert digest(FIELD) == digest(FIELD) == digest(other)
 
 
-# --- explain -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("expression", "parts"),
-    [
-        ("orders_count > 1", (None, ["orders_count > 1"])),
-        ("a and b or c and d", ("or", ["a and b", "c and d"])),
-        ("a AND (b or c)\n and d", ("and", ["a", "(b or c)", "d"])),
-        ("a between 1 and 2 and b", ("and", ["a between 1 and 2", "b"])),
-        ("case when a and b then c or d end and e", ("and", ["case when a and b then c or d end", "e"])),
-        ("a = 'x or y' or b", ("or", ["a = 'x or y'", "b"])),
-    ],
-)
-def test_a_rule_is_taken_apart_where_its_words_join_it(
-    expression: str, parts: tuple[str | None, list[str]]
-) -> None:
-    assert split(expression) == parts
-
-
-def test_each_part_of_a_rule_is_explained(base: Base) -> None:
-    base.add(
-        "ada@example.com",
-        orders_count=2,
-        total_spent=500,
-        last_order_at=NOW.now - timedelta(days=29, hours=22),
-    )
-    mapping = compiled(
-        fields={"SPENT": "total_spent"},
-        lists={
-            "Lost": "orders_count >= 2 and days_since(last_order_at) >= 30 and country = 'FR'",
-            "All": True,
-        },
-    )
-
-    row = base.connection.execute(mapping.select_parts(SYNC, NOW, "ada@example.com")).one()
-    spent, lost, everybody = mapping.read_parts(row, NOW)
-
-    assert (spent.kind, spent.name, spent.value, spent.joined) == ("fields", "SPENT", Decimal("5.00"), None)
-    assert [(part.text, part.value, part.columns) for part in spent.parts] == [
-        ("total_spent", Decimal("5.00"), {"total_spent": Decimal("5.00")})
-    ]
-    assert (lost.kind, lost.name, lost.value, lost.joined) == ("lists", "Lost", False, "and")
-    assert [(part.text, part.value, part.columns) for part in lost.parts] == [
-        ("orders_count >= 2", True, {"orders_count": 2}),
-        ("days_since(last_order_at) >= 30", False, {"last_order_at": "2026-04-01T16:00:00+02:00"}),
-        ("country = 'FR'", None, {"country": None}),
-    ]
-    assert lost.changes_at is not None
-    assert abs(lost.changes_at - (NOW.now + timedelta(hours=2))) <= timedelta(seconds=1)
-    assert (everybody.value, everybody.changes_at) == (True, None)
-
-
-def test_nobody_is_explained_under_an_unknown_address(base: Base) -> None:
-    base.add("ada@example.com")
-    query = compiled(lists={"A": "true"}).select_parts(SYNC, NOW, "eve@example.com")
-
-    assert base.connection.execute(query).all() == []
-
-
 # --- PostgreSQL ----------------------------------------------------------------------------------------
 
 
@@ -236,7 +175,8 @@ def test_the_same_mapping_compiles_for_postgresql() -> None:
     later = Clock(NOW.now + timedelta(days=1), PARIS)
     moved = mapping.moved(SYNC, NOW, later)
     assert moved is not None
-    queries = [mapping.select(SYNC, NOW, None), moved, mapping.select_parts(SYNC, NOW, "x")]
+    asked = mapping.ask(mapping.questions(), SYNC, NOW, "x")
+    queries = [mapping.select(SYNC, NOW, None), moved, *asked]
 
     texts = [
         str(query.compile(dialect=postgresql.dialect()))

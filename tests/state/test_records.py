@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Page, Refusal
 from connectors.errors import BadRecord
-from connectors.facts import Consent, Money, Refund, Standing
+from connectors.facts import Consent, Money, Person, Refund, Source, Standing
 from state import evaluation, facts, outbox, runs
-from state.dossier import AcceptedContact, OrderLine, Word, dossier
+from state.dossier import AcceptedContact, Membership, OrderLine, Origin, Word, dossier
 from state.evaluation import SyncState
 from state.outbox import Desired, Target
 from state.runs import Run
@@ -21,6 +21,7 @@ from tests.state.makers import (
     SCOPE,
     START,
     at,
+    checkout,
     customer,
     eur,
     order,
@@ -235,8 +236,8 @@ def test_a_dossier_holds_accounts_words_and_columns(session: Session) -> None:
 
     assert found is not None
     assert found.words == [
-        Word("shop", "customer", given=True, at=at(1), level="single_opt_in"),
-        Word("esp:news", "contact", given=False, at=at(2), level=None),
+        Word("shop", "customer 5", given=True, at=at(1), level="single_opt_in", counts=False),
+        Word("esp:news", "contact", given=False, at=at(2), level=None, counts=True),
     ]
     assert (found.accounts, found.columns["accepts_marketing"]) == (["shop:5"], False)
     assert found.columns["email"] == ADA
@@ -244,22 +245,58 @@ def test_a_dossier_holds_accounts_words_and_columns(session: Session) -> None:
 
 def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: Session) -> None:
     profile = profile_id(known)
-    wanted = Desired(profile, ADA, {"ORDERS": 1, "PHONE": "12"}, {"Customers": True, "Fans": True})
-    outbox.offer(known, TARGET, [wanted], START)
+    lists = {"Customers": True, "Fans": True, "Welcome": True}
+    wanted = Desired(profile, ADA, {"ORDERS": 1, "PHONE": "12"}, lists, frozenset({"Welcome"}))
+    outbox.offer(known, TARGET, [wanted], START, journeys={"Welcome": START})
     refused = Refusal(profile, Blame.FIELD, "too short", "PHONE")
     outbox.settle_contacts(known, TARGET, outbox.contact_jobs(known, "crm", 0, 9), [refused], START)
     jobs = outbox.membership_jobs(known, "crm", "Fans", 0, 9, joins=True)
-    outbox.settle_memberships(known, "crm", jobs, [Refusal(profile, Blame.MEMBERSHIP, "full", "Fans")], START)
+    outbox.settle_memberships(known, "crm", jobs, [Refusal(profile, Blame.MEMBERSHIP, "full", "Fans")], at(1))
 
     found = dossier(known, SCOPE, ADA)
 
     assert found is not None
     assert found.accepted == AcceptedContact(
-        ADA, {"ORDERS": 1}, {"PHONE": "too short"}, {"Fans": "full"}, START, None, waiting=True
+        ADA,
+        {"ORDERS": 1},
+        {"PHONE": "too short"},
+        refused_whole=False,
+        subscribe="no",
+        accepted_at=START,
+        blocked=None,
+        waiting=True,
     )
+    assert found.lists == {
+        "Customers": Membership(waits="join"),
+        "Fans": Membership(at=at(1), refused="full"),
+        "Welcome": Membership(inside=True, at=START, told=False, entered_at=START, quiet=True),
+    }
+    assert [letter.record for letter in found.letters] == [
+        f"profile {profile} field PHONE",
+        f"profile {profile} list Fans",
+    ]
     jobs = outbox.membership_jobs(known, "crm", "Customers", 0, 9, joins=True)
     outbox.settle_memberships(known, "crm", jobs, [], START)
     landed = dossier(known, SCOPE, ADA)
     assert landed is not None
     assert landed.accepted is not None
     assert not landed.accepted.waiting
+
+
+def test_a_dossier_names_the_record_that_each_fact_came_from(session: Session) -> None:
+    somebody = Person("Ada", "Lovelace", city="Paris", phone="+33612345678", country="FR")
+    source = Source(name="google", evidence="utm_source=google")
+    save(session, order(1, person=somebody, source=source), order(2, created_at=at(5), person=Person("Ida")))
+    save(session, customer(7, created_at=at(3), updated_at=at(9)), store="outlet")
+    save(session, checkout(9, created_at=at(4), updated_at=at(20)))
+    refresh(session)
+
+    found = dossier(session, SCOPE, ADA)
+
+    assert found is not None
+    assert found.origins["first_name"] == Origin("shop", "order 2", at(5))
+    assert found.origins["phone"] == found.origins["city"] == Origin("shop", "order 1", START)
+    assert found.origins["lead_source"] == found.origins["lead_source_evidence"]
+    assert found.origins["lead_source"] == Origin("shop", "order 1", START)
+    assert found.origins["signup_at"] == Origin("outlet", "customer 7", at(9))
+    assert "company" not in found.origins
