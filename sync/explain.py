@@ -201,21 +201,41 @@ def _list_lines(rule: Explained, stands: str) -> Iterator[str]:
 def _rule_lines(rule: Explained) -> Iterator[str]:
     yield from _part_lines(rule.rule, "  ")
     for column, provider in rule.absent.items():
-        yield f"  {column} is unknown until there is {provider}"
+        yield f"  {column} is unknown: {provider} would tell"
     for change in rule.changes:
         yield f"  next change {_date(change.at) if change.at else 'at no set time'}: {change.by}"
 
 
-def _part_lines(part: Part, indent: str) -> Iterator[str]:
+def _part_lines(part: Part, indent: str, lead: str = "", trail: str = "") -> Iterator[str]:
     """Write a part with what it comes to, and below it its own parts."""
-    values = ", ".join(
-        f"{name} = {_shown(value)}" for name, value in part.values.items() if name != part.text
-    )
-    text = " ".join(part.text.split())
-    word = f" [{part.joined}]" if part.joined else ""
-    yield f"{indent}{text}{word}: {_shown(part.value)}" + (f"  ({values})" if values else "")
+    looked_at = ((name, value) for name, value in part.values.items() if name != part.text)
+    values = ", ".join(f"{name} = {_shown(value)}" for name, value in looked_at)
+    text = SHORT.get(part.joined or "", " ".join(part.text.split()))
+    yield f"{indent}{lead}{text}: {_shown(part.value)}{trail}" + (f"  ({values})" if values else "")
+    below = _case_lines if part.joined == "case" else _parts_lines
+    yield from below(part, indent + "  ")
+
+
+SHORT = {"and": "all of", "or": "any of", "case": "the first case that is true"}
+"""What stands for an expression whose parts follow word by word."""
+
+
+def _parts_lines(part: Part, indent: str) -> Iterator[str]:
     for each in part.parts:
-        yield from _part_lines(each, indent + "  ")
+        yield from _part_lines(each, indent)
+
+
+def _case_lines(part: Part, indent: str) -> Iterator[str]:
+    """Write the conditions of a CASE, and what the one gives that applies."""
+    taken = next((each for each in part.parts if each.joined == "else" or each.parts[0].value is True), None)
+    for branch in part.parts:
+        gives = f", gives {_shown(branch.value)}" if branch is taken else ""
+        if branch.joined == "when":
+            yield from _part_lines(branch.parts[0], indent, "when ", gives)
+        else:
+            yield f"{indent}else{gives}"
+        if branch is taken and (branch.parts[-1].parts or branch.parts[-1].values):
+            yield from _part_lines(branch.parts[-1], indent + "  ")
 
 
 def _show_sources(known: Dossier) -> None:
