@@ -36,19 +36,13 @@ class Planned:
     offer: Offer = field(default_factory=Offer)
 
 
-async def compute(job: Job, db: Database, now: datetime) -> int:
-    """Compute the profiles of people whose facts changed; return how many."""
-    computed = 0
-    while done := await db.run(profiles.refresh, job.scope, CHUNK, now):
-        computed += done
-    if await db.run(outbox.settle_in, job.target):
-        log.warning("target_changed", esp=job.target.esp)
-    return computed
-
-
 async def plan(job: Job, db: Database, now: datetime) -> Planned:
     """Compute the profiles that changed, compare those that changed or are due, fill the outbox."""
-    planned = Planned(await compute(job, db, now))
+    planned = Planned()
+    while done := await db.run(profiles.refresh, job.scope, CHUNK, now):
+        planned.profiles += done
+    if await db.run(outbox.settle_in, job.target):
+        log.warning("target_changed", esp=job.target.esp)
     state = await db.read(evaluation.sync_state, job.sync)
     figures_changed = await _refresh_figures(job, db, state, now, changed=planned.profiles > 0)
     everything = figures_changed or _must_compare_all(job, state, now)

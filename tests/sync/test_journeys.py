@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import outbox, runs
 from sync.app import Cartwire, read_plant
+from sync.explain import explain_person
 from sync.letters import retry_all
 from sync.report import Report
 from sync.run import Order, run_sync
@@ -177,6 +179,20 @@ async def test_P10_a_held_history_stays_quiet_and_an_order_after_it_is_no_histor
     await world.run(approved=True)
 
     assert (held.outcome, world.started) == ("held", [NEW])
+
+
+async def test_P10_who_had_opted_out_before_the_first_push_is_history(world: World) -> None:
+    world.write(MAPPING.replace("orders_count >= 1, trigger", "accepts_marketing is false, trigger"))
+    world.news.state.add(HISTORY[0].email)
+    world.news.state.unsubscribe(HISTORY[0].email)
+
+    await world.run(history=True)
+    await world.run()
+
+    async with Cartwire(read_plant(world.folder, {})) as cartwire:
+        (found,) = await explain_person(cartwire, HISTORY[0].email, datetime.now(UTC))
+    assert world.started == []
+    assert found.lists["Welcome"].startswith("inside the rule, and was when the journey went live")
 
 
 async def test_P10_an_old_order_that_is_mended_later_is_history_still(world: World) -> None:
