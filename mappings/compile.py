@@ -67,7 +67,8 @@ class CompiledField:
 class CompiledList:
     """A list: a rule that is true, false, or unknown. `trigger` is called at the ESP in place of a list.
 
-    With `until`, whoever is inside stays until that is true. `digest` tells one journey and its rule from another; who may begin it again is none of its business.
+    With `until`, whoever is inside stays until that is true. `digest` tells one journey and its rule from
+    another; who may begin it again is none of its business.
     """
 
     name: str
@@ -327,7 +328,7 @@ def _list(
         return None
     whole = stays(name, term, leaves) if leaves else term
     reenter = read_reentry(spec.reenter) if spec.reenter else ALWAYS
-    digest = _sum([LANGUAGE, scale.digits, spec.trigger, *_sql(whole)])
+    digest = _sum([LANGUAGE, scale.digits, spec.trigger, *sql_of(whole)]) if spec.is_journey else ""
     return CompiledList(name, spec.is_journey, spec.when, whole, spec.trigger, spec.until, reenter, digest)
 
 
