@@ -278,3 +278,14 @@ class Journeys(Protocol):
 
         Whoever stands in no refusal has been started for certain. Raises nothing for single members.
         """
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """The ability to delete somebody for good, as the law asks of a shop."""
+
+    async def erase(self, email: str) -> None:
+        """Delete every contact with this address, archived ones too; harmless for one that is not there.
+
+        Returns when the vendor has taken it; raises a ConnectorError otherwise.
+        """

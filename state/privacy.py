@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -58,6 +59,28 @@ def forgotten(session: Session, emails: Iterable[str | None]) -> set[str | None]
         return set()
     key = _key(session)
     return {email for email in emails if email and _hash(key, email) in hashes}
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Where a person is known: the addresses that an ESP may have them under, and the syncs with a profile."""
+
+    addresses: Sequence[str]
+    syncs: frozenset[str]
+
+
+def find_traces(session: Session, email: str) -> Traces:
+    """Find what an ESP is to erase of a person: their address, and those they had before."""
+    addresses = _addresses(session, email)
+    accepted = table(AcceptedRow)
+    rows = session.execute(
+        select(PROFILES.c.sync, accepted.c.email)
+        .outerjoin(accepted, (accepted.c.sync == PROFILES.c.sync) & (accepted.c.profile == PROFILES.c.id))
+        .where(PROFILES.c.email.in_(addresses))
+    ).all()
+    others = {row.email for row in rows if row.email and row.email not in addresses}
+    pushed = sorted(other for other in others if not _is_used(session, other))
+    return Traces([*addresses, *pushed], frozenset(row.sync for row in rows))
 
 
 def forget(session: Session, email: str, now: datetime) -> dict[str, int]:

@@ -282,12 +282,23 @@ def dead_letters(
 
 @app.command()
 def forget(
-    email: Annotated[str, typer.Argument(help="The person's e-mail address.")], *, json: Json = False
+    email: Annotated[str, typer.Argument(help="The person's e-mail address.")],
+    *,
+    esp: Annotated[
+        bool, typer.Option("--esp", help="Delete the contact at the ESP too, for good, before anything here.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Erase a person from the state store; a keyed hash keeps them from being pulled in again."""
-    from sync.status import forget_person, show_forgotten
+    from sync.forget import forget_everywhere, forget_person, show_cleaned, show_forgotten
 
-    show_forgotten(_in_app(lambda cartwire: forget_person(cartwire, email, datetime.now(UTC))), json=json)
+    now = datetime.now(UTC)
+    if not esp:
+        show_cleaned(_in_app(lambda cartwire: forget_person(cartwire, email, now)), json=json)
+        return
+    result = _in_app(lambda cartwire: forget_everywhere(cartwire, email, now))
+    show_forgotten(result, json=json)
+    raise typer.Exit(result.exit_code)
 
 
 @app.command()

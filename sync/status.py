@@ -1,13 +1,9 @@
-"""What happened and what waits: `status`, `runs`, `forget`."""
+"""What happened and what waits: `status`, `runs`."""
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-import typer
-
-from connectors.facts import normal_email
-from state import evaluation, outbox, privacy, runs
+from state import evaluation, outbox, runs
 from state.runs import Run
 from sync.app import Cartwire
 from sync.show import as_json, as_table
@@ -68,20 +64,6 @@ def show_runs(found: list[Run], *, json: bool) -> None:
     ]
     header = ["run", "sync", "kind", "started (UTC)", "outcome", "seconds", "contacts", "list entries"]
     as_table("runs", header, rows)
-
-
-async def forget_person(cartwire: Cartwire, email: str, now: datetime) -> dict[str, int]:
-    """Erase a person by the address that they have now."""
-    address = normal_email(email) or ""
-    return await cartwire.db.run(privacy.forget, address, now)
-
-
-def show_forgotten(cleaned: dict[str, int], *, json: bool) -> None:
-    if json:
-        as_json(cleaned)
-        return
-    typer.echo(", ".join(f"{count} {name}" for name, count in cleaned.items()) + " cleaned")
-    typer.echo("The contact at the ESP is still there: delete it there too.")
 
 
 def _outcome(run: Run) -> str:

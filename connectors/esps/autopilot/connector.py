@@ -26,7 +26,7 @@ from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
 from connectors.esps.autopilot.fields import NAME_PATTERN, NAME_RULE, PRESET, STANDARD, Fields
 from connectors.esps.autopilot.journeys import Triggers
 from connectors.esps.autopilot.lists import Lists
-from connectors.esps.autopilot.people import People, Row
+from connectors.esps.autopilot.people import NO_CONTACT, People, Row, contact_path
 from connectors.facts import utc
 from connectors.http import Answer, Api
 
@@ -138,6 +138,10 @@ class Autopilot:
             found = [opt_out for row in rows if (opt_out := _opt_out(row, after))]
             if found:
                 yield found
+
+    async def erase(self, email: str) -> None:
+        """Delete for good; Autopilot deletes all contacts with that address."""
+        await self._api.send("DELETE", contact_path(email), expect=NO_CONTACT)
 
     async def aclose(self) -> None:
         await self._api.aclose()

@@ -19,7 +19,7 @@ from pydantic import Field as Setting
 
 from connectors.base import Contact, Field, FieldType, Member, Missing, OptOut, Refusal, Traits
 from connectors.esps.brevo.account import VENDOR_TYPES, Account
-from connectors.esps.brevo.book import Book, Row
+from connectors.esps.brevo.book import ABSENT, Book, Row, contact_path
 from connectors.esps.brevo.delivery import Confirmation, Delivery
 from connectors.esps.brevo.memberships import CALL_SIZE, Memberships
 from connectors.esps.brevo.writes import MARK, PHONES, TEXT_LENGTH, document_of
@@ -160,6 +160,9 @@ class Brevo:
             found = [row for row in people if row.get("emailBlacklisted") and not _is_marked(row)]
             if found:
                 yield [OptOut(row["email"], "blocked", utc(row.get("modifiedAt"))) for row in found]
+
+    async def erase(self, email: str) -> None:
+        await self._api.send("DELETE", contact_path(email), expect=ABSENT)
 
     async def aclose(self) -> None:
         await self._api.aclose()

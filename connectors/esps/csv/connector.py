@@ -127,6 +127,11 @@ class Csv:
         if emails := await self._read(self._table.select, OPTED_OUT):
             yield [OptOut(email, OPTED_OUT) for email in emails]
 
+    async def erase(self, email: str) -> None:
+        """Write the file without their rows."""
+        async with self._writing:
+            await self._rewrite([], lambda rows: (row for row in rows if key(row) != folded(email)))
+
     async def aclose(self) -> None:
         """Have nothing to close: the file is open only while it is read or written."""
 

@@ -26,7 +26,7 @@ from connectors.base import Blame, Contact, Field, Member, Missing, OptOut, Refu
 from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.audience import MAX_FIELDS, VENDOR_TYPES, Audience
 from connectors.esps.mailchimp.delivery import Delivery
-from connectors.esps.mailchimp.writes import TEXT_BYTES, document_of, first_write, words
+from connectors.esps.mailchimp.writes import TEXT_BYTES, document_of, first_write, subscriber_hash, words
 from connectors.facts import utc
 from connectors.http import Answer, Api, BasicAuth
 from connectors.writing import say_cut
@@ -186,6 +186,11 @@ class Mailchimp:
         for status in OPTED_OUT:
             async for rows in self._audience.members(status, since - OVERLAP if since else None):
                 yield [OptOut(row["email_address"], status, utc(row.get("last_changed"))) for row in rows]
+
+    async def erase(self, email: str) -> None:
+        """Delete for good, not archive: Mailchimp then takes the address from no API any more."""
+        path = f"{self._audience.path}/members/{subscriber_hash(email)}/actions/delete-permanent"
+        await self._api.send("POST", path, expect=ABSENT)
 
     async def aclose(self) -> None:
         await self._api.aclose()

@@ -153,6 +153,13 @@ class Ortto:
                 if found:
                     yield found
 
+    async def erase(self, email: str) -> None:
+        """Archive, then delete: Ortto deletes only who is archived."""
+        if present := list((await self._people.find([email])).values()):
+            await self._api.send("PUT", "/person/archive", {"inclusion_ids": [who.id for who in present]})
+        if archived := list((await self._people.find([email], archived=True)).values()):
+            await self._api.send("DELETE", "/person/delete", {"inclusion_ids": [who.id for who in archived]})
+
     async def aclose(self) -> None:
         await self._api.aclose()
 

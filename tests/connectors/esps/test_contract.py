@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from connectors.base import (
     Blame,
     Contact,
+    Eraser,
     Esp,
     Field,
     FieldType,
@@ -526,6 +527,61 @@ async def test_opt_outs_tell_who_opted_out_and_nobody_whom_we_created_without_pr
     lately = await told(esp, datetime.now(UTC) - timedelta(days=1))
 
     assert everybody == lately == {f"{how}@example.com" for how in harness.row.told}
+
+
+# Erasing
+
+
+async def test_somebody_is_erased_whatever_their_standing_and_nobody_else_is(
+    esp: Esp, harness: Harness
+) -> None:
+    if not isinstance(esp, Eraser):
+        pytest.skip("it cannot, and is no Eraser")
+    departed = [f"{how}@example.com" for how in harness.row.departures if how != "forgotten"]
+    for email in departed:
+        harness.add(email)
+        harness.depart(email.partition("@")[0], email)
+    await push_all(esp, [Contact(1, ADA, FULL, Subscribe.YES), Contact(2, BOB, FULL)])
+    await esp.change_list(FANS, [Member(1, ADA), Member(2, BOB)], [])
+
+    for email in (ADA.upper(), *departed, "ghost@example.com", "o'hara+x/y@example.com"):
+        await esp.erase(email)
+
+    assert harness.everybody().keys() == {BOB}
+    assert harness.shown(BOB).lists == {FANS}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("type_", HTTP, indirect=True)
+async def test_erasing_survives_any_fault_and_may_be_repeated(
+    esp: Esp, harness: Harness, fault: Fault
+) -> None:
+    if not isinstance(esp, Eraser):
+        pytest.skip("it cannot, and is no Eraser")
+    for place in range(4):
+        email = f"{place}@example.com"
+        harness.add(email)
+        fail_at(harness, place, fault)
+        await esp.erase(email)
+
+    await esp.erase("0@example.com")
+
+    assert harness.everybody() == {}
+
+
+@pytest.mark.parametrize("type_", HTTP, indirect=True)
+async def test_an_erasure_that_did_not_happen_is_raised_without_the_address(harness: Harness) -> None:
+    setting, value = harness.row.wrong
+    esp = harness.connect(**{setting: value})
+    if not isinstance(esp, Eraser):
+        pytest.skip("it cannot, and is no Eraser")
+    harness.add(ADA)
+
+    with pytest.raises(Refused) as raised:
+        await esp.erase(ADA)
+
+    assert "@" not in str(raised.value)
+    assert harness.everybody().keys() == {ADA}
 
 
 # Troubles
