@@ -281,6 +281,25 @@ def dead_letters(
 
 
 @app.command()
+def audit(
+    name: SyncName,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Let the next run write again what the ESP no longer has.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare with the stores' own counts and with the ESP's contacts; list what drifted apart."""
+    from sync.audit import audit as compare
+    from sync.audit import show_audit
+
+    now = datetime.now(UTC)
+    report = _in_app(lambda cartwire: compare(cartwire, _named(cartwire, name), now, repair=repair))
+    show_audit(report, json=json)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
 def forget(
     email: Annotated[str, typer.Argument(help="The person's e-mail address.")],
     *,

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from state import evaluation, outbox, runs
+from state import audits, evaluation, outbox, runs
 from state.runs import Run
 from sync.app import Cartwire
 from sync.show import as_json, as_table
@@ -12,6 +12,7 @@ from sync.show import as_json, as_table
 async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
     """Return one line for each sync."""
     lines = []
+    audited = await cartwire.db.read(audits.last_audits)
     for name, sync in cartwire.syncs.items():
         db = cartwire.db
         scopes = [name, *(source.name for source in sync.sources)]
@@ -28,6 +29,8 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
                 "go_live_at": state.go_live_at,
                 "last_run_at": last[0].started_at if last else None,
                 "last_outcome": _outcome(last[0]) if last else None,
+                "drift": audited[name].people + audited[name].orders if name in audited else None,
+                "audited_at": audited[name].at if name in audited else None,
             }
         )
     return lines
@@ -38,7 +41,8 @@ def show_status(lines: list[dict[str, Any]], *, json: bool) -> None:
         as_json(lines)
         return
     header = ["sync", "profiles", "contacts waiting", "entries waiting", "dead letters", "live since (UTC)"]
-    as_table("status", [*header, "last run (UTC)", "outcome"], [list(line.values()) for line in lines])
+    header += ["last run (UTC)", "outcome", "drift", "audited (UTC)"]
+    as_table("status", header, [list(line.values()) for line in lines])
 
 
 async def runs_of(cartwire: Cartwire, sync: str | None, most: int) -> list[Run]:
