@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from connectors.facts import Checkout, Customer, Fact, Order, Person
 from state.dialect import chunks, leave_no_trace, upsert
+from state.errors import StateError
 from state.tables import (
     AcceptedRow,
     CheckoutRow,
@@ -103,6 +104,39 @@ def forget(session: Session, email: str, now: datetime) -> dict[str, int]:
     session.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
     leave_no_trace(session)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Whom a state store has forgotten: keyed hashes, and the key (None while there is nobody)."""
+
+    key: str | None
+    hashes: frozenset[str]
+
+
+def forget_again(session: Session, memory: Memory, now: datetime) -> int:
+    """Forget in an older copy of a state store whoever was forgotten since; return how many addresses.
+
+    Accounts go by the addresses that they have in the copy.
+    """
+    if memory.key is None:
+        return 0
+    if session.scalar(HASHES.limit(1)) is None:
+        upsert(session, table(SecretRow), [{"name": KEY, "value": memory.key}])
+    key = _key(session)
+    if key.hex() != memory.key:
+        raise StateError(
+            "the copy is of another state store, in which those whom this one has forgotten cannot be found;"
+            " move the present one away to go on all the same"
+        )
+    columns = (CUSTOMERS.c.email, ORDERS.c.email, ORDERS.c.person, CHECKOUTS.c.email, PROFILES.c.email)
+    known = {email for column in columns for email in session.scalars(select(column).distinct()) if email}
+    back = sorted(email for email in known if _hash(key, email) in memory.hashes)
+    for email in back:
+        forget(session, email, now)
+    left = memory.hashes - set(session.scalars(HASHES))
+    upsert(session, FORGOTTEN, [{"hash": each, "at": now} for each in sorted(left)])
+    return len(back)
 
 
 def _addresses(session: Session, email: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from state.backup import Copy
     from sync.app import Cartwire
     from sync.report import Report
     from sync.run import Order
@@ -330,6 +331,41 @@ def backup(file: Annotated[Path, typer.Argument(help="File to write; must not ex
 
 
 @app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `cartwire backup` wrote.")],
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Look through the copy only.")] = False,
+) -> None:
+    """Put a copy in the place of the state store, which is kept aside. Stop the worker first."""
+    from state import backup as backups
+
+    if verify:
+        _show_copy(file, backups.verify(file))
+        return
+    restored = backups.restore(_plant().settings.database_url, file, datetime.now(UTC))
+    _show_copy(file, restored.copy)
+    if restored.aside:
+        typer.echo(f"kept the state store from before as {restored.aside}: delete it when all is well")
+    if restored.forgotten_again is None:
+        typer.echo(
+            "The state store from before could not be read: forget again whom you forgot since the copy."
+        )
+    elif restored.forgotten_again:
+        typer.echo(
+            f"{restored.forgotten_again} people who were forgotten since the copy were forgotten again"
+        )
+
+
+@app.command()
+def tidy() -> None:
+    """Drop what `keep:` no longer wants, and empty the log; a running worker does so every day."""
+    from sync.upkeep import tidy as clean
+
+    dropped = _in_app(lambda cartwire: clean(cartwire, datetime.now(UTC)))
+    typer.echo(f"{dropped} runs dropped")
+
+
+@app.command()
 def simulate(
     types: Annotated[
         list[str], typer.Argument(metavar="TYPE...", help="Stores or ESPs, such as woocommerce.")
@@ -346,6 +382,11 @@ def simulate(
 
 
 # --- what the commands share ---------------------------------------------------------------------------
+
+
+def _show_copy(file: Path, copy: "Copy") -> None:
+    typer.echo(f"{file}: whole, schema {copy.schema}")
+    typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in copy.rows.items()))
 
 
 def _run(name: str, order: "Callable[[Any], Order]", *, json: bool) -> None:

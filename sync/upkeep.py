@@ -1,0 +1,31 @@
+"""The daily cleaning that the worker does beside its syncs; `tidy` does it by hand."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from state.errors import StateError
+from state.housekeeping import keep_house
+from sync.app import Cartwire
+from sync.run import utc_now
+
+log = structlog.get_logger()
+
+DAY = timedelta(days=1)
+
+
+async def tidy(cartwire: Cartwire, now: datetime) -> int:
+    """Clean once; return how many runs were dropped."""
+    return await keep_house(cartwire.db, timedelta(days=cartwire.plant.settings.keep.runs), now)
+
+
+async def tidy_daily(cartwire: Cartwire, wait: Callable[[datetime], Awaitable[None]]) -> None:
+    """Clean now and every day, until it is cancelled; a cleaning that fails is tried again the next day."""
+    while True:
+        now = utc_now()
+        try:
+            log.info("house_kept", runs=await tidy(cartwire, now))
+        except StateError as error:
+            log.warning("house_not_kept", reason=str(error))
+        await wait(now + DAY)
