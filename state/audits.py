@@ -14,7 +14,7 @@ from connectors.facts import Standing
 from state import facts
 from state.dialect import chunks, upsert
 from state.outbox import ACCEPTED, DELETED, MEMBERSHIPS, decode
-from state.profiles import esp_origin
+from state.scope import esp_origin
 from state.tables import AuditRow, CursorRow, OrderRow, ProfileRow, table
 
 AUDITS, CURSORS, ORDERS, PROFILES = (table(row) for row in (AuditRow, CursorRow, OrderRow, ProfileRow))
