@@ -101,14 +101,6 @@ class Keep(Model):
         return "{" + ", ".join(f"{name}: {days}" for name, days in self) + "}"
 
 
-def _off(value: object) -> object:
-    if value == "off" or value is False:
-        return None
-    if isinstance(value, str):
-        raise Wrong("must be keys and values", "write `off`, or keys such as `new_contacts: 200`")
-    return value
-
-
 def _known_store(name: str, info: ValidationInfo) -> str:
     return _known(name, "store", info)
 

@@ -40,6 +40,7 @@ class Lists:
         async with self._looking:
             await self._look_up()
         return [name for name in names if _key(name) not in self._ids]
+
     async def by_id(self, names: Sequence[str]) -> dict[str, str]:
         """Find those of these lists that there are; makes none."""
         async with self._looking:

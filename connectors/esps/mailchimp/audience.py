@@ -61,7 +61,7 @@ class Audience:
         full = f"the audience has {len(there)} merge fields, and Mailchimp holds {MAX_FIELDS} without Premium"
         return Missing(
             absent[:room],
-            [name for name in lists if _folded(name) not in self._list_ids],
+            [name for name in lists if folded_name(name) not in self._list_ids],
             _unfit(fields, there) | dict.fromkeys(absent[room:], full),
         )
 

@@ -26,8 +26,6 @@ from sync.status import status_of
 from tests.canaries import leaks
 from tests.sync.conftest import World
 
-pytest_plugins = ["tests.sync.conftest"]
-
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 WHO = "zzcanary@example.com"
 PERSON = {
