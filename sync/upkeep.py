@@ -8,7 +8,6 @@ import structlog
 from state.errors import StateError
 from state.housekeeping import keep_house
 from sync.app import Cartwire
-from sync.run import utc_now
 
 log = structlog.get_logger()
 
@@ -20,12 +19,19 @@ async def tidy(cartwire: Cartwire, now: datetime) -> int:
     return await keep_house(cartwire.db, timedelta(days=cartwire.plant.settings.keep.runs), now)
 
 
-async def tidy_daily(cartwire: Cartwire, wait: Callable[[datetime], Awaitable[None]]) -> None:
-    """Clean now and every day, until it is cancelled; a cleaning that fails is tried again the next day."""
+async def tidy_daily(
+    current: Callable[[], Cartwire],
+    now: Callable[[], datetime],
+    wait: Callable[[datetime], Awaitable[None]],
+) -> None:
+    """Clean now and every day, as `current` is configured, until it is cancelled.
+
+    `wait` sleeps until a moment. A cleaning that fails is tried again the next day.
+    """
     while True:
-        now = utc_now()
+        began = now()
         try:
-            log.info("house_kept", runs=await tidy(cartwire, now))
+            log.info("house_kept", runs=await tidy(current(), began))
         except StateError as error:
             log.warning("house_not_kept", reason=str(error))
-        await wait(now + DAY)
+        await wait(began + DAY)
