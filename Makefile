@@ -26,6 +26,7 @@ check: $(READY_DEV)
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/lint-imports --no-logo >$(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
 	@$(BIN)/python -m pytest --quiet --no-header tests/test_docs.py tests/test_repository.py
 	@echo "check: all good"

@@ -14,11 +14,12 @@ LEVELS = ("debug", "info", "warning", "error")
 SHORTEST_SECRET = 4
 """Characters. Cutting out anything shorter would leave no text readable, and it protects nothing."""
 ADDRESS = re.compile(r"[^\s<>\"'(),;:=/?&]+(?:@|%40)[^\s<>\"'(),;:=/?&]+", re.IGNORECASE)
+PHONE = re.compile(r"(?<![\w.:-])\+\d[\d .()/-]{6,18}\d")
 Plain = bool | int | float | None
 
 
 class Redaction:
-    """A structlog processor that leaves neither a secret nor what looks like an e-mail address."""
+    """A structlog processor that leaves neither a secret nor what looks like an e-mail address or a phone number."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         found = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
@@ -32,7 +33,7 @@ class Redaction:
     def text(self, text: str) -> str:
         """Cut a text."""
         cut = self._secrets.sub("(secret)", text) if self._secrets else text
-        return ADDRESS.sub("(address)", cut)
+        return PHONE.sub("(number)", ADDRESS.sub("(address)", cut))
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, Plain):

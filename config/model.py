@@ -89,6 +89,18 @@ class Limits(Model):
         return self
 
 
+class Keep(Model):
+    """For how many days what is only there for looking back stays; a day's cleaning drops the rest."""
+
+    runs: Count = Field(
+        default=90, description="Days for which runs are kept; the last one of each sync stays."
+    )
+
+    def __str__(self) -> str:
+        """Write it as an owner would."""
+        return "{" + ", ".join(f"{name}: {days}" for name, days in self) + "}"
+
+
 def _known_store(name: str, info: ValidationInfo) -> str:
     return _known(name, "store", info)
 
@@ -174,6 +186,7 @@ class Settings(Model):
         repr=False,  # may hold a password
         description="The state store: an SQLite file, relative to this folder, or `postgresql+psycopg://…`.",
     )
+    keep: Keep = Field(default_factory=Keep, description="Days for which things are kept for looking back.")
     stores: dict[str, StoreConfig] = Field(description="The stores, each under a name of your own.")
     esps: dict[str, EspConfig] = Field(description="The ESPs, each under a name of your own.")
     syncs: dict[Name, SyncConfig] = Field(

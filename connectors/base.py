@@ -282,3 +282,46 @@ class Journeys(Protocol):
 
         Whoever stands in no refusal has been started for certain. Raises nothing for single members.
         """
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """The ability to delete somebody for good, as the law asks of a shop."""
+
+    async def erase(self, email: str) -> None:
+        """Delete every contact with this address, archived ones too; harmless for one that is not there.
+
+        Returns when the vendor has taken it; raises a ConnectorError otherwise.
+        """
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """The ability of a store to say how many orders it has, without handing them out."""
+
+    async def count_orders(self, windows: Sequence[Window]) -> Sequence[int | None]:
+        """Count the orders of each window, None where the store does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A contact as the ESP has it: `fields` as `Audited.as_held` writes values, without those that are empty."""
+
+    email: str
+    fields: Mapping[str, str]
+    lists: frozenset[str]
+    mailable: bool
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """The ability to read everybody back, to see whether what was accepted is still there."""
+
+    def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
+        """Read all contacts, archived ones too, with these fields and lists; some may come twice.
+
+        Makes nothing at the ESP: a field or list that it lacks, nobody has.
+        """
+
+    def as_held(self, field: Field, value: Value) -> str:
+        """Write a value that the ESP took as it comes back in `Held`, empty for a cleared one."""

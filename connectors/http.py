@@ -47,6 +47,7 @@ _TROUBLES: Mapping[type[Exception], str] = {
     httpx.RemoteProtocolError: "the answer broke off",
 }
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+(@|%40)[^\s<>\"'(),;:]+", re.IGNORECASE)
+_PHONE = re.compile(r"(?<![\w.:-])\+\d[\d .()/-]{6,18}\d")
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
@@ -200,10 +201,10 @@ class Api:
         self._secrets = _longest_first([*self._secrets, secret])
 
     def redact(self, text: str) -> str:
-        """Cut secrets and e-mail addresses out of a vendor's words, and shorten them."""
+        """Cut secrets, e-mail addresses and phone numbers out of a vendor's words, and shorten them."""
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        text = _ADDRESS.sub("(address)", text)
+        text = _PHONE.sub("(number)", _ADDRESS.sub("(address)", text))
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
     def _limiter(self, per_second: float) -> AsyncLimiter:

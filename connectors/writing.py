@@ -6,6 +6,8 @@ Decides and arranges; the requests are the connector's.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import structlog
@@ -102,6 +104,18 @@ async def together(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed
     return [task.result() for task in tasks]
+
+
+def as_text(value: object) -> str:
+    """Write a value in one way, whether we sent it or a vendor gives it back; empty for nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        number = Decimal(str(value))
+        return f"{number.normalize():f}" if number else "0"
+    return value.isoformat() if isinstance(value, date) else str(value).strip()
 
 
 def without_values(words: str, values: Mapping[str, object]) -> str:

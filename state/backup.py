@@ -1,12 +1,46 @@
-"""A consistent copy of the state store while the worker runs."""
+"""A consistent copy of the state store while the worker runs, and the way back.
 
+A restored copy forgets again whoever was forgotten since it was made.
+"""
+
+import asyncio
+import os
+import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from state import privacy
+from state.db import Database, is_older_or_same
 from state.errors import StateError
+from state.presence import Absence
+
+COUNTED = ("orders", "customers", "profiles", "accepted", "consents", "dead_letters", "forgotten")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a copy of the state store holds: the revision of its schema, and rows by table."""
+
+    schema: str
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """`aside` is where the state store from before is kept, None when there was none.
+
+    `forgotten_again` are people erased since the copy was made, None where the store could not say whom.
+    """
+
+    copy: Copy
+    aside: Path | None
+    forgotten_again: int | None
 
 
 def backup(url: str, file: Path) -> None:
@@ -38,3 +72,98 @@ def _copy(source: Path, file: Path) -> None:
         problem = copy.execute("PRAGMA quick_check").fetchone()[0]
     if problem != "ok":
         raise sqlite3.DatabaseError("the copy is damaged, and so may be the state store")
+
+
+def verify(file: Path) -> Copy:
+    """Look through a copy. Raises StateError when it is damaged, no state store, or a newer Cartwire's."""
+    if not file.is_file():
+        raise StateError(f"{file}: there is no such file")
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+            problem = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if problem != "ok":
+                raise sqlite3.DatabaseError("its pages do not fit together")
+            schema = str(copy.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+            found = {row[0] for row in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            rows = {
+                name: int(copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - our own names
+                for name in COUNTED
+                if name in found
+            }
+    except (sqlite3.Error, TypeError) as error:
+        raise StateError(f"{file}: no copy of a state store, or a damaged one ({error})") from error
+    if not is_older_or_same(schema):
+        raise StateError(f"{file}: written by a newer Cartwire (schema {schema}); update Cartwire first")
+    return Copy(schema, rows)
+
+
+def restore(url: str, file: Path, now: datetime) -> Restored:
+    """Put a copy in the place of the state store, which is kept aside; a kill leaves the one or the other.
+
+    Raises StateError when the copy is no good, or anybody has the state store open.
+    """
+    source = make_url(url)
+    if source.get_backend_name() != "sqlite" or not source.database:
+        raise StateError("restore puts SQLite state stores back; use pg_restore for PostgreSQL")
+    store, copy = Path(source.database), verify(file)
+    try:
+        with Absence(store):
+            fresh = store.with_name(f".{store.name}.restoring")
+            try:
+                forgotten = _prepare(file, fresh, store, now)
+                return Restored(copy, _replace(store, fresh, now), forgotten)
+            finally:
+                fresh.unlink(missing_ok=True)
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"{store}: the copy could not be put there ({error})") from error
+
+
+def _prepare(file: Path, fresh: Path, store: Path, now: datetime) -> int | None:
+    """Copy, bring it to the newest schema, and forget in it whoever was forgotten in the store since."""
+    fresh.unlink(missing_ok=True)
+    shutil.copyfile(file, fresh)
+    fresh.chmod(0o600)
+    memory = _forgotten_in(store)
+    copied = Database(f"sqlite:///{fresh}")
+    try:
+        again = asyncio.run(copied.run(privacy.forget_again, memory, now)) if memory else None
+    finally:
+        copied.close()
+    fresh.with_name(f".{fresh.name}.open").unlink(missing_ok=True)
+    with fresh.open("rb") as written:
+        os.fsync(written.fileno())
+    return again if store.exists() else 0
+
+
+def _forgotten_in(store: Path) -> privacy.Memory | None:
+    """Read whom a state store has forgotten; None where it is too damaged to say, or is not there."""
+    if not store.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as old:
+            key = old.execute("SELECT value FROM secrets WHERE name = ?", (privacy.KEY,)).fetchone()
+            hashes = [row[0] for row in old.execute("SELECT hash FROM forgotten")]
+    except sqlite3.Error:
+        return None
+    return privacy.Memory(key[0] if key else None, frozenset(hashes))
+
+
+def _replace(store: Path, fresh: Path, now: datetime) -> Path | None:
+    """Put the new file in place in one step; a log of the old one must not be there then."""
+    if not store.exists():
+        fresh.replace(store)
+        return None
+    aside = store.with_name(f"{store.name}.before-{now:%Y%m%dT%H%M%S}")
+    with suppress(sqlite3.Error), closing(sqlite3.connect(store)) as old:
+        old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for end in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            store.with_name(store.name + end).rename(aside.with_name(aside.name + end))
+    os.link(store, aside)
+    fresh.replace(store)
+    folder = os.open(store.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return aside

@@ -4,6 +4,7 @@ Nothing can await inside a transaction, and no two writers meet.
 """
 
 import asyncio
+import errno
 import functools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from sqlalchemy.pool import StaticPool
 
 from state import dialect
 from state.errors import StateError
+from state.presence import Presence
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -38,6 +40,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.name = make_url(url).database or "memory"
         self._engine = _engine(url)
+        self._presence = _presence(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._rehearsed: Session | None = None
         try:
@@ -75,9 +78,15 @@ class Database:
             rehearsed, self._rehearsed = self._rehearsed, None
             await self._call(rehearsed.close)
 
+    async def tend(self) -> bool:
+        """Do what keeps the file in shape; False when the log stays, as another process reads just now."""
+        return await self._call(dialect.tend, self._engine)
+
     def close(self) -> None:
         self._thread.submit(self._engine.dispose).result()
         self._thread.shutdown()
+        if self._presence is not None:
+            self._presence.close()
 
     async def _call(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         call = functools.partial(function, *arguments, **options)
@@ -94,11 +103,33 @@ class Database:
         except DatabaseError as error:
             raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
 
+    def _check(self) -> None:
+        """Look through the file of a process that was stopped in it; a disk that lies shows itself here."""
+        with self._engine.connect() as connection:
+            found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        if found != "ok":
+            raise StateError(f"{self.name}: {DAMAGED}")
+        if self._presence is not None:
+            self._presence.share()
+
     def _open(self) -> None:
         try:
+            if self._presence is not None and self._presence.after_unclean_stop:
+                self._check()
             migrate(self._engine, self.name)
         except DatabaseError as error:
             raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
+
+
+def _presence(url: str) -> Presence | None:
+    """Be seen in an SQLite file; other state stores know by themselves who is there."""
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in {None, "", ":memory:"}
+    try:
+        return Presence(Path(str(parsed.database))) if is_file else None
+    except OSError as error:
+        said = TROUBLES.get(error.errno or 0, ADVICE["unable to open"])
+        raise StateError(f"{parsed.database}: {said}") from error
 
 
 def migrate(engine: Engine, name: str) -> None:
@@ -119,6 +150,13 @@ def migrate(engine: Engine, name: str) -> None:
         command.upgrade(scripts, "head")
 
 
+def is_older_or_same(schema: str) -> bool:
+    """Tell whether this Cartwire knows a revision of the schema."""
+    scripts = Config()
+    scripts.set_main_option("script_location", str(MIGRATIONS))
+    return schema in {script.revision for script in ScriptDirectory.from_config(scripts).walk_revisions()}
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"hide_parameters": True}  # an error quotes no row (P8)
@@ -136,16 +174,22 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+DAMAGED = "the state store is damaged; restore a backup: cartwire restore FILE"
 ADVICE = {
     "readonly": "the state store cannot be written; check the owner and the mount of its folder",
     "unable to open": "the state store cannot be opened; check the owner and the mount of its folder",
     "disk is full": "the disk is full; free some space and start again, nothing is lost",
-    "not a database": "this file is no state store; restore a backup, or move it away to begin anew",
-    "malformed": "the state store is damaged; restore a backup",
+    "not a database": "this file is no state store; restore a backup (cartwire restore FILE), or move it away"
+    " to begin anew",
+    "malformed": DAMAGED,
+    "disk i/o error": "the disk failed; look at its space and its health, then start again, nothing is lost",
     "locked": "another process keeps the state store busy; stop it, or try again",
 }
+
+TROUBLES = {errno.ENOSPC: ADVICE["disk is full"], errno.EROFS: ADVICE["readonly"]}
 
 
 def _advice(problem: str) -> str:
     """Say what to do about a database error, without the statement and its values."""
-    return next((text for sign, text in ADVICE.items() if sign in problem), problem.splitlines()[0])
+    said = problem.lower()
+    return next((text for sign, text in ADVICE.items() if sign in said), problem.splitlines()[0])

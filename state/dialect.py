@@ -29,6 +29,8 @@ BLOCK = 50
 REWRITES = "rewrites the file when it is committed"
 PATIENCE = 30_000
 """Milliseconds to wait for another process's writing."""
+TENDING = 1_000
+"""Milliseconds to wait for readers before the log is left as it is until tomorrow."""
 
 
 def upsert(
@@ -158,6 +160,26 @@ def leave_no_trace(session: Session) -> None:
     if engine.dialect.name == "sqlite" and not session.info.get(REWRITES):
         session.info[REWRITES] = True
         event.listen(session, "after_commit", lambda _session: _rewrite(engine.engine), once=True)
+
+
+def tend(engine: Engine) -> bool:
+    """Keep SQLite's statistics new and its log short; False when somebody reads the log just now.
+
+    The log grows while anybody reads, and only an empty one shrinks.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA optimize")
+        cursor.execute(f"PRAGMA busy_timeout={TENDING}")
+        is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout={PATIENCE}")
+        cursor.close()
+    finally:
+        connection.close()
+    return not is_busy
 
 
 def _rewrite(engine: Engine) -> None:

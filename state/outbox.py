@@ -437,8 +437,10 @@ def _subscribe(
     """Decide what the stored proofs allow (P4): never more than the newest word says.
 
     Somebody whom we subscribed is unsubscribed when the store's newest word takes that back; an ESP's
-    own opt-out needs no telling.
+    own opt-out needs no telling. Whose contact was deleted there comes back without a subscription.
     """
+    if accepted is not None and accepted.subscribe == DELETED:
+        return Subscribe.NO
     given, origin = word or (None, None)
     if given:
         return GRANTED[target.consent]
@@ -449,6 +451,8 @@ def _subscribe(
 
 
 SUBSCRIBED = frozenset({Subscribe.YES, Subscribe.ASK})
+DELETED = "deleted"
+"""In the place of what was accepted: an audit found that somebody deleted the contact at the ESP."""
 GRANTED = {
     "from_store": Subscribe.YES,
     "double_opt_in": Subscribe.ASK,

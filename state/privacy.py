@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from connectors.facts import Checkout, Customer, Fact, Order, Person
 from state.dialect import chunks, leave_no_trace, upsert
+from state.errors import StateError
 from state.tables import (
     AcceptedRow,
     CheckoutRow,
@@ -61,6 +63,28 @@ def forgotten(session: Session, emails: Iterable[str | None]) -> set[str | None]
     return {email for email in emails if email and _hash(key, email) in hashes}
 
 
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Where a person is known: the addresses that an ESP may have them under, and the syncs with a profile."""
+
+    addresses: Sequence[str]
+    syncs: frozenset[str]
+
+
+def find_traces(session: Session, email: str) -> Traces:
+    """Find what an ESP is to erase of a person: their address, and those they had before."""
+    addresses = _addresses(session, email)
+    accepted = table(AcceptedRow)
+    rows = session.execute(
+        select(PROFILES.c.sync, accepted.c.email)
+        .outerjoin(accepted, (accepted.c.sync == PROFILES.c.sync) & (accepted.c.profile == PROFILES.c.id))
+        .where(PROFILES.c.email.in_(addresses))
+    ).all()
+    others = {row.email for row in rows if row.email and row.email not in addresses}
+    pushed = sorted(other for other in others if not _is_used(session, other))
+    return Traces([*addresses, *pushed], frozenset(row.sync for row in rows))
+
+
 def forget(session: Session, email: str, now: datetime) -> dict[str, int]:
     """Erase a person and the addresses they had before; return how many rows of each kind were cleaned.
 
@@ -81,6 +105,39 @@ def forget(session: Session, email: str, now: datetime) -> dict[str, int]:
     session.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
     leave_no_trace(session)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Whom a state store has forgotten: keyed hashes, and the key (None while there is nobody)."""
+
+    key: str | None
+    hashes: frozenset[str]
+
+
+def forget_again(session: Session, memory: Memory, now: datetime) -> int:
+    """Forget in an older copy of a state store whoever was forgotten since; return how many addresses.
+
+    Accounts go by the addresses that they have in the copy.
+    """
+    if memory.key is None:
+        return 0
+    if session.scalar(HASHES.limit(1)) is None:
+        upsert(session, table(SecretRow), [{"name": KEY, "value": memory.key}])
+    key = _key(session)
+    if key.hex() != memory.key:
+        raise StateError(
+            "the copy is of another state store, in which those whom this one has forgotten cannot be found;"
+            " move the present one away to go on all the same"
+        )
+    columns = (CUSTOMERS.c.email, ORDERS.c.email, ORDERS.c.person, CHECKOUTS.c.email, PROFILES.c.email)
+    known = {email for column in columns for email in session.scalars(select(column).distinct()) if email}
+    back = sorted(email for email in known if _hash(key, email) in memory.hashes)
+    for email in back:
+        forget(session, email, now)
+    left = memory.hashes - set(session.scalars(HASHES))
+    upsert(session, FORGOTTEN, [{"hash": each, "at": now} for each in sorted(left)])
+    return len(back)
 
 
 def _addresses(session: Session, email: str) -> list[str]:

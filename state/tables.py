@@ -472,6 +472,17 @@ class RunRow(SQLModel, table=True):
     report: str = Field(default="{}", sa_type=Text)
 
 
+class AuditRow(SQLModel, table=True):
+    """What the last audit of a sync found; see state/audits.py."""
+
+    __tablename__ = "audits"
+    sync: str = Field(primary_key=True)
+    at: datetime
+    people: int
+    orders: int
+    report: str = Field(sa_type=Text)
+
+
 class ForgottenRow(SQLModel, table=True):
     """A keyed hash of an address that was erased, so that it is not pulled in again."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from state.backup import Copy
     from sync.app import Cartwire
     from sync.report import Report
     from sync.run import Order
@@ -281,13 +282,43 @@ def dead_letters(
 
 
 @app.command()
+def audit(
+    name: SyncName,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Let the next run write again what the ESP no longer has.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare with the stores' own counts and with the ESP's contacts; list what drifted apart."""
+    from sync.audit import audit as compare
+    from sync.audit import show_audit
+
+    now = datetime.now(UTC)
+    report = _in_app(lambda cartwire: compare(cartwire, _named(cartwire, name), now, repair=repair))
+    show_audit(report, json=json)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
 def forget(
-    email: Annotated[str, typer.Argument(help="The person's e-mail address.")], *, json: Json = False
+    email: Annotated[str, typer.Argument(help="The person's e-mail address.")],
+    *,
+    esp: Annotated[
+        bool, typer.Option("--esp", help="Delete the contact at the ESP too, for good, before anything here.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Erase a person from the state store; a keyed hash keeps them from being pulled in again."""
-    from sync.status import forget_person, show_forgotten
+    from sync.forget import forget_everywhere, forget_person, show_cleaned, show_forgotten
 
-    show_forgotten(_in_app(lambda cartwire: forget_person(cartwire, email, datetime.now(UTC))), json=json)
+    now = datetime.now(UTC)
+    if not esp:
+        show_cleaned(_in_app(lambda cartwire: forget_person(cartwire, email, now)), json=json)
+        return
+    result = _in_app(lambda cartwire: forget_everywhere(cartwire, email, now))
+    show_forgotten(result, json=json)
+    raise typer.Exit(result.exit_code)
 
 
 @app.command()
@@ -297,6 +328,41 @@ def backup(file: Annotated[Path, typer.Argument(help="File to write; must not ex
 
     copy(_plant().settings.database_url, file)
     typer.echo(f"wrote {file}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `cartwire backup` wrote.")],
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Look through the copy only.")] = False,
+) -> None:
+    """Put a copy in the place of the state store, which is kept aside. Stop the worker first."""
+    from state import backup as backups
+
+    if verify:
+        _show_copy(file, backups.verify(file))
+        return
+    restored = backups.restore(_plant().settings.database_url, file, datetime.now(UTC))
+    _show_copy(file, restored.copy)
+    if restored.aside:
+        typer.echo(f"kept the state store from before as {restored.aside}: delete it when all is well")
+    if restored.forgotten_again is None:
+        typer.echo(
+            "The state store from before could not be read: forget again whom you forgot since the copy."
+        )
+    elif restored.forgotten_again:
+        typer.echo(
+            f"{restored.forgotten_again} people who were forgotten since the copy were forgotten again"
+        )
+
+
+@app.command()
+def tidy() -> None:
+    """Drop what `keep:` no longer wants, and empty the log; a running worker does so every day."""
+    from sync.upkeep import tidy as clean
+
+    dropped = _in_app(lambda cartwire: clean(cartwire, datetime.now(UTC)))
+    typer.echo(f"{dropped} runs dropped")
 
 
 @app.command()
@@ -316,6 +382,11 @@ def simulate(
 
 
 # --- what the commands share ---------------------------------------------------------------------------
+
+
+def _show_copy(file: Path, copy: "Copy") -> None:
+    typer.echo(f"{file}: whole, schema {copy.schema}")
+    typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in copy.rows.items()))
 
 
 def _run(name: str, order: "Callable[[Any], Order]", *, json: bool) -> None:

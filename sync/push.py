@@ -13,6 +13,7 @@ import structlog
 
 from connectors.base import Blame, Contact, Esp, Journeys, Refusal
 from connectors.errors import BadRecord
+from connectors.writing import without_values
 from state import outbox, runs
 from state.db import Database
 from state.outbox import ContactJob, MembershipJob
@@ -106,7 +107,19 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
         for name in contact.fields
         if name in missing
     ]
-    return [*left_out, *await esp.push([_without(contact, missing) for contact in contacts])]
+    refusals = await esp.push([_without(contact, missing) for contact in contacts])
+    return [*left_out, *_without_people(refusals, contacts)]
+
+
+def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:
+    """Cut out of reasons what was sent: vendors like to quote it, and letters are for everybody to read (P8)."""
+    texts = {
+        contact.profile: {name: value for name, value in contact.fields.items() if isinstance(value, str)}
+        for contact in contacts
+    }
+    return [
+        replace(each, reason=without_values(each.reason, texts.get(each.profile, {}))) for each in refusals
+    ]
 
 
 def _without(contact: Contact, missing: Mapping[str, str]) -> Contact:

@@ -1,13 +1,9 @@
-"""What happened and what waits: `status`, `runs`, `forget`."""
+"""What happened and what waits: `status`, `runs`."""
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-import typer
-
-from connectors.facts import normal_email
-from state import evaluation, outbox, privacy, runs
+from state import audits, evaluation, outbox, runs
 from state.runs import Run
 from sync.app import Cartwire
 from sync.show import as_json, as_table
@@ -16,6 +12,7 @@ from sync.show import as_json, as_table
 async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
     """Return one line for each sync."""
     lines = []
+    audited = await cartwire.db.read(audits.last_audits)
     for name, sync in cartwire.syncs.items():
         db = cartwire.db
         scopes = [name, *(source.name for source in sync.sources)]
@@ -32,6 +29,8 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
                 "go_live_at": state.go_live_at,
                 "last_run_at": last[0].started_at if last else None,
                 "last_outcome": _outcome(last[0]) if last else None,
+                "drift": audited[name].people + audited[name].orders if name in audited else None,
+                "audited_at": audited[name].at if name in audited else None,
             }
         )
     return lines
@@ -42,7 +41,8 @@ def show_status(lines: list[dict[str, Any]], *, json: bool) -> None:
         as_json(lines)
         return
     header = ["sync", "profiles", "contacts waiting", "entries waiting", "dead letters", "live since (UTC)"]
-    as_table("status", [*header, "last run (UTC)", "outcome"], [list(line.values()) for line in lines])
+    header += ["last run (UTC)", "outcome", "drift", "audited (UTC)"]
+    as_table("status", header, [list(line.values()) for line in lines])
 
 
 async def runs_of(cartwire: Cartwire, sync: str | None, most: int) -> list[Run]:
@@ -68,20 +68,6 @@ def show_runs(found: list[Run], *, json: bool) -> None:
     ]
     header = ["run", "sync", "kind", "started (UTC)", "outcome", "seconds", "contacts", "list entries"]
     as_table("runs", header, rows)
-
-
-async def forget_person(cartwire: Cartwire, email: str, now: datetime) -> dict[str, int]:
-    """Erase a person by the address that they have now."""
-    address = normal_email(email) or ""
-    return await cartwire.db.run(privacy.forget, address, now)
-
-
-def show_forgotten(cleaned: dict[str, int], *, json: bool) -> None:
-    if json:
-        as_json(cleaned)
-        return
-    typer.echo(", ".join(f"{count} {name}" for name, count in cleaned.items()) + " cleaned")
-    typer.echo("The contact at the ESP is still there: delete it there too.")
 
 
 def _outcome(run: Run) -> str:

@@ -3,6 +3,7 @@
 import pkgutil
 import re
 from collections.abc import Iterator
+from configparser import RawConfigParser
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 import connectors.esps
 import connectors.stores
-from config.model import Limits, Settings, SyncConfig
+from config.model import Keep, Limits, Settings, SyncConfig
 from config.secrets import REFERENCE
 from config.settings import load
 from config.yaml import parse
@@ -125,10 +126,33 @@ def table(model: type[BaseModel]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("model", [Settings, SyncConfig, Limits])
+@pytest.mark.parametrize("model", [Settings, SyncConfig, Limits, Keep])
 def test_the_tables_of_keys_are_those_of_the_models(model):
     text = (DOCS / "configuration.md").read_text()
 
     (found,) = re.findall(rf"<!-- keys: {model.__name__} -->\n(.*?)<!-- end -->", text, re.DOTALL)
 
     assert found == f"\n{table(model)}\n", "write this table into docs/configuration.md"
+
+
+def test_the_systemd_unit_starts_the_worker_and_lets_it_end_a_batch():
+    unit = RawConfigParser(strict=False, allow_no_value=True)
+    unit.optionxform = str
+    unit.read_string((DOCS / "cartwire.service").read_text())
+
+    assert unit["Service"]["ExecStart"].endswith("/cartwire run")
+    assert int(unit["Service"]["TimeoutStopSec"]) >= 30
+    assert unit["Service"]["Environment"].startswith("CARTWIRE_DIR=")
+    assert unit["Service"]["NoNewPrivileges"] == unit["Service"]["PrivateTmp"] == "yes"
+
+
+def test_the_container_runs_as_nobody_on_a_file_system_that_it_cannot_write():
+    service = parse((ROOT / "compose.yaml").read_bytes(), "compose.yaml").data["services"]["cartwire"]
+    recipe = (ROOT / "Dockerfile").read_text()
+
+    assert (service["init"], service["read_only"], service["cap_drop"]) == (True, True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"stop_grace_period", "logging", "restart", "tmpfs"} <= service.keys()
+    assert "\nUSER 10001:10001\n" in recipe
+    assert "\nHEALTHCHECK " in recipe
+    assert "--require-hashes -r requirements.lock" in recipe

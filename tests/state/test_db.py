@@ -134,7 +134,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     content[100:9000] = b"\xff" * 8900
     file.write_bytes(content)
 
-    assert refused(file) == f"{file}: the state store is damaged; restore a backup"
+    assert refused(file) == f"{file}: the state store is damaged; restore a backup: cartwire restore FILE"
 
 
 async def test_damage_that_shows_in_the_middle_of_the_work_is_named_without_values(tmp_path: Path) -> None:

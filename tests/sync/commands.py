@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sync.cli import main
+from tests.canaries import leaks
 from tests.faults import kill_after
 
 PRELOADED = [
@@ -46,6 +47,7 @@ def cartwire(folder: Path, *arguments: str, die_after: int | None = None) -> Res
             child.kill()
             child.join()
         stdout, stderr = (file.read_text("utf-8") for file in files)
+    assert leaks(stderr) == [], f"`cartwire {arguments[0]}` wrote that to standard error"
     return Result(child.exitcode or 0, stdout, stderr)
 
 

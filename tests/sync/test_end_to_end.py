@@ -1,5 +1,10 @@
 """The main job through real connectors and both simulators."""
 
+import pytest
+from sqlalchemy import text
+
+from state.errors import StateError
+from sync.run import Order, run_sync
 from tests.sync.conftest import World
 
 
@@ -35,3 +40,22 @@ async def test_changes_at_the_shop_reach_the_contact(world: World) -> None:
     assert report.exit_code == 0
     assert float(world.contacts["person1@example.com"][0]["SPENT"]) == 57.5
     assert world.contacts["person0@example.com"][0]["ORDERS"] == 3
+
+
+async def test_a_full_disk_stops_a_run_cleanly_and_the_next_one_goes_on(world: World) -> None:
+    for number in range(31, 631):
+        world.shop.state.add_order(email=f"buyer{number}@example.com", total="1.00")
+
+    for pages in (40, 60, 80):
+        async with world.open() as cartwire:
+            await cartwire.db.run(
+                lambda session, most=pages: session.execute(text(f"PRAGMA max_page_count={most}"))
+            )
+            with pytest.raises(StateError, match="the disk is full; free some space and start again"):
+                await run_sync(cartwire.syncs["crm"], cartwire.db, world.folder, Order())
+    report = await world.run()
+
+    assert report.exit_code == 0
+    assert len(world.contacts) == 607
+    assert sum(float(fields["SPENT"]) for fields, _, _ in world.contacts.values()) == 900
+    assert (await world.run()).writes == 0

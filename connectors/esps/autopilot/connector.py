@@ -21,12 +21,12 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, ListKind, Member, Missing, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, Held, ListKind, Member, Missing, OptOut, Refusal, Traits, Value
 from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
 from connectors.esps.autopilot.fields import NAME_PATTERN, NAME_RULE, PRESET, STANDARD, Fields
 from connectors.esps.autopilot.journeys import Triggers
 from connectors.esps.autopilot.lists import Lists
-from connectors.esps.autopilot.people import People, Row
+from connectors.esps.autopilot.people import NO_CONTACT, People, Row, contact_path
 from connectors.facts import utc
 from connectors.http import Answer, Api
 
@@ -139,6 +139,23 @@ class Autopilot:
             if found:
                 yield found
 
+    async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
+        names = await self._lists.by_id(lists)
+        known = await self._known_fields()
+        for field in fields:
+            known.declare(field)
+        async for rows, _ in self._people.pages():
+            yield [_held(row, fields, known, names) for row in rows if row.get("Email")]
+
+    def as_held(self, field: Field, value: Value) -> str:
+        known = self._fields or Fields(())
+        known.declare(field)
+        return known.as_read(field, value)
+
+    async def erase(self, email: str) -> None:
+        """Delete for good; Autopilot deletes all contacts with that address."""
+        await self._api.send("DELETE", contact_path(email), expect=NO_CONTACT)
+
     async def aclose(self) -> None:
         await self._api.aclose()
 
@@ -156,6 +173,16 @@ class Autopilot:
         if 0 < (rate := float(named[1])) < PER_SECOND:
             self._api.slow_down(rate)
         return 1.0
+
+
+def _held(row: Row, fields: Sequence[Field], known: Fields, lists: Mapping[str, str]) -> Held:
+    values = {field.name: known.read(field, row) for field in fields}
+    return Held(
+        email=str(row["Email"]),
+        fields={name: text for name, text in values.items() if text},
+        lists=frozenset(lists[each] for each in row.get("lists") or () if each in lists),
+        mailable=not row.get("unsubscribed") and _word(row)[0] is None,
+    )
 
 
 def _opt_out(row: Row, after: datetime | None) -> OptOut | None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from connectors.base import Field, FieldType, Value
+from connectors.writing import as_text
 
 STANDARD = frozenset(
     {
@@ -121,6 +122,25 @@ class Fields:
             self.declare(Field(name, _type_of(value), name))
         return self._slots[name]
 
+    def read(self, field: Field, row: Mapping[str, Any]) -> str:
+        """Find a field's value in a contact; empty where it has none."""
+        slot = self._slots[field.name]
+        if slot.type is None:
+            return as_text(row.get(slot.key))
+        _, label = _label(slot.key)
+        for custom in row.get("custom_fields") or ():
+            if custom.get("kind") == label and custom.get("fieldType") == slot.type:
+                return _as_read(slot.type, custom.get("value"))
+        return ""
+
+    def as_read(self, field: Field, value: Value) -> str:
+        """Write a value as `read` finds it again."""
+        slot = self._slots[field.name]
+        try:
+            return _as_read(slot.type, slot.written(value))
+        except Unfit:
+            return as_text(value)
+
     def _undeclared(self, name: str) -> Slot | None:
         standard = _standard(name)
         given, label = _label(name)
@@ -152,6 +172,10 @@ def _type_of(value: Value) -> FieldType:
     if isinstance(value, int | Decimal):
         return FieldType.NUMBER
     return FieldType.DATE if isinstance(value, date) else FieldType.TEXT
+
+
+def _as_read(type_: str | None, value: Any) -> str:
+    return as_text(value)[:10] if type_ == "date" else as_text(value)
 
 
 def _text(value: Value) -> str:

@@ -41,6 +41,12 @@ class Lists:
             await self._look_up()
         return [name for name in names if _key(name) not in self._ids]
 
+    async def by_id(self, names: Sequence[str]) -> dict[str, str]:
+        """Find those of these lists that there are; makes none."""
+        async with self._looking:
+            await self._look_up()
+        return {self._ids[_key(name)]: name for name in names if _key(name) in self._ids}
+
     async def change(self, name: str, join: Sequence[Member], leave: Sequence[Member]) -> list[Refusal]:
         list_id = await self._id(name)
         join_all = self._join_many if len(join) > LOOKUPS else self._join_each

@@ -23,6 +23,10 @@ Ids = Mapping[str, frozenset[str]]
 """Contact ids by folded address: several where an address stands on several contacts."""
 
 
+def contact_path(email: str) -> str:
+    return f"/contact/{quote(email.encode('utf-8', 'ignore'), safe='')}"
+
+
 class People:
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -62,8 +66,7 @@ class People:
                 return
 
     async def _look_up_one(self, email: str) -> Row | None:
-        path = f"/contact/{quote(email.encode('utf-8', 'ignore'), safe='')}"
-        answer = await self._api.get(path, expect=NO_CONTACT)
+        answer = await self._api.get(contact_path(email), expect=NO_CONTACT)
         return answer.json if answer.status < 300 else None
 
     async def _read_all(self, wanted: set[str], most: int) -> tuple[dict[str, frozenset[str]], bool]:

@@ -85,6 +85,12 @@ class Account:
             made = {name: await self._make_list(name) for name in names}
         return {name: reason for name, reason in made.items() if isinstance(reason, str)}
 
+    async def lists_by_id(self, names: Sequence[str]) -> dict[int, str]:
+        """Find those of these lists that there are; makes none."""
+        async with self._listing:
+            await self._look_up_lists()
+            return {self._list_ids[name]: name for name in names if name in self._list_ids}
+
     async def list_id(self, name: str) -> int:
         """Find a list, or make it. Raises Refused when Brevo does not want to."""
         async with self._listing:

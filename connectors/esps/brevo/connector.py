@@ -13,19 +13,20 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, FieldType, Member, Missing, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, FieldType, Held, Member, Missing, OptOut, Refusal, Traits, Value
 from connectors.esps.brevo.account import VENDOR_TYPES, Account
-from connectors.esps.brevo.book import Book, Row
+from connectors.esps.brevo.book import ABSENT, Book, Row, contact_path
 from connectors.esps.brevo.delivery import Confirmation, Delivery
 from connectors.esps.brevo.memberships import CALL_SIZE, Memberships
-from connectors.esps.brevo.writes import MARK, PHONES, TEXT_LENGTH, document_of
+from connectors.esps.brevo.writes import MARK, PHONES, TEXT_LENGTH, attribute_value, document_of
 from connectors.facts import utc
 from connectors.http import Answer, Api
-from connectors.writing import say_cut
+from connectors.writing import as_text, say_cut
 
 CONTACTS_PER_SECOND: float | None = 9.0
 """Brevo takes 10 on its general plans, counted by its own clock."""
@@ -161,6 +162,17 @@ class Brevo:
             if found:
                 yield [OptOut(row["email"], "blocked", utc(row.get("modifiedAt"))) for row in found]
 
+    async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
+        names = await self._account.lists_by_id(lists)
+        async for rows in self._book.changed(None):
+            yield [_held(row, fields, names) for row in rows if row.get("email")]
+
+    def as_held(self, field: Field, value: Value) -> str:
+        return _as_read(field, attribute_value(value))
+
+    async def erase(self, email: str) -> None:
+        await self._api.send("DELETE", contact_path(email), expect=ABSENT)
+
     async def aclose(self) -> None:
         await self._api.aclose()
         await self._processes.aclose()
@@ -179,6 +191,25 @@ def _api(url: str, key: str, per_second: float | None) -> Api:
         pause=_asked_to_wait,
         spent=_asked_to_wait,
     )
+
+
+def _held(row: Row, fields: Sequence[Field], lists: Mapping[int, str]) -> Held:
+    attributes = row.get("attributes") or {}
+    values = {field.name: _as_read(field, attributes.get(field.name)) for field in fields}
+    return Held(
+        email=row["email"],
+        fields={name: text for name, text in values.items() if text},
+        lists=frozenset(lists[number] for number in row.get("listIds") or () if number in lists),
+        mailable=not row.get("emailBlacklisted"),
+    )
+
+
+def _as_read(field: Field, value: Any) -> str:
+    """Write an attribute's value, sent or given back: phone numbers come without a plus, dates with a time."""
+    text = as_text(value)
+    if field.name in PHONES:
+        return "".join(filter(str.isdigit, text))
+    return text[:10] if field.type is FieldType.DATE else text
 
 
 def _is_marked(row: Row) -> bool:

@@ -10,14 +10,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic import Field as Setting
 
-from connectors.base import Blame, Contact, Field, Member, Missing, OptOut, Refusal, Subscribe, Traits
-from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_lists
+from connectors.base import (
+    Blame,
+    Contact,
+    Field,
+    Held,
+    Member,
+    Missing,
+    OptOut,
+    Refusal,
+    Subscribe,
+    Traits,
+    Value,
+)
+from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_address, read_lists
 from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, OURS, Rewrite, Row, Table, key
 from connectors.writing import folded, is_renamed, rename_rounds
 
@@ -127,6 +140,20 @@ class Csv:
         if emails := await self._read(self._table.select, OPTED_OUT):
             yield [OptOut(email, OPTED_OUT) for email in emails]
 
+    async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
+        self.tally["GET"] += 1
+        with self._table.reading() as rows:
+            while some := await asyncio.to_thread(lambda: list(islice(rows, self.traits.batch_size))):
+                yield [_held(row, fields, lists) for row in some]
+
+    def as_held(self, _field: Field, value: Value) -> str:
+        return cell(value).strip()
+
+    async def erase(self, email: str) -> None:
+        """Write the file without their rows."""
+        async with self._writing:
+            await self._rewrite([], lambda rows: (row for row in rows if key(row) != folded(email)))
+
     async def aclose(self) -> None:
         """Have nothing to close: the file is open only while it is read or written."""
 
@@ -137,6 +164,16 @@ class Csv:
     async def _rewrite(self, columns: Sequence[str], rewrite: Rewrite) -> None:
         changed = await asyncio.to_thread(self._table.rewrite, columns, rewrite)
         self.tally["PUT" if changed else "GET"] += 1
+
+
+def _held(row: Row, fields: Sequence[Field], lists: Sequence[str]) -> Held:
+    values = {field.name: (row.get(field.name) or "").strip() for field in fields}
+    return Held(
+        email=read_address(row[EMAIL]),
+        fields={name: text for name, text in values.items() if text},
+        lists=frozenset(read_lists(row.get(LISTS, "")) & set(lists)),
+        mailable=row.get(CONSENT) == CONSENTS[Subscribe.YES],
+    )
 
 
 @dataclass

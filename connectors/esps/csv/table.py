@@ -48,6 +48,12 @@ class Table:
         with self._troubles(), self._rows() as (_, rows):
             return [read_address(row[EMAIL]) for row in rows if row.get(CONSENT) == consent]
 
+    @contextmanager
+    def reading(self) -> Iterator[Iterator[Row]]:
+        """Open the file for reading row by row; no row where there is no file."""
+        with self._troubles(), self._rows() as (_, rows):
+            yield rows
+
     def rewrite(self, columns: Sequence[str], rewrite: Rewrite) -> bool:
         """Write the file anew with these columns besides its own; False when nothing changes.
 

@@ -61,7 +61,7 @@ class Audience:
         full = f"the audience has {len(there)} merge fields, and Mailchimp holds {MAX_FIELDS} without Premium"
         return Missing(
             absent[:room],
-            [name for name in lists if _folded(name) not in self._list_ids],
+            [name for name in lists if folded_name(name) not in self._list_ids],
             _unfit(fields, there) | dict.fromkeys(absent[room:], full),
         )
 
@@ -95,7 +95,7 @@ class Audience:
     async def list_id(self, name: str) -> int:
         """Find a list, or make it. Raises Refused when Mailchimp does not want to."""
         async with self._listing:
-            if _folded(name) not in self._list_ids:
+            if folded_name(name) not in self._list_ids:
                 await self._look_up_lists()
             made = await self._make_list(name)
         if isinstance(made, str):
@@ -104,34 +104,37 @@ class Audience:
 
     def forget_list(self, name: str, list_id: int) -> None:
         """Look it up again next time: it was deleted. One made anew in the meantime stays."""
-        if self._list_ids.get(_folded(name)) == list_id:
-            del self._list_ids[_folded(name)]
+        if self._list_ids.get(folded_name(name)) == list_id:
+            del self._list_ids[folded_name(name)]
 
     async def _look_up_lists(self) -> None:
         rows = self._rows("segments", "segments", ("id", "name"), type="static")
-        self._list_ids = {_folded(str(row["name"])): int(row["id"]) async for row in rows}
+        self._list_ids = {folded_name(str(row["name"])): int(row["id"]) async for row in rows}
 
     async def _make_list(self, name: str) -> int | str:
         """Return its id, or Mailchimp's reason against making it: an empty static segment, which is a tag."""
-        if known := self._list_ids.get(_folded(name)):
+        if known := self._list_ids.get(folded_name(name)):
             return known
         body = {"name": name, "static_segment": []}
         answer = await self._api.send("POST", f"{self.path}/segments", body, expect=BAD)
         if answer.status == 400:  # it may be there after all: a creation whose answer got lost was sent again
             await self._look_up_lists()
-            return self._list_ids.get(_folded(name)) or self._reason(answer)
-        self._list_ids[_folded(name)] = int(answer.json["id"])
-        return self._list_ids[_folded(name)]
+            return self._list_ids.get(folded_name(name)) or self._reason(answer)
+        self._list_ids[folded_name(name)] = int(answer.json["id"])
+        return self._list_ids[folded_name(name)]
 
-    async def members(self, status: str, since: datetime | None) -> AsyncIterator[Sequence[Row]]:
+    async def members(
+        self, status: str | None, since: datetime | None, columns: Sequence[str] = ()
+    ) -> AsyncIterator[Sequence[Row]]:
         """Read the addresses of a status, those that changed first first; some come twice.
 
+        Without a status everybody comes but the archived. `columns` are what to read besides.
         Who changes meanwhile moves to the end and shifts the rest, so each page begins at the last row's
         time. The offset is followed, with overlap, only while time stands still: after an import, say.
         """
         offset = 0
         while True:
-            page = await self._members_page(status, since, offset)
+            page = await self._members_page(status, since, offset, columns)
             rows: Sequence[Row] = page["members"]
             yield rows
             if not rows or (len(rows) < PAGE_SIZE and offset + len(rows) >= int(page.get("total_items", 0))):
@@ -142,18 +145,30 @@ class Audience:
             else:
                 offset += len(rows) - len(rows) // 10
 
-    async def _members_page(self, status: str, since: datetime | None, offset: int) -> Row:
+    async def _members_page(
+        self, status: str | None, since: datetime | None, offset: int, columns: Sequence[str]
+    ) -> Row:
+        names = ("email_address", "status", "last_changed", *columns)
         asked = {
-            "status": status,
-            "fields": "members.email_address,members.status,members.last_changed,total_items",
+            "fields": ",".join([*(f"members.{name}" for name in names), "total_items"]),
             "sort_field": "last_changed",
             "sort_dir": "ASC",
             "count": PAGE_SIZE,
             "offset": offset,
         }
+        if status:
+            asked["status"] = status
         if since:
             asked["since_last_changed"] = since.isoformat(timespec="seconds")
         return document_of((await self._api.get(f"{self.path}/members", asked)).json)
+
+    async def tags_of(self, member: Row) -> frozenset[str]:
+        """Return a member's tags (folded); the listing shows fifty, of more all are asked for."""
+        tags = member.get("tags") or []
+        if int(member.get("tags_count") or 0) > len(tags):
+            path = f"members/{member['id']}/tags"
+            tags = [tag async for tag in self._rows(path, "tags", ("name",))]
+        return frozenset(folded_name(str(tag["name"])) for tag in tags)
 
     async def _rows(self, path: str, name: str, columns: Sequence[str], **asked: str) -> AsyncIterator[Row]:
         """Read every row of a collection that hardly changes."""
@@ -193,6 +208,6 @@ def _reached(rows: Sequence[Row]) -> datetime | None:
     return reached if reached > moments[0] else None
 
 
-def _folded(name: str) -> str:
+def folded_name(name: str) -> str:
     """Tag names are the same whatever their case, and Mailchimp may keep another than we sent."""
     return name.strip().casefold()

@@ -22,14 +22,21 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
-from connectors.base import Blame, Contact, Field, Member, Missing, OptOut, Refusal, Traits
+from connectors.base import Blame, Contact, Field, Held, Member, Missing, OptOut, Refusal, Traits, Value
 from connectors.esps.mailchimp.archive import Archive
-from connectors.esps.mailchimp.audience import MAX_FIELDS, VENDOR_TYPES, Audience
+from connectors.esps.mailchimp.audience import MAX_FIELDS, VENDOR_TYPES, Audience, Row, folded_name
 from connectors.esps.mailchimp.delivery import Delivery
-from connectors.esps.mailchimp.writes import TEXT_BYTES, document_of, first_write, words
+from connectors.esps.mailchimp.writes import (
+    TEXT_BYTES,
+    document_of,
+    first_write,
+    merge_value,
+    subscriber_hash,
+    words,
+)
 from connectors.facts import utc
 from connectors.http import Answer, Api, BasicAuth
-from connectors.writing import say_cut
+from connectors.writing import as_text, say_cut
 
 CONNECTIONS = 5
 """To the API, and one to the storage of batch results: six of the ten that Mailchimp allows a user."""
@@ -38,6 +45,7 @@ TIMEOUT = 125.0
 OVERLAP = timedelta(hours=1)
 """How far before the asked moment the opted-out people are read: Mailchimp's lists lag a little."""
 OPTED_OUT = ("unsubscribed", "cleaned", "archived")
+HELD = ("id", "merge_fields", "tags", "tags_count")
 POWERLESS = frozenset({"viewer", "author"})
 """Roles that may not change contacts: https://mailchimp.com/help/manage-user-levels-in-your-account/."""
 ABSENT = frozenset({404})
@@ -186,6 +194,31 @@ class Mailchimp:
         for status in OPTED_OUT:
             async for rows in self._audience.members(status, since - OVERLAP if since else None):
                 yield [OptOut(row["email_address"], status, utc(row.get("last_changed"))) for row in rows]
+
+    async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
+        """Read everybody but the archived, and then those."""
+        for status in (None, "archived"):
+            async for rows in self._audience.members(status, None, HELD):
+                yield [await self._held(row, fields, lists) for row in rows]
+
+    async def _held(self, row: Row, fields: Sequence[Field], lists: Sequence[str]) -> Held:
+        merged = row.get("merge_fields") or {}
+        values = {field.name: as_text(merged.get(field.name)) for field in fields}
+        tags = await self._audience.tags_of(row)
+        return Held(
+            email=row["email_address"],
+            fields={name: text for name, text in values.items() if text},
+            lists=frozenset(name for name in lists if folded_name(name) in tags),
+            mailable=row.get("status") == "subscribed",
+        )
+
+    def as_held(self, _field: Field, value: Value) -> str:
+        return as_text(merge_value(value))
+
+    async def erase(self, email: str) -> None:
+        """Delete for good, not archive: Mailchimp then takes the address from no API any more."""
+        path = f"{self._audience.path}/members/{subscriber_hash(email)}/actions/delete-permanent"
+        await self._api.send("POST", path, expect=ABSENT)
 
     async def aclose(self) -> None:
         await self._api.aclose()

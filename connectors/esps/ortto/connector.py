@@ -18,14 +18,14 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, Member, Missing, OptOut, Refusal, Traits
+from connectors.base import Contact, Field, Held, Member, Missing, OptOut, Refusal, Traits, Value
 from connectors.errors import Retryable
 from connectors.esps.ortto.delivery import MARK, Delivery
-from connectors.esps.ortto.fields import NEW_TYPES, PRESET, Fields, is_id
+from connectors.esps.ortto.fields import NEW_TYPES, PRESET, Fields, Slot, is_id
 from connectors.esps.ortto.people import CONTEXT, PERMISSION, People, Row
 from connectors.facts import utc
 from connectors.http import Answer, Api
-from connectors.writing import say_cut
+from connectors.writing import as_text, say_cut
 
 HOSTS = {
     "default": "https://api.ap3api.com",
@@ -45,6 +45,8 @@ UNMAILABLE = {
         {"$has_any_value": {"field_id": "tme::sa"}},
     ]
 }
+TAGS = "u4s::t"
+HELD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", TAGS)
 TOLD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", "u", "a")
 
 
@@ -134,10 +136,9 @@ class Ortto:
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         if not contacts:
             return []
-        async with self._reading:
-            self._fields = self._fields or await self._read_fields()
-        say_cut(contacts, self._fields.fits)
-        return await self._delivery.push(contacts, self._fields)
+        known = await self._known_fields()
+        say_cut(contacts, known.fits)
+        return await self._delivery.push(contacts, known)
 
     async def change_list(
         self, name: str, join: Sequence[Member], leave: Sequence[Member]
@@ -153,8 +154,34 @@ class Ortto:
                 if found:
                     yield found
 
+    async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
+        """Read everybody but the archived, and then those."""
+        known = await self._known_fields()
+        slots = {field.name: slot for field in fields if (slot := known.slot(field.name))}
+        asked = dict.fromkeys([*HELD, *(slot.id for slot in slots.values())])
+        for archived in (False, True):
+            async for rows in self._people.pages({}, list(asked), archived=archived):
+                found = (row["fields"] for row in rows if row["fields"].get("str::email"))
+                yield [_held(each, slots, lists, archived=archived) for each in found]
+
+    def as_held(self, field: Field, value: Value) -> str:
+        slot = self._fields.slot(field.name) if self._fields else None
+        return slot.as_read(value) if slot else as_text(value)
+
+    async def erase(self, email: str) -> None:
+        """Archive, then delete: Ortto deletes only who is archived."""
+        if present := list((await self._people.find([email])).values()):
+            await self._api.send("PUT", "/person/archive", {"inclusion_ids": [who.id for who in present]})
+        if archived := list((await self._people.find([email], archived=True)).values()):
+            await self._api.send("DELETE", "/person/delete", {"inclusion_ids": [who.id for who in archived]})
+
     async def aclose(self) -> None:
         await self._api.aclose()
+
+    async def _known_fields(self) -> Fields:
+        async with self._reading:
+            self._fields = self._fields or await self._read_fields()
+        return self._fields
 
     async def _read_fields(self) -> Fields:
         custom = (await self._api.send("POST", "/person/custom-field/get", {})).json["fields"] or []
@@ -189,6 +216,17 @@ class Ortto:
         for each in custom:
             row = each["field"]
             known.add(str(row["id"]), str(row["name"]), str(row["display_type"]))
+
+
+def _held(fields: Row, slots: Mapping[str, Slot], lists: Sequence[str], *, archived: bool) -> Held:
+    values = {name: slot.read(fields.get(slot.id)) for name, slot in slots.items()}
+    tags = frozenset(fields.get(TAGS) or ())
+    return Held(
+        email=str(fields["str::email"]),
+        fields={name: text for name, text in values.items() if text},
+        lists=frozenset(name for name in lists if name in tags),
+        mailable=not archived and fields.get(PERMISSION) is True and _word(fields)[0] is None,
+    )
 
 
 def _opt_out(fields: Row, after: datetime | None, *, archived: bool) -> OptOut | None:

@@ -13,6 +13,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from connectors.base import Field, FieldType, Value
+from connectors.writing import as_text
 
 TEXT_LENGTH = 500
 """Characters that a `text` field holds; longer text is cut. A `large_text` field takes it whole."""
@@ -57,6 +58,17 @@ class Slot:
     def written(self, value: Value) -> Any:
         """Write a value as this field takes it; null clears. Raises Unfit."""
         return None if value is None else _WRITERS[self.type](value)
+
+    def read(self, value: Any) -> str:
+        """Write what Ortto gives back, or was sent, as text; empty for nothing."""
+        return "" if value is None else _READERS.get(self.type, as_text)(value)
+
+    def as_read(self, value: Value) -> str:
+        """Write a value as `read` finds it again."""
+        try:
+            return self.read(self.written(value))
+        except Unfit:
+            return as_text(value)
 
 
 class Fields:
@@ -203,4 +215,29 @@ _WRITERS: Mapping[str, Callable[[Value], Any]] = {
     "date": _date,
     "time": _time,
     "bool": _truth,
+}
+
+
+def _number_read(value: Any) -> str:
+    return as_text(Decimal(str(value)) / THOUSAND)
+
+
+def _date_read(value: Any) -> str:
+    return f"{value['year']:04}-{value['month']:02}-{value['day']:02}" if value.get("year") else ""
+
+
+def _phone_read(value: Any) -> str:
+    """Read the digits: of country and number apart, as Ortto gives them, or of all together, as it takes them."""
+    parts = (value.get("c"), value.get("n"), value.get("phone")) if isinstance(value, Mapping) else (value,)
+    return "".join(filter(str.isdigit, "".join(str(part) for part in parts if part)))
+
+
+_READERS: Mapping[str, Callable[[Any], str]] = {
+    "decimal": _number_read,
+    "currency": _number_read,
+    "price": _number_read,
+    "date": _date_read,
+    "time": lambda value: str(value)[:10],
+    "phone": _phone_read,
+    "geo": lambda value: as_text(value.get("name") if isinstance(value, Mapping) else value),
 }

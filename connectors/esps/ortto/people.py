@@ -38,12 +38,13 @@ class People:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def find(self, emails: Sequence[str]) -> dict[str, Known]:
-        """Find people by address; the absent and the archived are left out."""
+    async def find(self, emails: Sequence[str], *, archived: bool = False) -> dict[str, Known]:
+        """Find people by address: those who are not archived, or those who are."""
         found: dict[str, Known] = {}
         for some in parts(emails, ADDRESSES):
             terms = [{"$str::is": {"field_id": "str::email", "value": _text(email)}} for email in some]
-            async for rows in self.pages({"$or": terms}, ("str::email", PERMISSION, CONTEXT)):
+            asked = ("str::email", PERMISSION, CONTEXT)
+            async for rows in self.pages({"$or": terms}, asked, archived=archived):
                 found |= {folded(str(row["fields"].get("str::email"))): _known(row) for row in rows}
         return found
 

@@ -109,6 +109,11 @@ def _archive(state: SimulatedOrtto, body: Body) -> Reply:
     return Reply(200, {"scheduled_contacts": 0, "archived_contacts": archived})
 
 
+def _delete(state: SimulatedOrtto, body: Body) -> Reply:
+    deleted = state.delete_archived(body.get("inclusion_ids") or ())
+    return Reply(200, {"scheduled_contacts": 0, "deleted_contacts": deleted})
+
+
 def _create_field(state: SimulatedOrtto, body: Body) -> Reply:
     field = state.add_field(str(body.get("name") or ""), str(body.get("type")))
     return Reply(200, {"name": field.name, "field_id": field.id, "display_type": field.display_type})
@@ -152,6 +157,7 @@ _ROUTES: Mapping[tuple[str, str], Handler] = {
     ("POST", "v1/person/get"): _get,
     ("POST", "v1/person/get-by-ids"): _get_by_ids,
     ("PUT", "v1/person/archive"): _archive,
+    ("DELETE", "v1/person/delete"): _delete,
     ("POST", "v1/person/custom-field/create"): _create_field,
     ("POST", "v1/person/custom-field/get"): _custom_fields,
     ("POST", "v1/instance-schema/get"): _schema,

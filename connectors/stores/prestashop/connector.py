@@ -85,6 +85,8 @@ NEW_ORDERS = Ask("orders", "id,id_cart,date_add", size=100)
 ASKS: Mapping[str, Ask] = {ask.resource: ask for ask in (ORDERS, CUSTOMERS, SLIPS, CARTS, PRODUCTS)}
 """Rows that carry others with them are pages of 100: each is loaded as a whole object in the shop."""
 
+EVER, NEVER = datetime(1971, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)
+"""Where a window without a beginning or an end begins and ends."""
 ROUND = 100
 """Customers that each reading takes in turn."""
 CARTS_LIFE = timedelta(days=90)
@@ -221,6 +223,17 @@ class PrestaShop:
         if resource is Resource.CUSTOMERS:
             reading, (facts, bad) = await self._take_round(reading)
         yield Page(facts, reading.caught_up(), bad)
+
+    async def count_orders(self, windows: Sequence[Window]) -> Sequence[int | None]:
+        """List the ids of each window, for which the shop loads no order."""
+        clock = (await self._lists.terms()).clock
+        found = []
+        for window in windows:
+            where = {
+                "date_add": f"[{clock.since(window.start or EVER)},{before(clock.since(window.end or NEVER))}]"
+            }
+            found.append(len(await self._webservice.ids(Ask("orders", "", where, of_date=True))))
+        return found
 
     async def reread(self, records: Sequence[str]) -> Page:
         wanted: defaultdict[str, list[str]] = defaultdict(list)

@@ -66,6 +66,7 @@ from connectors.stores.woocommerce.payloads import (
 )
 from connectors.stores.woocommerce.refusals import cut_junk, explain
 from connectors.stores.woocommerce.settings import WooCommerceSettings
+from connectors.writing import together
 
 log = structlog.get_logger()
 
@@ -210,6 +211,15 @@ class WooCommerce:
         if self._shop.lag is None:
             await self._shop.list(Resource.ORDERS, {"_fields": "id"}, size=1)
         return self._shop.lag or timedelta()
+
+    async def count_orders(self, windows: Sequence[Window]) -> Sequence[int | None]:
+        """Ask for one order of each window: the count stands in the answer's header."""
+        return await together([self._count(window) for window in windows])
+
+    async def _count(self, window: Window) -> int | None:
+        span = CREATED.between(window.start, window.end)
+        asked = LISTED[Resource.ORDERS] | span | {"_fields": "id"}
+        return (await self._shop.list(Resource.ORDERS, asked, size=1)).total
 
     async def reread(self, records: Sequence[str]) -> Page:
         """Ask for single records by their ids; what is in the trash counts as gone."""

@@ -24,6 +24,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sync", "profile"),
     )
     op.create_table(
+        "audits",
+        sa.Column("sync", sa.String(), nullable=False),
+        sa.Column("at", UTCDateTime(), nullable=False),
+        sa.Column("people", sa.Integer(), nullable=False),
+        sa.Column("orders", sa.Integer(), nullable=False),
+        sa.Column("report", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("sync"),
+    )
+    op.create_table(
         "checkouts",
         sa.Column("store", sa.String(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),

@@ -17,11 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import (
+    Audited,
     Blame,
     Contact,
+    Eraser,
     Esp,
     Field,
     FieldType,
+    Held,
     Inspected,
     Member,
     Missing,
@@ -528,6 +531,61 @@ async def test_opt_outs_tell_who_opted_out_and_nobody_whom_we_created_without_pr
     assert everybody == lately == {f"{how}@example.com" for how in harness.row.told}
 
 
+# Erasing
+
+
+async def test_somebody_is_erased_whatever_their_standing_and_nobody_else_is(
+    esp: Esp, harness: Harness
+) -> None:
+    if not isinstance(esp, Eraser):
+        pytest.skip("it cannot, and is no Eraser")
+    departed = [f"{how}@example.com" for how in harness.row.departures if how != "forgotten"]
+    for email in departed:
+        harness.add(email)
+        harness.depart(email.partition("@")[0], email)
+    await push_all(esp, [Contact(1, ADA, FULL, Subscribe.YES), Contact(2, BOB, FULL)])
+    await esp.change_list(FANS, [Member(1, ADA), Member(2, BOB)], [])
+
+    for email in (ADA.upper(), *departed, "ghost@example.com", "o'hara+x/y@example.com"):
+        await esp.erase(email)
+
+    assert harness.everybody().keys() == {BOB}
+    assert harness.shown(BOB).lists == {FANS}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("type_", HTTP, indirect=True)
+async def test_erasing_survives_any_fault_and_may_be_repeated(
+    esp: Esp, harness: Harness, fault: Fault
+) -> None:
+    if not isinstance(esp, Eraser):
+        pytest.skip("it cannot, and is no Eraser")
+    for place in range(4):
+        email = f"{place}@example.com"
+        harness.add(email)
+        fail_at(harness, place, fault)
+        await esp.erase(email)
+
+    await esp.erase("0@example.com")
+
+    assert harness.everybody() == {}
+
+
+@pytest.mark.parametrize("type_", HTTP, indirect=True)
+async def test_an_erasure_that_did_not_happen_is_raised_without_the_address(harness: Harness) -> None:
+    setting, value = harness.row.wrong
+    esp = harness.connect(**{setting: value})
+    if not isinstance(esp, Eraser):
+        pytest.skip("it cannot, and is no Eraser")
+    harness.add(ADA)
+
+    with pytest.raises(Refused) as raised:
+        await esp.erase(ADA)
+
+    assert "@" not in str(raised.value)
+    assert harness.everybody().keys() == {ADA}
+
+
 # Troubles
 
 
@@ -743,3 +801,95 @@ async def test_nothing_to_do_is_done(esp: Esp, harness: Harness) -> None:
 async def test_it_closes_twice(esp: Esp) -> None:
     await esp.aclose()
     await esp.aclose()
+
+
+# Auditing
+
+
+async def read_back(esp: Esp) -> dict[str, Held]:
+    assert isinstance(esp, Audited)
+    pages = [page async for page in esp.contacts(FIELDS, LISTS)]
+    return {held.email: held for page in pages for held in page}
+
+
+def as_held(esp: Esp, fields: Mapping[str, Value]) -> dict[str, str]:
+    """Write fields as they are to come back."""
+    assert isinstance(esp, Audited)
+    named = {field.name: field for field in FIELDS}
+    texts = {name: esp.as_held(named[name], value) for name, value in fields.items()}
+    return {name: value for name, value in texts.items() if value}
+
+
+async def test_everybody_is_read_back_as_they_were_accepted(esp: Esp, harness: Harness, count: int) -> None:
+    if not isinstance(esp, Audited):
+        pytest.skip("it cannot be read, and is no Audited")
+    values = [*VALUES, *({"NOTE": long} for long in LONG), {"NOTE": "  spaces  "}, FULL]
+    crowd = [
+        replace(each, fields=dict(fields), subscribe=Subscribe.YES if each.profile % 2 else Subscribe.NO)
+        for each, fields in zip(people(max(count, len(values))), itertools.cycle(values), strict=False)
+    ]
+    refused = {(refusal.profile, refusal.name) for refusal in await push_all(esp, crowd)}
+    await change_all(esp, FANS, members(crowd[::3]))
+    await change_all(esp, OTHERS, members(crowd[:1]))
+
+    held = await read_back(harness.connect())
+
+    assert held.keys() == {each.email for each in crowd}
+    for each in crowd:
+        kept = {name: value for name, value in each.fields.items() if (each.profile, name) not in refused}
+        assert held[each.email].fields == as_held(esp, kept)
+        assert held[each.email].mailable == (each.subscribe is Subscribe.YES)
+    assert {email for email, each in held.items() if FANS in each.lists} == {
+        each.email for each in crowd[::3]
+    }
+    assert held[crowd[0].email].lists == {FANS, OTHERS}
+
+
+async def test_whoever_departed_is_read_back_as_unmailable_and_cleared_fields_are_not(
+    esp: Esp, harness: Harness
+) -> None:
+    if not isinstance(esp, Audited):
+        pytest.skip("it cannot be read, and is no Audited")
+    ways = [how for how in harness.row.departures if how != "forgotten"]
+    for how in ways:
+        harness.add(f"{how}@example.com")
+        harness.depart(how, f"{how}@example.com")
+    await esp.push([Contact(1, ADA, FULL, Subscribe.YES)])
+    await esp.push([Contact(1, ADA, dict.fromkeys(FULL), known=True)])
+
+    held = await read_back(harness.connect())
+
+    assert {email for email, each in held.items() if each.mailable} == {ADA}
+    assert held.keys() == {ADA, *(f"{how}@example.com" for how in ways)}
+    assert held[ADA].fields == {} == as_held(esp, dict.fromkeys(FULL))
+
+
+async def test_reading_back_makes_nothing(fresh: Callable[..., Harness]) -> None:
+    harness = fresh(bare=True)
+    async with harness.life():
+        esp = harness.connect()
+        if not isinstance(esp, Audited):
+            pytest.skip("it cannot be read, and is no Audited")
+        harness.add(ADA)
+        before = list(harness.row.made(harness.state))
+
+        held = await read_back(esp)
+
+    assert held[ADA].fields == {}
+    assert list(harness.row.made(harness.state)) == before
+    assert harness.violations() == []
+
+
+async def test_P4_who_was_deleted_there_comes_back_unmailable_without_a_word(
+    esp: Esp, harness: Harness, count: int
+) -> None:
+    if not isinstance(esp, Eraser):
+        pytest.skip("nobody is deleted there")
+    crowd = people(count)
+    await push_all(esp, crowd)
+    for each in crowd:
+        await esp.erase(each.email)
+
+    await push_all(esp, [replace(each, subscribe=Subscribe.NO, known=True) for each in crowd])
+
+    assert harness.mailable == set()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.base import Page, Resource, Store
+from connectors.base import Counting, Page, Resource, Store, Window
 from connectors.errors import ConnectorError, Refused, RemoteFault, Throttled, Unreachable
 from connectors.facts import Checkout, Customer, Order, Standing
 from connectors.registry import store_types
@@ -665,3 +665,28 @@ async def test_closing_twice_does_no_harm(harness: Harness) -> None:
 
     await store.aclose()
     await store.aclose()
+
+
+# Counting
+
+
+@every_type
+async def test_orders_are_counted_by_window_without_reading_them(harness: Harness) -> None:
+    at = OPENING
+    harness.open([order(number, at + number * timedelta(hours=12)) for number in range(8)])
+    store = harness.connect()
+    if not isinstance(store, Counting):
+        pytest.skip("it cannot be asked, and is no Counting")
+    await store.count_orders([])
+    days = [
+        Window(Resource.ORDERS, at + day * timedelta(days=1), at + (day + 1) * timedelta(days=1))
+        for day in range(5)
+    ]
+    before = harness.requests
+
+    counted = await store.count_orders(days)
+
+    assert counted == [2, 2, 2, 2, 0]
+    assert await store.count_orders([Window(Resource.ORDERS)]) == [8]
+    assert await store.count_orders([Window(Resource.ORDERS, None, at + 25 * HOUR)]) == [3]
+    assert harness.requests - before <= len(days) + 3 + 2

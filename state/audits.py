@@ -1,0 +1,207 @@
+"""What we believe an ESP to have, to hold against what it has; and what the last comparison found."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import Resource, Value, Window
+from connectors.facts import Standing
+from state import facts
+from state.dialect import chunks, upsert
+from state.outbox import ACCEPTED, DELETED, MEMBERSHIPS, decode
+from state.scope import esp_origin
+from state.tables import AuditRow, CursorRow, OrderRow, ProfileRow, table
+
+AUDITS, CURSORS, ORDERS, PROFILES = (table(row) for row in (AuditRow, CursorRow, OrderRow, ProfileRow))
+TAKEN = (ACCEPTED.c.accepted_at.is_not(None), ACCEPTED.c.blocked.is_(None))
+SAME = (ACCEPTED.c.sync == PROFILES.c.sync) & (ACCEPTED.c.profile == PROFILES.c.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """What the ESP accepted of a profile, under `email`.
+
+    `unsure` are lists of which it refused a change. `opted_out` says that the newest word is a no, or the
+    ESP's own.
+    """
+
+    profile: int
+    email: str
+    fields: Mapping[str, Value]
+    lists: frozenset[str]
+    unsure: frozenset[str]
+    subscribe: str | None
+    opted_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the ESP differs from what it accepted of a profile, with what it has now.
+
+    `fields` are texts, empty for none. `lists` are true for those that it has them in though we took them
+    out. Of whom it does not have at all there is nothing more to say.
+    """
+
+    profile: int
+    email: str
+    missing: bool = False
+    fields: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, bool] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.missing or bool(self.fields) or bool(self.lists)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the last audit of a sync found: people who drifted, and orders that are not where they should be."""
+
+    at: datetime
+    people: int
+    orders: int
+    report: Mapping[str, Any]
+
+
+def moved(session: Session, sync: str) -> dict[str, int]:
+    """Find who is known to the ESP by another address than ours: address there -> profile."""
+    query = select(ACCEPTED.c.email, ACCEPTED.c.profile).join(PROFILES, SAME)
+    rows = session.execute(query.where(ACCEPTED.c.sync == sync, *TAKEN, ACCEPTED.c.email != PROFILES.c.email))
+    return {row.email: row.profile for row in rows}
+
+
+def believed(
+    session: Session, sync: str, esp: str, emails: Iterable[str], moved: Mapping[str, int]
+) -> dict[str, Believed]:
+    """Return what the ESP accepted of these addresses, without those of which it accepted nothing."""
+    found: dict[str, Believed] = {}
+    wanted = set(emails)
+    for part in chunks(wanted):
+        theirs = PROFILES.c.email.in_(part) | PROFILES.c.id.in_(
+            [moved[email] for email in part if email in moved]
+        )
+        columns = (ACCEPTED, PROFILES.c.accepts_marketing, PROFILES.c.consent_origin)
+        rows = session.execute(
+            select(*columns).join(PROFILES, SAME).where(PROFILES.c.sync == sync, *TAKEN, theirs)
+        ).all()
+        entries = _entries(session, sync, [row.profile for row in rows])
+        found |= {
+            row.email: _believed(row, entries.get(row.profile, ()), esp)
+            for row in rows
+            if row.email in wanted
+        }
+    return found
+
+
+def _entries(session: Session, sync: str, profiles: Sequence[int]) -> dict[int, list[Row[Any]]]:
+    entries: dict[int, list[Row[Any]]] = {}
+    for part in chunks(profiles):
+        mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
+        for row in session.execute(select(MEMBERSHIPS).where(*mine)):
+            entries.setdefault(row.profile, []).append(row)
+    return entries
+
+
+def _believed(row: Row[Any], entries: Sequence[Row[Any]], esp: str) -> Believed:
+    codes: dict[str, str | None] = msgspec.json.decode(row.fields)
+    return Believed(
+        profile=row.profile,
+        email=row.email,
+        fields={name: decode(code) for name, code in codes.items()},
+        lists=frozenset(entry.list for entry in entries if entry.inside),
+        unsure=frozenset(entry.list for entry in entries if entry.refused is not None),
+        subscribe=row.subscribe,
+        opted_out=row.accepts_marketing is False or row.consent_origin == esp_origin(esp),
+    )
+
+
+def accepted_people(session: Session, sync: str, after: int, most: int) -> list[tuple[int, str]]:
+    """Return the next profiles that the ESP has accepted, each with the address it knows them by."""
+    query = select(ACCEPTED.c.profile, ACCEPTED.c.email).where(
+        ACCEPTED.c.sync == sync, ACCEPTED.c.profile > after, *TAKEN
+    )
+    return [(row[0], row[1]) for row in session.execute(query.order_by(ACCEPTED.c.profile).limit(most))]
+
+
+def repair(session: Session, sync: str, drifts: Sequence[Drift], kept: frozenset[str], now: datetime) -> None:
+    """Believe what the ESP has, so that the next run writes what differs.
+
+    Whoever was deleted there is written again without a subscription. The lists in `kept` are left alone:
+    entering them again would start their journeys again.
+    """
+    for drift in drifts:
+        mine = (ACCEPTED.c.sync == sync, ACCEPTED.c.profile == drift.profile)
+        if drift.missing:
+            nothing = {"fields": "{}", "subscribe": DELETED, "refused_contact": None}
+            session.execute(update(ACCEPTED).where(*mine).values(**nothing))
+            entries = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == drift.profile)
+            session.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.list.not_in(kept)))
+        if drift.fields:
+            codes = msgspec.json.decode(session.scalars(select(ACCEPTED.c.fields).where(*mine)).one())
+            codes |= {name: f"t:{text}" if text else None for name, text in drift.fields.items()}
+            session.execute(update(ACCEPTED).where(*mine).values(fields=msgspec.json.encode(codes).decode()))
+        for name, inside in drift.lists.items():
+            _believe_entry(session, sync, drift.profile, name, now, inside=inside)
+    emails: list[str] = []
+    for part in chunks(drift.profile for drift in drifts):
+        emails += session.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    facts.touch(session, emails, facts.next_revision(session))
+
+
+def _believe_entry(
+    session: Session, sync: str, profile: int, name: str, now: datetime, *, inside: bool
+) -> None:
+    key = {"sync": sync, "profile": profile, "list": name}
+    if inside:
+        upsert(session, MEMBERSHIPS, [{**key, "at": now, "inside": True, "refused": None}])
+    else:
+        session.execute(delete(MEMBERSHIPS).where(*(MEMBERSHIPS.c[column] == key[column] for column in key)))
+
+
+def orders_read_at(session: Session, store: str) -> datetime | None:
+    """Return up to when a store's orders have been read, None before the first time."""
+    mine = (CURSORS.c.store == store, CURSORS.c.resource == Resource.ORDERS.value)
+    found: datetime | None = session.scalar(
+        select(func.coalesce(CURSORS.c.read_at, CURSORS.c.since)).where(*mine)
+    )
+    return found
+
+
+def first_order_at(session: Session, store: str) -> datetime | None:
+    """Return when the oldest stored order was placed."""
+    found: datetime | None = session.scalar(
+        select(func.min(ORDERS.c.created_at)).where(ORDERS.c.store == store)
+    )
+    return found
+
+
+def count_orders(session: Session, store: str, window: Window) -> tuple[int, dict[str, int]]:
+    """Count a window's stored orders, and add up the paid ones of each currency in minor units."""
+    assert window.end is not None  # noqa: S101 - for the type: audits ask for what lies behind us
+    count = facts.count_created(session, store, Resource.ORDERS.value, window.start, window.end)
+    within = [ORDERS.c.store == store, ORDERS.c.created_at < window.end]
+    if window.start is not None:
+        within.append(ORDERS.c.created_at >= window.start)
+    sums = select(ORDERS.c.currency, func.sum(ORDERS.c.total_minor)).where(
+        *within, ORDERS.c.standing == Standing.PAID.value
+    )
+    return count, {row[0]: int(row[1]) for row in session.execute(sums.group_by(ORDERS.c.currency))}
+
+
+def save_audit(session: Session, sync: str, audit: Audit) -> None:
+    """Keep what an audit found in place of the one before; its report holds counts, and nobody's name."""
+    report = msgspec.json.encode(audit.report).decode()
+    row = {"sync": sync, "at": audit.at, "people": audit.people, "orders": audit.orders, "report": report}
+    upsert(session, AUDITS, [row])
+
+
+def last_audits(session: Session) -> dict[str, Audit]:
+    """Return each sync's last audit, by its name."""
+    return {
+        row.sync: Audit(row.at, row.people, row.orders, msgspec.json.decode(row.report))
+        for row in session.execute(select(AUDITS))
+    }

@@ -1,0 +1,28 @@
+"""What grows for ever if nobody looks: the record of runs, and the log beside an SQLite file."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from state.db import Database
+from state.tables import RunRow, table
+
+RUNS = table(RunRow)
+
+
+async def keep_house(db: Database, runs_kept: timedelta, now: datetime) -> int:
+    """Drop runs that ended longer ago than `runs_kept`, and shorten the log; return how many were dropped.
+
+    Harmless at any time and when repeated. A log that another process reads just now stays until the next time.
+    """
+    dropped = await db.run(drop_runs, now - runs_kept)
+    await db.tend()
+    return dropped
+
+
+def drop_runs(session: Session, before: datetime) -> int:
+    """Drop the runs that began before a moment, but for the last one of each sync; return how many."""
+    last = select(func.max(RUNS.c.id)).group_by(RUNS.c.sync)
+    old = delete(RUNS).where(RUNS.c.started_at < before, RUNS.c.id.not_in(last))
+    return len(session.execute(old.returning(RUNS.c.id)).all())

@@ -1,0 +1,118 @@
+"""`forget`: erase a person here, and at the ESPs where that is asked for.
+
+The ESPs come first: afterwards nothing here knows under which addresses they have the person. Whatever goes
+wrong leaves everything here as it was, so that the same command does it again.
+"""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+import structlog
+import typer
+
+from connectors.base import Eraser
+from connectors.errors import ConnectorError
+from connectors.facts import normal_email
+from state import privacy, runs
+from state.errors import StateError
+from sync.app import Cartwire
+from sync.show import as_json
+
+log = structlog.get_logger()
+
+NOT_EVERYWHERE, REFUSED = 1, 3
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """What came of it: rows cleaned here, ESPs that erased, that cannot, and that failed with their reasons.
+
+    `cleaned` is empty when nothing was erased here because an ESP failed.
+    """
+
+    cleaned: dict[str, int] = field(default_factory=dict)
+    erased: list[str] = field(default_factory=list)
+    unable: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        if self.failed:
+            return REFUSED
+        return NOT_EVERYWHERE if self.unable else 0
+
+
+async def forget_person(cartwire: Cartwire, email: str, now: datetime) -> dict[str, int]:
+    """Erase a person here by the address that they have now. Raises StateError for what is no address."""
+    return await cartwire.db.run(privacy.forget, _address(email), now)
+
+
+async def forget_everywhere(cartwire: Cartwire, email: str, now: datetime) -> Forgotten:
+    """Erase a person at every ESP whose syncs know them, then here; nothing here while an ESP fails.
+
+    Where no sync knows them any more every ESP is asked, as for somebody who was forgotten here before.
+    Raises StateError while a run is under way: it could write them again.
+    """
+    address, result = _address(email), Forgotten()
+    traces = await cartwire.db.read(privacy.find_traces, address)
+    syncs = [name for name in cartwire.syncs if name in traces.syncs] or list(cartwire.syncs)
+    with ExitStack() as locks:
+        for name in sorted(syncs):
+            locks.enter_context(runs.alone(cartwire.folder, name))
+        for esp in dict.fromkeys(cartwire.syncs[name].job.target.esp for name in syncs):
+            await _erase(cartwire, esp, traces.addresses, result)
+        if not result.failed:
+            result.cleaned = await cartwire.db.run(privacy.forget, address, now)
+    return result
+
+
+async def _erase(cartwire: Cartwire, name: str, addresses: Iterable[str], result: Forgotten) -> None:
+    esp = cartwire.esps[name]
+    if not isinstance(esp, Eraser):
+        result.unable.append(name)
+        return
+    try:
+        for address in addresses:
+            await esp.erase(address)
+    except ConnectorError as error:
+        log.error("remote_failed", esp=name, reason=str(error))  # noqa: TRY400 - a traceback holds payloads
+        result.failed[name] = str(error)
+        return
+    result.erased.append(name)
+
+
+def _address(email: str) -> str:
+    address = normal_email(email)
+    if address is None or "@" not in address:
+        raise StateError("forget: this is no e-mail address; write it as the store has it")
+    return address
+
+
+def show_cleaned(cleaned: dict[str, int], *, json: bool) -> None:
+    if json:
+        as_json(cleaned)
+        return
+    typer.echo(_cleaned(cleaned))
+    typer.echo("The contact at the ESP is still there: delete it there too, or use --esp.")
+
+
+def show_forgotten(result: Forgotten, *, json: bool) -> None:
+    if json:
+        as_json({**asdict(result), **result.cleaned})
+        return
+    for name in result.erased:
+        typer.echo(f"esps.{name}: erased")
+    for name in result.unable:
+        typer.echo(f"esps.{name}: it takes no deletion from us; delete the contact there by hand", err=True)
+    for name, reason in result.failed.items():
+        typer.echo(f"esps.{name}: {reason}", err=True)
+    if result.failed:
+        typer.echo("Nothing was erased here yet: run the same command again.", err=True)
+    else:
+        typer.echo(_cleaned(result.cleaned))
+
+
+def _cleaned(cleaned: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in cleaned.items()) + " cleaned"

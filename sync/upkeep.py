@@ -1,0 +1,37 @@
+"""The daily cleaning that the worker does beside its syncs; `tidy` does it by hand."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from state.errors import StateError
+from state.housekeeping import keep_house
+from sync.app import Cartwire
+
+log = structlog.get_logger()
+
+DAY = timedelta(days=1)
+
+
+async def tidy(cartwire: Cartwire, now: datetime) -> int:
+    """Clean once; return how many runs were dropped."""
+    return await keep_house(cartwire.db, timedelta(days=cartwire.plant.settings.keep.runs), now)
+
+
+async def tidy_daily(
+    current: Callable[[], Cartwire],
+    now: Callable[[], datetime],
+    wait: Callable[[datetime], Awaitable[None]],
+) -> None:
+    """Clean now and every day, as `current` is configured, until it is cancelled.
+
+    `wait` sleeps until a moment. A cleaning that fails is tried again the next day.
+    """
+    while True:
+        began = now()
+        try:
+            log.info("house_kept", runs=await tidy(current(), began))
+        except StateError as error:
+            log.warning("house_not_kept", reason=str(error))
+        await wait(began + DAY)

@@ -1,0 +1,169 @@
+"""Restoring a copy: looked through first, put in place in one step, and the forgotten stay forgotten."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from connectors.facts import Person
+from state import privacy
+from state.backup import backup, restore, verify
+from state.db import Database
+from state.errors import StateError
+from tests.state.makers import ADA, BOB, EVE, START, columns, customer, order, refresh, save
+
+WHO = Person("Zzada", "Zzlovelace", None, "06 99 99 99 99")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'state.db'}"
+
+
+@pytest.fixture
+def copy(url: str, tmp_path: Path) -> Path:
+    """Back up a store with Ada and Bob, and give it Eve after that."""
+    during(url, lambda session: save(session, order(1, ADA, person=WHO), customer(5, BOB)))
+    during(url, refresh)
+    file = tmp_path / "copy.db"
+    backup(url, file)
+    during(url, lambda session: save(session, order(2, EVE)))
+    during(url, refresh)
+    return file
+
+
+def during(url: str, work: Callable[[Session], object]) -> None:
+    """Open the store, do something, close it."""
+    opened = Database(url)
+    try:
+        asyncio.run(opened.run(work))
+    finally:
+        opened.close()
+
+
+def people(url: str) -> list[str]:
+    found: list[str] = []
+    during(url, lambda session: found.extend(columns(session)))
+    return sorted(found)
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[5000:9000] = b"\xff" * 4000
+    file.write_bytes(content)
+
+
+def test_a_copy_is_looked_through_and_counted(copy: Path) -> None:
+    found = verify(copy)
+
+    assert (found.schema, found.rows["orders"], found.rows["customers"], found.rows["profiles"]) == (
+        "0001",
+        1,
+        1,
+        2,
+    )
+    assert not list(copy.parent.glob("copy.db-*"))
+
+
+@pytest.mark.parametrize("spoil", [damage, Path.unlink, lambda file: file.write_text("no database")])
+def test_what_is_no_whole_copy_is_refused_and_the_store_stays(
+    url: str, copy: Path, spoil: Callable[[Path], object]
+) -> None:
+    spoil(copy)
+
+    with pytest.raises(StateError, match=r"copy\.db"):
+        verify(copy)
+    with pytest.raises(StateError, match=r"copy\.db"):
+        restore(url, copy, START)
+
+    assert people(url) == sorted([ADA, BOB, EVE])
+
+
+def test_a_copy_of_a_newer_cartwire_is_refused(url: str, copy: Path) -> None:
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+
+    with pytest.raises(StateError, match=r"newer Cartwire \(schema 9999\)"):
+        restore(url, copy, START)
+
+
+def test_a_copy_is_put_in_place_and_the_store_from_before_is_kept(url: str, copy: Path) -> None:
+    restored = restore(url, copy, START)
+
+    assert people(url) == sorted([ADA, BOB])
+    assert restored.aside
+    assert people(f"sqlite:///{restored.aside}") == sorted([ADA, BOB, EVE])
+    assert restored.forgotten_again == 0
+    assert not [file.name for file in copy.parent.iterdir() if "restoring" in file.name]
+
+
+def test_it_is_put_where_nothing_was(tmp_path: Path, copy: Path) -> None:
+    (tmp_path / "new").mkdir()
+
+    restored = restore(f"sqlite:///{tmp_path / 'new' / 'state.db'}", copy, START)
+
+    assert (restored.aside, restored.forgotten_again) == (None, 0)
+    assert people(f"sqlite:///{tmp_path / 'new' / 'state.db'}") == sorted([ADA, BOB])
+
+
+def test_a_store_that_is_open_is_not_replaced(url: str, copy: Path) -> None:
+    worker = Database(url)
+
+    with pytest.raises(StateError, match="Cartwire has it open; stop the worker"):
+        restore(url, copy, START)
+
+    worker.close()
+    assert restore(url, copy, START).aside
+
+
+def test_whoever_was_forgotten_since_is_forgotten_in_the_copy_too(url: str, copy: Path) -> None:
+    during(url, lambda session: privacy.forget(session, ADA, START))
+    during(url, lambda session: privacy.forget(session, EVE, START))
+
+    restored = restore(url, copy, START)
+
+    assert restored.forgotten_again == 1
+    assert people(url) == [BOB]
+    assert b"zzada" not in Path(url.removeprefix("sqlite:///")).read_bytes().lower()
+    during(url, lambda session: save(session, order(9, EVE), order(8, ADA)))
+    during(url, refresh)
+    assert people(url) == [BOB]
+
+
+def test_a_log_of_the_store_from_before_is_never_read_into_the_copy(url: str, copy: Path) -> None:
+    """A process that was killed leaves a log; it goes aside with what it belongs to."""
+    store = Path(url.removeprefix("sqlite:///"))
+    opened = Database(url)
+    with closing(sqlite3.connect(store)) as other:
+        other.execute("PRAGMA wal_autocheckpoint=0")
+        other.execute("DELETE FROM profiles")
+        other.commit()
+        log = store.with_name("state.db-wal").read_bytes()
+    opened.close()
+    damage(store)
+    store.with_name("state.db-wal").write_bytes(log)
+
+    restored = restore(url, copy, START)
+
+    assert people(url) == sorted([ADA, BOB])
+    assert restored.aside
+    assert restored.aside.exists()
+
+
+def test_a_damaged_store_can_be_replaced_and_says_that_it_told_nothing(url: str, copy: Path) -> None:
+    Path(url.removeprefix("sqlite:///")).write_bytes(b"\xff" * 9000)
+
+    restored = restore(url, copy, START)
+
+    assert restored.forgotten_again is None
+    assert people(url) == sorted([ADA, BOB])
+
+
+def test_postgresql_has_its_own_ways(copy: Path) -> None:
+    with pytest.raises(StateError, match="pg_restore"):
+        restore("postgresql+psycopg://db/cartwire", copy, START)

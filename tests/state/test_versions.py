@@ -1,0 +1,63 @@
+"""Every version of the state store that was ever released is brought to the newest schema, and goes on."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.orm import Session
+
+from state import audits, cursors, evaluation, outbox, privacy, runs
+from state.audits import Audit
+from state.backup import verify
+from state.db import Database
+from state.tables import metadata
+from tests.state.makers import ADA, BOB, EVE, SCOPE, START, columns, order, refresh, save
+from tests.state.versions import FIXTURES, make, revisions
+
+
+def test_every_revision_has_its_rows() -> None:
+    stored = sorted(file.stem for file in FIXTURES.glob("*.sql"))
+
+    assert stored == sorted(revisions()), "a new revision: python -m tests.state.versions"
+
+
+@pytest.mark.parametrize("revision", revisions())
+async def test_an_older_state_store_is_migrated_and_goes_on_where_it_was(
+    revision: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "state.db"
+    make(file, revision)
+    before = verify(file).rows
+
+    store = Database(f"sqlite:///{file}")
+
+    with store._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    assert sorted(await store.read(columns)) == sorted([ADA, BOB, EVE])
+    assert (await store.read(outbox.pending, "crm")).lists == {"Loyal": 2}
+    assert await store.read(outbox.list_sizes, "crm") == {"Fans": 2}
+    assert (await store.read(evaluation.sync_state, "crm")).revision > 0
+    assert len(await store.read(runs.list_dead_letters, ["crm", "shop"])) == 3
+    assert [run.outcome for run in await store.read(runs.list_runs)] == ["done"]
+    assert await store.run(goes_on) == [ADA, EVE]
+    store.close()
+    assert verify(file).rows["orders"] == before["orders"] + 1
+
+
+def goes_on(session: Session) -> list[str]:
+    """Sell, aggregate, forget; the one who was forgotten before stays away."""
+    save(session, order(10, "gone@example.com"), order(1, ADA, 2500, updated_at=START + timedelta(days=1)))
+    refresh(session, SCOPE)
+    privacy.forget(session, BOB, START)
+    audits.save_audit(session, "crm", Audit(START, 1, 0, {}))
+    assert cursors.find_cursor(session, "shop", cursors.Resource.ORDERS) is not None
+    return sorted(columns(session))
+
+
+def test_rows_are_kept_without_anybody_real() -> None:
+    for file in FIXTURES.glob("*.sql"):
+        quoted = file.read_text("utf-8").split("'")
+        addresses = {word for word in quoted if "@" in word and " " not in word}
+        assert all(address.endswith("@example.com") for address in addresses)

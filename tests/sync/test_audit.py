@@ -1,0 +1,243 @@
+"""`audit`: what drifted apart is found, counted and, when asked, written again; a status never."""
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from connectors.base import Window
+from connectors.errors import ConnectorError
+from connectors.esps.mailchimp.simulated.audience import subscriber_hash
+from connectors.simulation import Fault
+from connectors.stores.woocommerce import simulator as woocommerce
+from state import audits, runs
+from state.audits import Audit
+from state.errors import StateError
+from sync.app import read_plant
+from sync.audit import AuditReport, audit, months_between, show_audit
+from sync.status import status_of
+from tests.edge import edge
+from tests.sync.conftest import FIRST, World, order
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+ADA, BOB = "person1@example.com", "person2@example.com"
+JOURNEY = """
+fields: {FNAME: first_name}
+lists:
+  Customers: orders_count >= 1
+  Hello: {when: orders_count >= 1, journey: true}
+"""
+
+
+async def audited(world: World, *, repair: bool = False) -> AuditReport:
+    async with world.open() as cartwire:
+        return await audit(cartwire, cartwire.syncs["crm"], NOW, repair=repair)
+
+
+def change(world: World, email: str, **fields: Any) -> None:
+    """Let somebody at the ESP write over fields."""
+    world.news.state.patch(email, {"merge_fields": fields}, skip_required=True)
+
+
+async def test_after_a_run_nothing_has_drifted(world: World) -> None:
+    await world.backfill()
+    requests = len(world.news.requests)
+
+    report = await audited(world)
+
+    assert (report.exit_code, report.orders, report.esp.drifted) == (0, 0, 0)
+    assert (report.esp.compared, report.esp.lower, report.esp.higher) == (7, 0, 0)
+    assert {seen.method for seen in world.news.requests[requests:]} == {"GET"}
+
+
+async def test_it_finds_who_is_missing_and_which_fields_and_lists_differ(world: World) -> None:
+    await world.backfill()
+    state = world.news.state
+    state.delete_permanently(ADA)
+    change(world, BOB, ORDERS="99", FNAME="")
+    state.change_tags(BOB, [{"name": "Customers", "status": "inactive"}])
+    state.change_tags("person3@example.com", [{"name": "Customers", "status": "inactive"}])
+    state.add("stranger@example.com")
+
+    report = await audited(world)
+
+    assert (report.exit_code, report.esp.compared, report.esp.drifted, report.esp.missing) == (1, 7, 3, 1)
+    assert report.esp.fields == {"ORDERS": 1, "FNAME": 1}
+    assert report.esp.lists == {"Customers": 2}
+    assert {drift.email for drift in report.esp.samples} == {ADA, BOB, "person3@example.com"}
+
+
+async def test_without_repair_nothing_is_written_again_and_with_it_the_next_run_does(world: World) -> None:
+    await world.backfill()
+    before = world.contacts
+    change(world, ADA, ORDERS="99", FNAME="")
+    world.news.state.change_tags(BOB, [{"name": "Customers", "status": "inactive"}])
+
+    await audited(world)
+    assert (await world.run()).writes == 0
+    await audited(world, repair=True)
+    repaired = await world.run()
+
+    assert repaired.writes > 0
+    assert world.contacts == before
+    assert (await audited(world)).exit_code == 0
+    assert (await world.run()).writes == 0
+
+
+async def test_a_field_that_we_cleared_and_they_filled_is_cleared_again(world: World) -> None:
+    world.configure(mapping="fields: {FNAME: first_name, COMPANY: company, CITY: city}")
+    number = world.shop.state.add_order(email="keen@example.com", total="5.00")
+    world.shop.state.update_order(number, row={"billing": {"email": "keen@example.com", "company": "Old"}})
+    await world.backfill()
+    world.shop.state.update_order(number, row={"billing": {"email": "keen@example.com"}})
+    await world.run()
+    assert "COMPANY" not in world.news.state.contacts["keen@example.com"].fields
+    change(world, "keen@example.com", COMPANY="Written at the ESP", CITY="Never ours")
+
+    await audited(world, repair=True)
+    await world.run()
+
+    assert world.news.state.contacts["keen@example.com"].fields == {"CITY": "Never ours"}
+
+
+async def test_P4_who_was_deleted_there_comes_back_without_a_subscription(world: World) -> None:
+    number = world.shop.state.add_order(email="keen@example.com", total="5.00")
+    world.shop.state.set_order_meta(number, "newsletter", "yes")
+    text = (world.folder / "cartwire.yaml").read_text("utf-8")
+    key = "base_url: http://shop.test"
+    (world.folder / "cartwire.yaml").write_text(text.replace(key, f"{key}\n    consent_meta_key: newsletter"))
+    world.plant = read_plant(world.folder, {})
+    await world.backfill()
+    assert world.contacts["keen@example.com"][2] == "subscribed"
+    world.news.state.members.clear()
+
+    report = await audited(world, repair=True)
+    await world.run()
+    again = await world.run()
+
+    assert report.esp.missing == 8
+    assert len(world.contacts) == 8
+    assert world.contacts["keen@example.com"][0]["ORDERS"] == 1
+    assert {status for _, _, status in world.contacts.values()} == {"transactional"}
+    assert again.writes == 0
+
+
+async def test_P4_a_status_is_told_and_left_alone(world: World) -> None:
+    await world.backfill()
+    member = world.news.state.find(ADA)
+    member.status = "subscribed"
+
+    report = await audited(world, repair=True)
+    await world.run()
+
+    assert (report.exit_code, report.esp.lower, report.esp.higher) == (0, 0, 1)
+    assert world.contacts[ADA][2] == "subscribed"
+
+
+async def test_P10_a_repair_starts_no_journey_again(world: World) -> None:
+    world.configure(mapping=JOURNEY)
+    await world.backfill()
+    world.shop.state.add_order(email="later@example.com", total="5.00")
+    await world.run()
+    assert world.contacts["later@example.com"][1] == {"Customers", "Hello"}
+    world.news.state.change_tags("later@example.com", [{"name": "Hello", "status": "inactive"}])
+    world.news.state.archive("person5@example.com")
+    world.news.state.members.pop(subscriber_hash("person6@example.com"))
+
+    await audited(world, repair=True)
+    await world.run()
+
+    assert world.contacts["later@example.com"][1] == {"Customers"}
+    assert world.contacts["person6@example.com"][1] == {"Customers"}
+
+
+async def test_orders_are_counted_by_month_in_the_owners_zone(world: World) -> None:
+    at = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)  # February in Paris
+    shop = woocommerce.simulator([order(1, ADA), order(2, BOB, created_at=at), order(3, BOB, total="7.00")])
+    world.router.route(host="shop.test").mock(side_effect=edge(shop))
+    await world.backfill()
+
+    (store,) = (await audited(world)).stores
+
+    by_month = {each.month: (each.stored, each.counted, dict(each.sales)) for each in store.months}
+    assert by_month["2026-01"] == (2, 2, {"EUR": "17.00"})
+    assert by_month["2026-02"] == (1, 1, {"EUR": "10.00"})
+    assert store.drift == 0
+
+
+async def test_orders_that_one_side_lacks_are_drift_and_dead_letters_are_not(world: World) -> None:
+    world.shop.state.update_order(5, row={"billing": None})
+    await world.backfill()
+    assert (await audited(world)).orders == 0
+
+    world.shop.state.delete(7)
+    world.shop.state.delete(8)
+    report = await audited(world)
+
+    assert (report.exit_code, report.orders) == (1, 1)
+
+
+async def test_what_was_found_stays_for_the_status_without_anybodys_address(world: World) -> None:
+    await world.backfill()
+    change(world, ADA, ORDERS="99")
+    async with world.open() as cartwire:
+        assert (await status_of(cartwire))[0]["drift"] is None
+
+    await audited(world)
+
+    async with world.open() as cartwire:
+        (line,) = await status_of(cartwire)
+        kept = (await cartwire.db.read(audits.last_audits))["crm"]
+    assert (line["drift"], line["audited_at"]) == (1, NOW)
+    assert (kept.people, kept.orders, kept.report["fields"]) == (1, 0, {"ORDERS": 1})
+    assert "@" not in json.dumps(dict(kept.report))
+
+
+async def test_it_runs_alone_and_a_down_esp_is_raised_and_nothing_kept(world: World) -> None:
+    await world.backfill()
+    with runs.alone(world.folder, "crm"), pytest.raises(StateError, match="another run is under way"):
+        await audited(world)
+    world.news.fail(Fault(status=503), times=99)
+
+    with pytest.raises(ConnectorError):
+        await audited(world)
+
+    async with world.open() as cartwire:
+        kept: dict[str, Audit] = await cartwire.db.read(audits.last_audits)
+    assert kept == {}
+
+
+async def test_it_is_shown_to_people_and_to_scripts(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    await world.backfill()
+    world.news.state.delete_permanently(ADA)
+    change(world, BOB, ORDERS="99")
+    world.shop.state.delete(7)
+    report = await audited(world)
+
+    show_audit(report, json=False)
+    shown = capsys.readouterr().out
+    show_audit(report, json=True)
+    document = json.loads(capsys.readouterr().out)
+
+    assert "7 compared, 2 drifted, 1 of them missing" in shown
+    assert "create again, without a subscription" in shown
+    assert "--since 2026-01-01" in shown
+    assert (document["people"], document["orders"], document["fields"]) == (2, 1, {"ORDERS": 1})
+
+
+async def test_a_store_that_was_never_read_is_not_compared(world: World) -> None:
+    report = await audited(world)
+
+    assert report.stores[0].skipped == "nothing of it was read yet"
+    assert report.exit_code == 0
+
+
+def test_months_follow_each_other_without_a_hole_over_summer_time() -> None:
+    months: list[Window] = months_between(FIRST, FIRST + timedelta(days=400), ZoneInfo("Europe/Paris"))
+
+    assert len(months) == 14
+    assert all(one.end == other.start for one, other in itertools.pairwise(months))
+    assert months[-1].end == FIRST + timedelta(days=400)
