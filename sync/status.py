@@ -7,8 +7,9 @@ from typing import Any
 import typer
 
 from connectors.facts import normal_email
-from state import evaluation, outbox, privacy, runs
+from state import evaluation, outbox, privacy, runs, troubles
 from state.runs import Run
+from state.troubles import Trouble
 from sync.app import Cartwire
 from sync.show import as_json, as_table
 
@@ -19,6 +20,7 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
     for name, sync in cartwire.syncs.items():
         db = cartwire.db
         scopes = [name, *(source.name for source in sync.sources)]
+        names = [*scopes, sync.job.target.esp]
         waiting = await db.read(outbox.pending, name)
         last = await db.read(runs.list_runs, name, most=1)
         state = await db.read(evaluation.sync_state, name)
@@ -32,6 +34,7 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
                 "go_live_at": state.go_live_at,
                 "last_run_at": last[0].started_at if last else None,
                 "last_outcome": _outcome(last[0]) if last else None,
+                "troubles": [_said(each) for each in await db.read(troubles.list_troubles, names)],
             }
         )
     return lines
@@ -42,7 +45,10 @@ def show_status(lines: list[dict[str, Any]], *, json: bool) -> None:
         as_json(lines)
         return
     header = ["sync", "profiles", "contacts waiting", "entries waiting", "dead letters", "live since (UTC)"]
-    as_table("status", [*header, "last run (UTC)", "outcome"], [list(line.values()) for line in lines])
+    rows = [[value for key, value in line.items() if key != "troubles"] for line in lines]
+    as_table("status", [*header, "last run (UTC)", "outcome"], rows)
+    for trouble in dict.fromkeys(each for line in lines for each in line["troubles"]):
+        typer.echo(trouble)
 
 
 async def runs_of(cartwire: Cartwire, sync: str | None, most: int) -> list[Run]:
@@ -82,6 +88,10 @@ def show_forgotten(cleaned: dict[str, int], *, json: bool) -> None:
         return
     typer.echo(", ".join(f"{count} {name}" for name, count in cleaned.items()) + " cleaned")
     typer.echo("The contact at the ESP is still there: delete it there too.")
+
+
+def _said(trouble: Trouble) -> str:
+    return f"{trouble.name} {trouble.kind} since {trouble.since:%Y-%m-%d %H:%M} UTC: {trouble.reason}"
 
 
 def _outcome(run: Run) -> str:
