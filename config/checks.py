@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from iso4217 import Currency
+from pydantic import SecretStr
 
 from config.errors import Wrong, suggestion
 
@@ -30,6 +31,7 @@ DRIVERS: Mapping[str, str | None] = {
 }
 """What a database URL begins with, and what to write in place of what we do not take."""
 NAME = re.compile(r"[A-Za-z0-9_-]+")
+ALERT = re.compile(r"(?!https?:)[a-z0-9]+://\S+")
 
 
 def time_zone(name: str) -> str:
@@ -143,6 +145,14 @@ def web_address(text: str) -> str:
     if parts.query or parts.fragment:
         raise Wrong("goes on behind the path", "leave out `?` and `#` and what follows")
     return text.strip()
+
+
+def alert(url: SecretStr) -> SecretStr:
+    """Accept what looks like an address of apprise's; whether it knows the service is found out later."""
+    if not ALERT.fullmatch(url.get_secret_value()):
+        instead = "`jsons://example.com/hook` for a webhook, `mailtos://user:password@example.com` for mail"
+        raise Wrong("is no address for alerts", instead)
+    return url
 
 
 def share(text: object) -> object:

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -26,6 +27,7 @@ Schedule = Annotated[str, AfterValidator(checks.schedule)]
 Share = Annotated[Decimal, BeforeValidator(checks.share, json_schema_input_type=str)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, AfterValidator(checks.name)]
+Alert = Annotated[SecretStr, AfterValidator(checks.alert)]
 
 
 class Model(BaseModel):
@@ -189,6 +191,12 @@ class Settings(Model):
     keep: Keep = Field(default_factory=Keep, description="Days for which things are kept for looking back.")
     stores: dict[str, StoreConfig] = Field(description="The stores, each under a name of your own.")
     esps: dict[str, EspConfig] = Field(description="The ESPs, each under a name of your own.")
+    alerts: list[Alert] = Field(
+        default_factory=list,
+        repr=False,
+        description="Where `cartwire run` tells you of trouble: addresses as apprise takes them, "
+        "`jsons://example.com/hook` for a webhook, `mailtos://user:password@example.com` for mail.",
+    )
     syncs: dict[Name, SyncConfig] = Field(
         min_length=1, description="The syncs, each under a name of your own."
     )

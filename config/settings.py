@@ -189,6 +189,8 @@ def _hidden(settings: Settings) -> Iterator[tuple[Place, str]]:
     password = urlsplit(settings.database).password
     if password:
         yield ("database",), unquote(password)
+    for position, url in enumerate(settings.alerts):
+        yield ("alerts", position), url.get_secret_value()
     for section, entries in (("stores", settings.stores), ("esps", settings.esps)):
         for name, config in entries.items():
             yield from _hidden_in(config.settings, (section, name))
@@ -207,3 +209,7 @@ def _hidden_in(model: BaseModel, place: Place) -> Iterator[tuple[Place, str]]:
 def _secrets(settings: Settings) -> Iterator[str]:
     for _, secret in _hidden(settings):
         yield secret
+    for url in settings.alerts:
+        password = urlsplit(url.get_secret_value()).password
+        if password:
+            yield unquote(password)

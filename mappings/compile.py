@@ -169,6 +169,22 @@ class CompiledMapping:
             return None
         return select(union(*ranges).subquery().c.id)
 
+    def ahead(self, sync: str, clock: Clock) -> Sequence[tuple[Callable[[Clock], datetime], Select[Any]]]:
+        """Return bounds that the clock moves, each with a SELECT of the first moment that it has yet to reach.
+
+        A moment that a column is compared with, or at which an order was placed that a window looks at. One
+        index seek each; no row where there is none.
+        """
+        found: list[tuple[Callable[[Clock], datetime], Select[Any]]] = []
+        for moving in self.moving:
+            column = PROFILES.c[moving.column]
+            query = select(column).where(PROFILES.c.sync == sync, column > moving.bound(clock))
+            found.append((moving.bound, query.order_by(column).limit(1)))
+        for window in self.windows:
+            stores = self._scale.scope.stores if self._scale.scope else ()
+            found += [(window.at, ledger.next_placed(store, window.at(clock))) for store in stores]
+        return found
+
     def read(self, row: Row[Any], clock: Clock) -> Evaluated:
         """Turn a row of `select` into what is pushed."""
         profile, email, *values = tuple(row)
@@ -234,7 +250,8 @@ def _unknown(section: str, compiled: Sequence[CompiledField | CompiledList]) -> 
 
 
 def _ordered(needs: Needs) -> Sequence[tuple[str, Bound]]:
-    return sorted(needs.moving, key=lambda moving: (moving[0], moving[1].name))
+    moving = (each for each in needs.moving if each[1].moves)
+    return sorted(moving, key=lambda moving: (moving[0], moving[1].name))
 
 
 def _typed(term: Term) -> Any:

@@ -6,9 +6,10 @@ Nothing can await inside a transaction, and no two writers meet.
 import asyncio
 import errno
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -28,7 +29,9 @@ from state.presence import Presence
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Guard = Callable[[Session], None]
 MIGRATIONS = Path(__file__).parent / "migrations"
+_guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
 
 class Database:
@@ -56,7 +59,9 @@ class Database:
         **options: Arguments.kwargs,
     ) -> Result:
         """Call `function(session, …)` in a transaction; commit when it returns, undo when it raises."""
-        return await self._call(self._transaction, self._engine, function, *arguments, **options)
+        return await self._call(
+            self._transaction, self._engine, _guard.get(), function, *arguments, **options
+        )
 
     async def read(
         self,
@@ -66,7 +71,19 @@ class Database:
     ) -> Result:
         """As `run`, for functions that only read: they never wait for another process's writing."""
         engine = self._engine.execution_options(reading=True)
-        return await self._call(self._transaction, engine, function, *arguments, **options)
+        return await self._call(self._transaction, engine, _guard.get(), function, *arguments, **options)
+
+    @contextmanager
+    def guarded(self, guard: Guard) -> Iterator[None]:
+        """Call `guard(session)` first in every transaction of this task and of those it starts.
+
+        What it raises undoes the transaction, and reaches the caller.
+        """
+        token = _guard.set(guard)
+        try:
+            yield
+        finally:
+            _guard.reset(token)
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
@@ -93,12 +110,19 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _transaction(
-        self, engine: Engine, function: Callable[..., Result], *arguments: Any, **options: Any
+        self,
+        engine: Engine,
+        guard: Guard | None,
+        function: Callable[..., Result],
+        *arguments: Any,
+        **options: Any,
     ) -> Result:
         try:
             if self._rehearsed is not None:
                 return function(self._rehearsed, *arguments, **options)
             with Session(engine) as session, session.begin():
+                if guard is not None:
+                    guard(session)
                 return function(session, *arguments, **options)
         except DatabaseError as error:
             raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error

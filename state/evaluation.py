@@ -65,6 +65,16 @@ def due_profiles(session: Session, sync: str, evaluated: int, moved: Select[Any]
     return sorted(found)
 
 
+def has_any(session: Session, query: Select[Any]) -> bool:
+    """Tell whether a SELECT finds somebody; it stops at the first."""
+    return session.execute(query.limit(1)).first() is not None
+
+
+def first_values(session: Session, queries: Sequence[Select[Any]]) -> list[Any]:
+    """Return the first value of each SELECT, None where it finds nothing."""
+    return [session.scalar(query) for query in queries]
+
+
 def all_profiles(session: Session, sync: str, after: int, most: int) -> list[int]:
     """Return the next profiles of the whole base, by id, after profile `after`."""
     # Concatenated, since by an index on `sync` SQLite would read and sort the whole base each time.

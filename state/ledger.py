@@ -319,6 +319,12 @@ def placed_between(scope: Scope, first: datetime, last: datetime) -> Select[Any]
     return query.where(ORDERS.c.store.in_(scope.stores), ORDERS.c.created_at.between(first, last))
 
 
+def next_placed(store: str, after: datetime) -> Select[Any]:
+    """Select when the first order of a store after a moment was placed."""
+    placed = ORDERS.c.created_at
+    return select(placed).where(ORDERS.c.store == store, placed > after).order_by(placed).limit(1)
+
+
 def _spent(scope: Scope) -> ColumnElement[Any]:
     amount = net(scope)
     total = cast(func.coalesce(func.sum(amount), 0), BigInteger)

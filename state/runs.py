@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from connectors.errors import BadRecord
 from state.dialect import chunks
-from state.errors import StateError
+from state.errors import Busy, StateError
 from state.tables import DeadLetterRow, RunRow, table
 
 LETTERS, RUNS = table(DeadLetterRow), table(RunRow)
@@ -47,22 +47,27 @@ class Run:
 
 
 @contextmanager
-def alone(folder: Path, sync: str) -> Iterator[None]:
-    """Let one process run a sync at a time; the system frees the lock of one that was killed.
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Let one process of this folder do `name` at a time; the system frees the lock of one that was killed.
 
-    Raises StateError when another process holds it.
+    Raises Busy when another process holds it.
     """
-    lock = filelock.FileLock(folder / f".{sync}.lock")
+    held = lock(folder, name)
     try:
-        lock.acquire(blocking=False)
+        held.acquire(blocking=False)
     except filelock.Timeout as error:
-        raise StateError(f"sync {sync}: another run is under way; wait for its end") from error
+        raise Busy(f"{name}: another process is at it") from error
     except OSError as error:
         raise StateError(f"{folder}: cannot be written; check its owner and its mount") from error
     try:
         yield
     finally:
-        lock.release()
+        held.release()
+
+
+def lock(folder: Path, name: str) -> filelock.BaseFileLock:
+    """Make the lock of what one process of a folder may do at a time."""
+    return filelock.FileLock(folder / f".{name}.lock")
 
 
 def start_run(session: Session, sync: str, kind: str, now: datetime) -> int:
@@ -92,6 +97,15 @@ def list_runs(session: Session, sync: str | None = None, *, most: int = 20) -> l
         )
         for row in session.execute(query)
     ]
+
+
+def last_end(session: Session, sync: str, outcomes: Iterable[str]) -> datetime | None:
+    """Return when a run with one of these outcomes last ended."""
+    mine = (RUNS.c.sync == sync, RUNS.c.outcome.in_(list(outcomes)))
+    found: datetime | None = session.scalar(
+        select(RUNS.c.ended_at).where(*mine).order_by(RUNS.c.started_at.desc()).limit(1)
+    )
+    return found
 
 
 def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) -> None:

@@ -483,6 +483,34 @@ class AuditRow(SQLModel, table=True):
     report: str = Field(sa_type=Text)
 
 
+class LeaseRow(SQLModel, table=True):
+    """Who may run `name` until `expires_at`; `owner` tells one run from the next, `place` where it runs."""
+
+    __tablename__ = "leases"
+    name: str = Field(primary_key=True)
+    owner: str
+    place: str
+    holder: str
+    taken_at: datetime
+    expires_at: datetime
+
+
+class TroubleRow(SQLModel, table=True):
+    """What does not go as it should: a store or an ESP that is left alone, a sync that is held or stalled.
+
+    `retry_at` is when it is tried again, `told` whether the owner was.
+    """
+
+    __tablename__ = "troubles"
+    name: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    reason: str = Field(sa_type=Text)
+    since: datetime
+    tries: int
+    retry_at: datetime | None = None
+    told: bool
+
+
 class ForgottenRow(SQLModel, table=True):
     """A keyed hash of an address that was erased, so that it is not pulled in again."""
 

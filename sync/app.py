@@ -1,7 +1,7 @@
 """Settings -> everything wired. The only place that knows how parts are made."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -167,13 +167,17 @@ def scope_of(settings: Settings, name: str) -> Scope:
 
 
 class Cartwire:
-    """Everything that a command needs, open: state store, stores, ESPs, syncs. An async context manager."""
+    """Everything that a command needs, open: state store, stores, ESPs, syncs. An async context manager.
 
-    def __init__(self, plant: Plant) -> None:
+    A state store that is handed in stays open at the end.
+    """
+
+    def __init__(self, plant: Plant, db: Database | None = None) -> None:
         settings = plant.settings
         self.plant = plant
         self.folder = settings.folder
-        self.db = Database(settings.database_url)
+        self.db = db or Database(settings.database_url)
+        self._own_db = db is None
         self.stores: dict[str, Store] = {
             name: registry.store_types()[store.type](store.settings)
             for name, store in settings.stores.items()
@@ -187,8 +191,13 @@ class Cartwire:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close connections, and the state store that was opened here."""
         async with AsyncExitStack() as stack:
-            stack.callback(self.db.close)
+            if self._own_db:
+                stack.callback(self.db.close)
             for store in self.stores.values():
                 stack.push_async_callback(store.aclose)
             for esp in self.esps.values():
@@ -208,9 +217,9 @@ class Cartwire:
         return Sync(job, sources, self.esps[sync.esp], sync.limits)
 
 
-def set_up_logging(plant: Plant | None, *, json: bool, level: str) -> None:
-    """Log to standard error, with every secret of the configuration cut out (P8)."""
-    logs.configure(json=json, level=level, secrets=plant.loaded.secrets if plant else ())
+def set_up_logging(secrets: Iterable[str], *, json: bool, level: str) -> None:
+    """Log to standard error, with these secrets cut out of everything (P8)."""
+    logs.configure(json=json, level=level, secrets=secrets)
 
 
 def _place(esp: EspConfig) -> str:

@@ -16,6 +16,7 @@ from mappings.catalogue import column_table
 from mappings.compile import Unknown
 from mappings.functions import function_table
 from mappings.model import Mapping
+from sync.alerts import check_alerts
 from sync.app import Cartwire, Plant
 from sync.show import as_json
 
@@ -23,7 +24,11 @@ REFUSED = 3
 
 
 async def check_connections(cartwire: Cartwire) -> dict[str, list[str]]:
-    """Try every store and ESP; return what is wrong with each, nothing for those that are fine."""
+    """Try every store and ESP; return what is wrong with each, nothing for those that are fine.
+
+    Raises ConfigError for addresses that no alert can be sent to.
+    """
+    await check_alerts(cartwire.plant)
     found = {f"stores.{name}": await _check(store) for name, store in cartwire.stores.items()}
     return found | {f"esps.{name}": await _check(esp) for name, esp in cartwire.esps.items()}
 

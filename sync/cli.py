@@ -4,7 +4,7 @@ Imports stand inside the commands: `--help` answers before SQLAlchemy and the co
 """
 
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -159,11 +159,19 @@ def backfill(
     json: Json = False,
 ) -> None:
     """Read the whole history of a sync's stores and push. Safe to stop and to start again."""
+    from sync.leases import PATIENCE
+
     begun = since.replace(tzinfo=UTC) if since else None
     _run(
         name,
         lambda ticks: _order(
-            kind="backfill", history=True, since=begun, only=store, approved=yes, ticks=ticks
+            kind="backfill",
+            history=True,
+            since=begun,
+            only=store,
+            approved=yes,
+            patience=PATIENCE,
+            ticks=ticks,
         ),
         json=json,
     )
@@ -175,19 +183,20 @@ def run() -> None:
     from sync.worker import work
 
     Settings.verbose = True
-    _in_app(work)
+    _in_app(lambda cartwire: work(cartwire, hide=_set_up_logging))
 
 
 @app.command()
 def approve(name: SyncName, *, json: Json = False) -> None:
     """Let go what a held run showed, and run the sync. What has grown by more than the limits since is held again."""
     from state.errors import StateError
+    from sync.leases import PATIENCE
     from sync.run import approve as let_go
 
     if not _in_app(lambda cartwire: let_go(_named(cartwire, name), cartwire.db)):
         typer.echo(f"no run of {name} is held: this is an ordinary run, within the limits", err=True)
     try:
-        _run(name, lambda ticks: _order(kind="sync", ticks=ticks), json=json)
+        _run(name, lambda ticks: _order(kind="sync", patience=PATIENCE, ticks=ticks), json=json)
     except StateError as error:
         raise StateError(f"{error}. What is approved stays approved, and goes with the next run") from error
 
@@ -419,11 +428,17 @@ def _named(cartwire: "Cartwire", name: str) -> Any:
 
 
 def _plant() -> Any:
-    from sync.app import read_plant, set_up_logging
+    from sync.app import read_plant
 
     plant = read_plant(Settings.folder)
-    set_up_logging(plant, json=not _terminal(), level="info" if Settings.verbose else "warning")
+    _set_up_logging(plant.loaded.secrets)
     return plant
+
+
+def _set_up_logging(secrets: Iterable[str]) -> None:
+    from sync.app import set_up_logging
+
+    set_up_logging(secrets, json=not _terminal(), level="info" if Settings.verbose else "warning")
 
 
 def _in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:

@@ -96,7 +96,7 @@ def _demonstrate(orders: int | None, store: str, esp: str, *, json: bool, verbos
         folder = Path(temporary)
         write_configuration(folder, (store, urls[0]), (esp, urls[1]))
         plant = read_plant(folder, {})
-        set_up_logging(plant, json=False, level="info" if verbose else "warning")
+        set_up_logging(plant.loaded.secrets, json=False, level="info" if verbose else "warning")
         summary = asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
     summary.megabytes = _peak_megabytes()
     return summary

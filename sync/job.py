@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,27 @@ from state.scope import Scope
 
 Tick = Callable[[int, int], None]
 """Told how far a stage has come: done, and expected in all."""
+
+
+class Stopped(Exception):
+    """A run was told to stop, and has: nothing is lost, the next one goes on there."""
+
+
+@dataclass
+class Pulse:
+    """Between a run and who ordered it: `beats` counts pages and batches, `stopping` asks for an early end."""
+
+    stopping: bool = False
+    beats: int = 0
+
+    def beat(self) -> None:
+        """Count a page or a batch that is done with."""
+        self.beats += 1
+
+    def go_on(self) -> None:
+        """Raise Stopped when it is time to end."""
+        if self.stopping:
+            raise Stopped
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,11 @@ class Job:
 
     def clock(self, now: datetime) -> Clock:
         return Clock(now, self.timezone)
+
+
+def utc_now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
 
 
 async def in_group(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from state import cursors, outbox, runs
 from state.runs import DeadLetter
 from sync.app import Cartwire
+from sync.leases import PATIENCE
 from sync.run import Order, run_sync
 from sync.show import as_json, as_table
 
@@ -28,7 +29,7 @@ async def retry_all(cartwire: Cartwire) -> None:
         await cartwire.db.run(cursors.save_reread, store, wanted, page, now)
     for name, sync in cartwire.syncs.items():
         await cartwire.db.run(outbox.retry, name)
-        await run_sync(sync, cartwire.db, cartwire.folder, Order(kind="retry"))
+        await run_sync(sync, cartwire.db, cartwire.folder, Order(kind="retry", patience=PATIENCE))
 
 
 def show_letters(letters: list[DeadLetter], *, json: bool) -> None:

@@ -16,10 +16,11 @@ from state.showing import FieldChange
 from sync.app import Cartwire, read_other_mapping
 from sync.compare import Comparison, compare
 from sync.filled import Filled, measure
+from sync.job import utc_now
 from sync.journeys import missing_triggers
 from sync.limits import exceeded
 from sync.plan import plan
-from sync.run import Sync, lacks_history, utc_now
+from sync.run import Sync, lacks_history
 
 SAMPLES = 3
 

@@ -53,6 +53,7 @@ WORDS = {
     Outcome.HELD: "held before the first write: nothing was changed at the ESP, and nothing will be until you say so\n"
     "look closer: cartwire plan {sync}\nlet it go:   {approve}",
     Outcome.FAILED: "stopped; nothing is lost, the next run goes on here",
+    Outcome.STOPPED: "stopped as it was told; nothing is lost, the next run goes on here",
 }
 
 

@@ -17,7 +17,7 @@ from connectors.facts import Order
 from state import cursors
 from state.cursors import OpenWindow, Progress
 from state.db import Database
-from sync.job import Tick, in_group
+from sync.job import Pulse, Tick, in_group
 
 log = structlog.get_logger()
 
@@ -69,6 +69,13 @@ class Reading:
     now: datetime
     tick: Tick = lambda _done, _expected: None
     pulled: Pulled = field(default_factory=Pulled)
+    pulse: Pulse = field(default_factory=Pulse)
+
+    def stored(self, page: Page) -> None:
+        """Count a page that is stored. Raises Stopped when no further one is to be asked for."""
+        self.pulled.add(page)
+        self.pulse.beat()
+        self.pulse.go_on()
 
 
 async def pull_changes(reading: Reading) -> Pulled:
@@ -86,8 +93,8 @@ async def _read_changes(reading: Reading, resource: Resource) -> None:
         return
     async for page in store.changes(resource, position.since, position.cursor):
         reading.pulled.changed += await db.run(cursors.save_changes, name, resource, page, reading.now)
-        reading.pulled.add(page)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
+        reading.stored(page)
 
 
 @contextmanager
@@ -142,9 +149,9 @@ async def _read_window(reading: Reading, opened: OpenWindow, saving: "Saving") -
     pages = reading.source.store.backfill(opened.window, opened.cursor, careful=opened.careful)
     async for page in _ahead(pages):
         progress = await saving.save(opened, page)
-        reading.pulled.add(page)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
         reading.tick(progress.done, progress.expected)
+        reading.stored(page)
     if not await reading.db.run(cursors.close_window, name, opened, reading.now):
         log.warning("window_moved", store=name, resource=resource.value)
 

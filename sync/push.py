@@ -17,7 +17,7 @@ from connectors.writing import without_values
 from state import outbox, runs
 from state.db import Database
 from state.outbox import ContactJob, MembershipJob
-from sync.job import Job, Tick, in_group
+from sync.job import Job, Pulse, Tick, in_group
 from sync.journeys import STARTS, missing_triggers, start_journeys, trigger_of
 
 log = structlog.get_logger()
@@ -34,7 +34,10 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Pushing:
-    """One sync's push in one run. `tick(done, all)` is called with contacts and entries after every batch."""
+    """One sync's push in one run. `tick(done, all)` is called with contacts and entries after every batch.
+
+    When `pulse` says to stop, the batches in hand are the last.
+    """
 
     job: Job
     esp: Esp
@@ -42,6 +45,7 @@ class Pushing:
     now: datetime
     tick: Tick = lambda _done, _expected: None
     pushed: Pushed = field(default_factory=Pushed)
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 async def push(pushing: Pushing) -> Pushed:
@@ -82,7 +86,7 @@ async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected:
 
     async def work() -> None:
         nonlocal reached
-        while True:
+        while not pushing.pulse.stopping:
             async with taking:
                 batch = await db.read(outbox.contact_jobs, job.sync, reached, esp.traits.batch_size)
                 reached = batch[-1].contact.profile if batch else reached
@@ -93,6 +97,7 @@ async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected:
             pushing.pushed.contacts += landed
             pushing.pushed.refused += sum(refusal.blame is not Blame.ABSENT for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
+            pushing.pulse.beat()
             pushing.tick(pushing.pushed.contacts, expected)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
@@ -147,7 +152,7 @@ async def _push_list(pushing: Pushing, name: str, missing: str | None, expected:
     trigger = trigger_of(job, name)
     joined: int | None = 0
     left: int | None = 0
-    while True:
+    while not pushing.pulse.stopping:
         joins, joined = await _next_changes(pushing, name, joined, joins=True)
         leaves, left = await _next_changes(pushing, name, left, joins=False)
         if not joins and not leaves:
@@ -165,6 +170,7 @@ async def _push_list(pushing: Pushing, name: str, missing: str | None, expected:
         log.info(
             "list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals)
         )
+        pushing.pulse.beat()
         pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
 
 

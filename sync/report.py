@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     DEAD_LETTERS = "dead letters"  # done, but some records could not go through
     HELD = "held"  # more than the limits allow: waits for `cartwire approve`
     FAILED = "failed"  # a store or the ESP refused, or was unreachable
+    STOPPED = "stopped"  # the worker was told to stop: the next run goes on there
 
 
 EXIT_CODES = {
@@ -24,6 +25,7 @@ EXIT_CODES = {
     Outcome.DEAD_LETTERS: 1,
     Outcome.HELD: 1,
     Outcome.FAILED: 3,
+    Outcome.STOPPED: 1,
 }
 
 
@@ -36,9 +38,22 @@ class HeldPlan:
     lists: Mapping[str, Entries]
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A store or an ESP that stopped us; `retry_after` is the pause in seconds that it asked for."""
+
+    reason: str
+    refused: bool
+    retry_after: float | None = None
+
+
 @dataclass(slots=True)
 class Report:
-    """One run. `requests` counts HTTP requests by store or ESP and by method; `writes` those that change the ESP."""
+    """One run. `requests` counts HTTP requests by store or ESP and by method; `writes` those that change the ESP.
+
+    `failures` are the stores and ESPs that stopped us, `resting` those that the worker left alone, with
+    the reasons; `reached` is set when the ESP was given all that waits for it.
+    """
 
     sync: str
     kind: str
@@ -54,6 +69,10 @@ class Report:
     held: list[str] = field(default_factory=list)
     plan: HeldPlan | None = None
     errors: list[str] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    resting: dict[str, str] = field(default_factory=dict)
+    reached: bool = False
+    stopped: bool = False
 
     @property
     def exit_code(self) -> int:

@@ -1,11 +1,12 @@
 """One run of a sync: pull, plan, push, and the report. Here the clock is read, once."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -13,16 +14,17 @@ from typing import Protocol
 import structlog
 
 from connectors.base import Esp
-from connectors.errors import ConnectorError
+from connectors.errors import ConnectorError, Refused, Retryable
 from connectors.facts import Consent
 from state import approvals, cursors, evaluation, outbox, runs, showing
 from state.db import Database
-from sync.job import Job
+from sync.job import Job, Pulse, Stopped, utc_now
+from sync.leases import one_run
 from sync.limits import Limits, exceeded
 from sync.plan import plan
 from sync.pull import Reading, Source, pull_changes, pull_history
 from sync.push import Pushing, push
-from sync.report import HeldPlan, Outcome, Report
+from sync.report import Failure, HeldPlan, Outcome, Report
 
 log = structlog.get_logger()
 
@@ -69,7 +71,9 @@ class Order:
     """What a run is asked to do beyond its sync's ordinary work.
 
     `history` reads everything again, of the stores in `only` or of all, created since `since`.
-    `approved` lets it go beyond the limits, whatever the plan turns out to be.
+    `approved` lets it go beyond the limits, whatever the plan turns out to be. Without `pull` it decides
+    and pushes on what is stored. `resting` are stores and ESPs to leave alone, with the reasons. `patience`
+    is how many seconds to wait for the end of another run.
     """
 
     kind: str = "sync"
@@ -77,7 +81,11 @@ class Order:
     since: datetime | None = None
     only: str | None = None
     approved: bool = False
+    pull: bool = True
+    resting: Mapping[str, str] = field(default_factory=dict)
+    patience: float = 0.0
     ticks: Ticks = field(default_factory=Silent)
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 async def approve(sync: Sync, db: Database) -> bool:
@@ -85,25 +93,39 @@ async def approve(sync: Sync, db: Database) -> bool:
     return await db.run(approvals.approve, sync.name)
 
 
-async def run_sync(sync: Sync, db: Database, folder: Path, order: Order) -> Report:
+async def run_sync(
+    sync: Sync, db: Database, folder: Path, order: Order, clock: Callable[[], datetime] | None = None
+) -> Report:
     """Run a sync once, alone; nothing that a store or an ESP does raises: it stands in the report.
 
-    A killed run leaves its cursors, outbox and windows; the next one goes on there. Raises StateError
-    when another run of this sync is under way.
+    A killed run leaves its cursors, outbox and windows; the next one goes on there. Raises Busy when
+    another run of this sync is under way, LeaseLost when another process has taken it over.
     """
-    began, now = time.monotonic(), utc_now()
+    with structlog.contextvars.bound_contextvars(sync=sync.name):
+        async with one_run(db, folder, sync.name, order.patience):
+            return await _run_alone(sync, db, order, clock or utc_now)
+
+
+async def _run_alone(sync: Sync, db: Database, order: Order, clock: Callable[[], datetime]) -> Report:
+    began, now = time.monotonic(), clock()
     report = Report(sync.name, order.kind)
     before = _tallies(sync)
-    with runs.alone(folder, sync.name), structlog.contextvars.bound_contextvars(sync=sync.name):
-        number = await db.run(runs.start_run, sync.name, order.kind, now)
-        with structlog.contextvars.bound_contextvars(run=number):
-            try:
-                await _work(sync, db, order, now, report)
-            finally:
-                await _account(sync, db, report, before)
-                report.seconds = round(time.monotonic() - began, 3)
-                await db.run(runs.end_run, number, report.outcome.value, report.as_dict(), utc_now())
-                log.info("run_ended", outcome=report.outcome.value, seconds=report.seconds)
+    number = await db.run(runs.start_run, sync.name, order.kind, now)
+    with structlog.contextvars.bound_contextvars(run=number):
+        try:
+            await _work(sync, db, order, now, report)
+        except (Stopped, asyncio.CancelledError) as stop:
+            report.stopped = True
+            if isinstance(stop, asyncio.CancelledError):
+                raise
+        except Exception as error:
+            report.errors.append(type(error).__name__)
+            raise
+        finally:
+            await _account(sync, db, report, before)
+            report.seconds = round(time.monotonic() - began, 3)
+            await db.run(runs.end_run, number, report.outcome.value, report.as_dict(), clock())
+            log.info("run_ended", outcome=report.outcome.value, seconds=report.seconds)
     return report
 
 
@@ -115,25 +137,32 @@ async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: R
     await db.run(approvals.forget_landed, sync.name)
     planned = await plan(sync.job, db, now)
     report.profiles, report.compared = planned.profiles, planned.compared
-    with _noted(report):
-        await _hear_opt_outs(sync, db, now)
-        await _push(sync, db, order, now, report)
+    await _push_unless_resting(sync, db, order, now, report)
+    order.pulse.go_on()
 
 
 async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
     """Read every store; return whether each one's history has been read to its end."""
     whole = True
+    for source in sync.sources if order.pull else ():
+        if source.name in order.resting:
+            report.resting[source.name] = order.resting[source.name]
+            continue
+        with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
+            await _pull_store(source, db, order, now, report)
     for source in sync.sources:
-        reading = Reading(source, db, now, partial(order.ticks.pulled, source.name))
-        report.stores[source.name] = reading.pulled
-        wanted = order.history and order.only in {None, source.name}
-        with _noted(report):
-            if wanted or await lacks_history(source, db):
-                await pull_history(reading, order.since if wanted else None)
-            else:
-                await pull_changes(reading)
         whole = whole and not await lacks_history(source, db)
     return whole
+
+
+async def _pull_store(source: Source, db: Database, order: Order, now: datetime, report: Report) -> None:
+    reading = Reading(source, db, now, partial(order.ticks.pulled, source.name), pulse=order.pulse)
+    report.stores[source.name] = reading.pulled
+    wanted = order.history and order.only in {None, source.name}
+    if wanted or await lacks_history(source, db):
+        await pull_history(reading, order.since if wanted else None)
+    else:
+        await pull_changes(reading)
 
 
 async def lacks_history(source: Source, db: Database) -> bool:
@@ -141,6 +170,17 @@ async def lacks_history(source: Source, db: Database) -> bool:
     if await db.read(cursors.has_open_backfill, source.name):
         return True
     return await db.read(cursors.find_cursor, source.name, source.store.resources[0]) is None
+
+
+async def _push_unless_resting(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
+    esp = sync.job.target.esp
+    if esp in order.resting:
+        report.resting[esp] = order.resting[esp]
+        return
+    with structlog.contextvars.bound_contextvars(esp=esp), _noted(report, esp):
+        await _hear_opt_outs(sync, db, now)
+        await _push(sync, db, order, now, report)
+        report.reached = not report.held
 
 
 async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
@@ -151,7 +191,7 @@ async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: R
     if opted_out:
         await plan(sync.job, db, now)
     if not opted_out or await _may_push(sync, db, order, report):
-        await push(Pushing(sync.job, sync.esp, db, now, order.ticks.pushed, report.pushed))
+        await push(Pushing(sync.job, sync.esp, db, now, order.ticks.pushed, report.pushed, order.pulse))
 
 
 async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> bool:
@@ -206,13 +246,15 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
 
 
 @contextmanager
-def _noted(report: Report) -> Iterator[None]:
-    """Let trouble at the other end become a line of the report: the rest of the run goes on."""
+def _noted(report: Report, name: str) -> Iterator[None]:
+    """Let trouble with a store or an ESP become a line of the report: the rest of the run goes on."""
     try:
         yield
     except ConnectorError as error:
         log.error("remote_failed", reason=str(error))  # noqa: TRY400 - a traceback holds payloads
         report.errors.append(str(error))
+        pause = error.retry_after if isinstance(error, Retryable) else None
+        report.failures[name] = Failure(str(error), isinstance(error, Refused), pause)
 
 
 async def _account(sync: Sync, db: Database, report: Report, before: Mapping[str, Counter[str]]) -> None:
@@ -225,17 +267,14 @@ async def _account(sync: Sync, db: Database, report: Report, before: Mapping[str
     report.outcome = _outcome(report)
 
 
-def utc_now() -> datetime:
-    """Read the clock."""
-    return datetime.now(UTC)
-
-
 def _outcome(report: Report) -> Outcome:
+    if report.stopped:
+        return Outcome.STOPPED
     if report.errors:
         return Outcome.FAILED
     if report.held:
         return Outcome.HELD
-    if report.missing:
+    if report.missing or report.resting:
         return Outcome.INCOMPLETE
     return Outcome.DEAD_LETTERS if report.dead_letters else Outcome.DONE
 

@@ -1,7 +1,7 @@
 """When: the owner's words for a schedule, told by APScheduler's triggers. Only a clock."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -22,7 +22,14 @@ def trigger(text: str, timezone: ZoneInfo) -> BaseTrigger:
     return CronTrigger.from_crontab(words, timezone=timezone)
 
 
+def next_tick(text: str, after: datetime, timezone: ZoneInfo) -> datetime | None:
+    """Find when a schedule first comes round after a moment; None when it never does again."""
+    local = after.astimezone(timezone)
+    due: datetime | None = trigger(text, timezone).get_next_fire_time(local, local)
+    return due.astimezone(UTC) if due else None
+
+
 def struck(text: str, since: datetime, now: datetime, timezone: ZoneInfo) -> bool:
     """Tell whether a schedule has come round after `since` and up to `now`; how often does not matter."""
-    due = trigger(text, timezone).get_next_fire_time(since.astimezone(timezone), since.astimezone(timezone))
+    due = next_tick(text, since, timezone)
     return bool(due is not None and due <= now)

@@ -3,8 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
-from state import audits, evaluation, outbox, runs
+import typer
+
+from state import audits, evaluation, outbox, runs, troubles
 from state.runs import Run
+from state.troubles import Trouble
 from sync.app import Cartwire
 from sync.show import as_json, as_table
 
@@ -16,6 +19,7 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
     for name, sync in cartwire.syncs.items():
         db = cartwire.db
         scopes = [name, *(source.name for source in sync.sources)]
+        names = [*scopes, sync.job.target.esp]
         waiting = await db.read(outbox.pending, name)
         last = await db.read(runs.list_runs, name, most=1)
         state = await db.read(evaluation.sync_state, name)
@@ -31,6 +35,7 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
                 "last_outcome": _outcome(last[0]) if last else None,
                 "drift": audited[name].people + audited[name].orders if name in audited else None,
                 "audited_at": audited[name].at if name in audited else None,
+                "troubles": [_said(each) for each in await db.read(troubles.list_troubles, names)],
             }
         )
     return lines
@@ -42,7 +47,13 @@ def show_status(lines: list[dict[str, Any]], *, json: bool) -> None:
         return
     header = ["sync", "profiles", "contacts waiting", "entries waiting", "dead letters", "live since (UTC)"]
     header += ["last run (UTC)", "outcome", "drift", "audited (UTC)"]
-    as_table("status", header, [list(line.values()) for line in lines])
+    as_table(
+        "status",
+        header,
+        [[value for key, value in line.items() if key != "troubles"] for line in lines],
+    )
+    for trouble in dict.fromkeys(each for line in lines for each in line["troubles"]):
+        typer.echo(trouble)
 
 
 async def runs_of(cartwire: Cartwire, sync: str | None, most: int) -> list[Run]:
@@ -68,6 +79,10 @@ def show_runs(found: list[Run], *, json: bool) -> None:
     ]
     header = ["run", "sync", "kind", "started (UTC)", "outcome", "seconds", "contacts", "list entries"]
     as_table("runs", header, rows)
+
+
+def _said(trouble: Trouble) -> str:
+    return f"{trouble.name} {trouble.kind} since {trouble.since:%Y-%m-%d %H:%M} UTC: {trouble.reason}"
 
 
 def _outcome(run: Run) -> str:

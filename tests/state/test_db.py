@@ -379,7 +379,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
 def test_two_processes_never_run_one_sync_and_a_killed_one_lets_go(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         with (
-            pytest.raises(StateError, match="sync crm: another run is under way"),
+            pytest.raises(StateError, match="crm: another process is at it"),
             runs.alone(tmp_path, "crm"),
         ):
             pass

@@ -20,6 +20,7 @@ PRELOADED = [
     "sync.progress",
     "sync.run",
     "sync.show",
+    "sync.worker",
 ]
 PATIENCE = 120.0
 
@@ -36,19 +37,43 @@ class Result:
     stderr: str
 
 
+class Running:
+    """A command that goes on while the test does something else."""
+
+    def __init__(self, folder: Path, *arguments: str, die_after: int | None = None) -> None:
+        self._kept = TemporaryDirectory()
+        self._files = (Path(self._kept.name, "stdout"), Path(self._kept.name, "stderr"))
+        self._process = _processes.Process(
+            target=_run, args=((str(folder), *arguments), self._files, die_after)
+        )
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    @property
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return self._files[1].read_text("utf-8") if self._files[1].exists() else ""
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def end(self, patience: float = PATIENCE) -> Result:
+        """Wait for its end; kill it when that takes too long."""
+        self._process.join(patience)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        stdout, stderr = (file.read_text("utf-8") for file in self._files)
+        self._kept.cleanup()
+        return Result(self._process.exitcode or 0, stdout, stderr)
+
+
 def cartwire(folder: Path, *arguments: str, die_after: int | None = None) -> Result:
     """Run `cartwire --dir FOLDER ARGUMENTS…`; `die_after` kills it (-9) behind that step."""
-    with TemporaryDirectory() as kept:
-        files = (Path(kept, "stdout"), Path(kept, "stderr"))
-        child = _processes.Process(target=_run, args=((str(folder), *arguments), files, die_after))
-        child.start()
-        child.join(PATIENCE)
-        if child.exitcode is None:
-            child.kill()
-            child.join()
-        stdout, stderr = (file.read_text("utf-8") for file in files)
-    assert leaks(stderr) == [], f"`cartwire {arguments[0]}` wrote that to standard error"
-    return Result(child.exitcode or 0, stdout, stderr)
+    result = Running(folder, *arguments, die_after=die_after).end()
+    assert leaks(result.stderr) == [], f"`cartwire {arguments[0]}` wrote that to standard error"
+    return result
 
 
 def _run(arguments: tuple[str, ...], files: tuple[Path, Path], die_after: int | None) -> None:

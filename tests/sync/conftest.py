@@ -16,13 +16,14 @@ from sync.app import Cartwire, read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
 from tests.edge import edge
+from tests.sync.servers import serve
 
 SHOP, NEWS = "http://shop.test", "http://news.test"
 UNLIMITED = "    limits: off\n"
 FIRST = datetime(2026, 1, 1, 9, tzinfo=UTC)
 
 CONFIGURATION = """
-timezone: Europe/Paris
+timezone: {timezone}
 currency: EUR
 stores:
   shop:
@@ -87,13 +88,34 @@ class World:
     reports: list[Report] = field(default_factory=list)
     plant: Any = None
 
-    def configure(self, mapping: str = MAPPING, extra: str = UNLIMITED) -> None:
+    def configure(
+        self, mapping: str = MAPPING, extra: str = UNLIMITED, timezone: str = "Europe/Paris"
+    ) -> None:
         """Write the folder; `extra` are more of the sync's keys."""
         (self.folder / "mappings").mkdir(exist_ok=True)
         (self.folder / "mappings" / "crm.yaml").write_text(mapping, encoding="utf-8")
-        text = CONFIGURATION.format(**woocommerce.SETTINGS, **mailchimp.SETTINGS, shop=SHOP, news=NEWS)
+        text = CONFIGURATION.format(
+            **woocommerce.SETTINGS, **mailchimp.SETTINGS, shop=SHOP, news=NEWS, timezone=timezone
+        )
         (self.folder / "cartwire.yaml").write_text(text + extra, encoding="utf-8")
         self.plant = read_plant(self.folder, {})
+
+    def configure_again(self) -> None:
+        """Read what stands in the folder by now."""
+        self.plant = read_plant(self.folder, {})
+
+    def add_store(self, name: str, history: list[HistoricOrder]) -> Simulation:
+        """Give the sync another store, and a schedule."""
+        self.configure(extra=f"{UNLIMITED}    schedule: every 30 minutes\n")
+        shop = woocommerce.simulator(history)
+        self.router.route(host=f"{name}.test").mock(side_effect=edge(shop))
+        file = self.folder / "cartwire.yaml"
+        text = file.read_text(encoding="utf-8").replace("stores: [shop]", f"stores: [shop, {name}]")
+        start, end = text.index("  shop:"), text.index("esps:")
+        more = text[start:end].replace("shop", name)
+        file.write_text(text[:end] + more + text[end:], encoding="utf-8")
+        self.configure_again()
+        return shop
 
     def open(self) -> Cartwire:
         """Open what is configured."""
@@ -154,3 +176,13 @@ def make_world(folder: Path, router: respx.MockRouter, history: Sequence[Histori
     made.empty_audience()
     made.configure()
     return made
+
+
+@pytest.fixture
+def servers(world: World) -> Iterator[World]:
+    """Put the world on real sockets."""
+    with serve(woocommerce.simulator(HISTORY)) as shop, serve(mailchimp.simulator(batch_seconds=0)) as news:
+        world.shop, world.news = shop.app, news.app
+        file = world.folder / "cartwire.yaml"
+        file.write_text(file.read_text().replace(SHOP, shop.url).replace(NEWS, news.url))
+        yield world

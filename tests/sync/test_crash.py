@@ -3,17 +3,13 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
-from connectors.esps.mailchimp import simulator as mailchimp
-from connectors.stores.woocommerce import simulator as woocommerce
 from tests.faults import Killed, kill_at
 from tests.sync.commands import cartwire
-from tests.sync.conftest import HISTORY, NEWS, SHOP, World
-from tests.sync.servers import serve
+from tests.sync.conftest import World
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "3"))
 """Every third step is tried, with CRASH_STRIDE=1 each of them."""
@@ -71,16 +67,6 @@ async def test_P2_a_kill_at_any_step_of_an_incremental_run_loses_nothing(
             break
 
     assert step > 20
-
-
-@pytest.fixture
-def servers(world: World) -> Iterator[World]:
-    """Put the world on real sockets."""
-    with serve(woocommerce.simulator(HISTORY)) as shop, serve(mailchimp.simulator(batch_seconds=0)) as news:
-        world.shop, world.news = shop.app, news.app
-        file = world.folder / "cartwire.yaml"
-        file.write_text(file.read_text().replace(SHOP, shop.url).replace(NEWS, news.url))
-        yield world
 
 
 @pytest.mark.crash

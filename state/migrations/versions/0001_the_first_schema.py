@@ -139,6 +139,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash"),
     )
     op.create_table(
+        "leases",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("place", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("taken_at", UTCDateTime(), nullable=False),
+        sa.Column("expires_at", UTCDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "memberships",
         sa.Column("sync", sa.String(), nullable=False),
         sa.Column("profile", sa.Integer(), nullable=False),
@@ -356,6 +366,17 @@ def upgrade() -> None:
     with op.batch_alter_table("touched", schema=None) as batch_op:
         batch_op.create_index("touched_revision", ["revision"], unique=False)
 
+    op.create_table(
+        "troubles",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", UTCDateTime(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("retry_at", UTCDateTime(), nullable=True),
+        sa.Column("told", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "kind"),
+    )
     op.create_table(
         "windows",
         sa.Column("store", sa.String(), nullable=False),

@@ -1,0 +1,87 @@
+"""Who may do something now, such as run a sync: a lease that its holder renews, and that runs out.
+
+Whoever takes a lease holds the lock of its place (`runs.alone`): an older lease of the same place belongs
+to a process that is dead.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from sqlalchemy.orm import Session
+
+from state.errors import Busy, LeaseLost
+from state.tables import LeaseRow, table
+
+LEASES = table(LeaseRow)
+HELD = (
+    select(LEASES.c.owner)
+    .where(LEASES.c.name == bindparam("held"), LEASES.c.owner == bindparam("by"))
+    .with_for_update(read=True)
+)
+"""Built once: every transaction of a run asks."""
+TERM = timedelta(seconds=60)
+"""How long a lease holds without being renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`owner` is a token that nobody else has; `place` names machine and folder, `holder` says who, for people."""
+
+    name: str
+    owner: str
+    place: str
+    holder: str
+
+
+def take(session: Session, lease: Lease, now: datetime) -> None:
+    """Take a lease that is free, has run out, or belonged to a dead process of the same place.
+
+    Raises Busy when another place holds it. One that ends later than a lease can is of a clock that was wrong.
+    """
+    row = session.execute(select(LEASES).where(LEASES.c.name == lease.name)).first()
+    if row is not None and row.place != lease.place and now < row.expires_at <= now + 2 * TERM:
+        raise Busy(f"{row.holder} is at it, last heard of at {row.expires_at - TERM:%H:%M:%S} UTC")
+    session.execute(delete(LEASES).where(LEASES.c.name == lease.name))
+    session.execute(
+        LEASES.insert().values(
+            name=lease.name,
+            owner=lease.owner,
+            place=lease.place,
+            holder=lease.holder,
+            taken_at=now,
+            expires_at=now + TERM,
+        )
+    )
+
+
+def renew(session: Session, lease: Lease, now: datetime) -> None:
+    """Hold a lease for another term, also one that ran out and that nobody took. Raises LeaseLost."""
+    changed = session.execute(update(LEASES).where(*_mine(lease)).values(expires_at=now + TERM))
+    if not changed.rowcount:  # type: ignore[attr-defined]
+        raise LeaseLost(_lost(lease))
+
+
+def hold(session: Session, lease: Lease) -> None:
+    """Make sure, inside a transaction, that a lease is still ours at its end. Raises LeaseLost."""
+    if session.scalar(HELD, {"held": lease.name, "by": lease.owner}) is None:
+        raise LeaseLost(_lost(lease))
+
+
+def give_back(session: Session, lease: Lease) -> None:
+    """End a lease; nothing happens when somebody else has it by now."""
+    session.execute(delete(LEASES).where(*_mine(lease)))
+
+
+def holder(session: Session, name: str) -> str | None:
+    """Say who took a lease last and has not given it back."""
+    row = session.execute(select(LEASES).where(LEASES.c.name == name)).first()
+    return f"{row.holder}, since {row.taken_at:%Y-%m-%d %H:%M:%S} UTC" if row else None
+
+
+def _mine(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    return LEASES.c.name == lease.name, LEASES.c.owner == lease.owner
+
+
+def _lost(lease: Lease) -> str:
+    return f"{lease.name}: another process has taken over, this one was not heard of for too long"

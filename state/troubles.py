@@ -1,0 +1,47 @@
+"""What does not go as it should, kept over restarts: so the owner is told once, and a pause stays a pause."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from state.dialect import upsert
+from state.tables import TroubleRow, table
+
+TROUBLES = table(TroubleRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Trouble of one kind with a store, an ESP or a sync. `tries` counts how often it was met in a row.
+
+    `retry_at` is when it is tried again, None where nobody waits; `told` whether the owner knows.
+    """
+
+    name: str
+    kind: str
+    reason: str
+    since: datetime
+    tries: int = 1
+    retry_at: datetime | None = None
+    told: bool = False
+
+
+def list_troubles(session: Session, names: Iterable[str] | None = None) -> list[Trouble]:
+    """Return the troubles of these stores, ESPs and syncs, or all, the oldest first."""
+    query = select(TROUBLES).order_by(TROUBLES.c.since, TROUBLES.c.name)
+    if names is not None:
+        query = query.where(TROUBLES.c.name.in_(list(names)))
+    return [Trouble(*row) for row in session.execute(query)]
+
+
+def save_trouble(session: Session, trouble: Trouble) -> None:
+    """Note a trouble, in place of what was known of it."""
+    upsert(session, TROUBLES, [asdict(trouble)])
+
+
+def drop_trouble(session: Session, name: str, kind: str) -> None:
+    """Forget a trouble that is over."""
+    session.execute(delete(TROUBLES).where(TROUBLES.c.name == name, TROUBLES.c.kind == kind))

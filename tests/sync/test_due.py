@@ -1,0 +1,136 @@
+"""Time moves people from list to list, within a minute of its moment, and nobody is looked at in vain."""
+
+import calendar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from connectors.stores.woocommerce import simulator as woocommerce
+from state import runs
+from state.db import Database
+from sync.app import Cartwire
+from sync.follower import Follower
+from sync.generations import Generations
+from sync.troubles import Troubles
+from tests.edge import edge
+from tests.sync.clocks import Enough, OneWaits
+from tests.sync.conftest import UNLIMITED, World, order
+
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+YEAR = (datetime(2028, 1, 1, 10, tzinfo=UTC), datetime(2029, 1, 1, tzinfo=UTC))
+ONCE = f"{UNLIMITED}    schedule: 0 9 1 jan *\n"
+RULES = {
+    "Month": "last_order_at < months_ago(1)",
+    "Half Year": "last_order_at < months_ago(6)",
+    "Fresh": "last_order_at > days_ago(45)",
+    "Hours": "last_order_at <= hours_ago(1000)",
+    "Quarter": "orders_in(days => 91) >= 1",
+}
+MAPPING = "lists:\n" + "".join(f"  {name}: {rule}\n" for name, rule in RULES.items())
+ORDERED = [
+    (2027, 9, 29, 0, 30),  # half a year before the clocks go forward, and before 29 February
+    (2028, 1, 27, 7, 30),  # 45 days before 12 March, in New York
+    (2028, 2, 10, 1, 30),  # 45 days before 26 March, in Paris
+    (2028, 2, 29, 18, 0),
+    (2028, 4, 29, 0, 30),  # half a year before the clocks go back in Paris
+    (2028, 9, 21, 6, 30),  # 45 days before 5 November, in New York
+    (2028, 10, 29, 0, 30),
+]
+
+
+# --- the oracle: what the rules mean, in plain Python ---------------------------------------------------
+
+
+def wall_time(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Of a time that came twice the later one; a time that was skipped is as much later as was skipped."""
+    return max(wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
+
+
+def ago(now: datetime, zone: ZoneInfo, *, days: int = 0, months: int = 0) -> float:
+    wall = now.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(days=days)
+    total = wall.year * 12 + wall.month - 1 - months
+    last = calendar.monthrange(total // 12, total % 12 + 1)[1]
+    wall = wall.replace(year=total // 12, month=total % 12 + 1, day=min(wall.day, last))
+    return wall_time(wall, zone)
+
+
+def lists_of(ordered: datetime, now: datetime, zone: ZoneInfo) -> set[str]:
+    at = ordered.timestamp()
+    truths = {
+        "Month": at < ago(now, zone, months=1),
+        "Half Year": at < ago(now, zone, months=6),
+        "Fresh": at > ago(now, zone, days=45),
+        "Quarter": at > ago(now, zone, days=91),
+        "Hours": at <= now.timestamp() - 3_600_000,
+    }
+    return {name for name, true in truths.items() if true}
+
+
+# --- a year in no time ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """Who was in which list from when on, as the audience saw it."""
+
+    world: World
+    seen: dict[str, list[tuple[datetime, set[str]]]]
+
+    def look(self, now: datetime) -> None:
+        for email, contact in self.world.news.state.contacts.items():
+            history = self.seen.setdefault(email, [])
+            lists = set(contact.tags) & RULES.keys()
+            if not history or history[-1][1] != lists:
+                history.append((now, lists))
+
+    def at(self, email: str, moment: datetime) -> set[str]:
+        return [lists for since, lists in self.seen[email] if since <= moment][-1]
+
+
+def moments(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
+    while start < end:
+        yield start
+        start += step
+
+
+def follower(cartwire: Cartwire, clock: OneWaits) -> Follower:
+    async def tell(_title: str, _text: str) -> None: ...
+
+    troubles = Troubles(cartwire.db, tell)
+    return Follower("crm", Generations(cartwire), troubles, clock, share=0.0, look_again=7 * DAY)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "America/New_York", "Asia/Kolkata"])
+async def test_in_a_year_everybody_changes_lists_within_a_minute_of_their_moment(
+    world: World, zone: str
+) -> None:
+    history = [
+        order(number, f"p{number}@example.com", created_at=datetime(*when, tzinfo=UTC))
+        for number, when in enumerate(ORDERED, start=1)
+    ]
+    world.router.route(host="shop.test").mock(side_effect=edge(woocommerce.simulator(history)))
+    world.configure(MAPPING, ONCE, zone)
+    watched = Watched(world, {})
+    clock = OneWaits(*YEAR, look=watched.look)
+
+    db = Database("sqlite://")
+    async with Cartwire(world.plant, db) as cartwire:
+        with pytest.raises(Enough):
+            await follower(cartwire, clock).follow()
+        done = await db.read(runs.list_runs, "crm", most=10_000)
+    db.close()
+
+    due = [run for run in done if run.kind == "due"]
+    assert {run.outcome for run in done} == {"done"}
+    assert all(run.report["compared"] for run in due)
+    for each in history:
+        for since, lists in watched.seen[each.email][1:]:
+            assert lists_of(each.created_at, since, ZoneInfo(zone)) == lists
+            assert lists_of(each.created_at, since - MINUTE, ZoneInfo(zone)) != lists
+        for moment in moments(YEAR[0] + MINUTE, YEAR[1], timedelta(hours=31, minutes=7)):
+            expected = lists_of(each.created_at, moment, ZoneInfo(zone))
+            if expected == lists_of(each.created_at, moment - MINUTE, ZoneInfo(zone)):
+                assert watched.at(each.email, moment) == expected, (each.email, moment)

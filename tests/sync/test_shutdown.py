@@ -1,0 +1,107 @@
+"""A worker in a process of its own: it is stopped, killed and started again, and loses nothing."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sync.commands import Running
+from tests.sync.conftest import World
+
+EVERYBODY = {f"person{number}@example.com": 5 if number in {1, 2} else 4 for number in range(7)}
+
+
+def wait(condition: Callable[[], object], running: Running) -> None:
+    """Wait for something that happens in another process."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, running.stderr
+        time.sleep(0.02)
+
+
+def requests(world: World) -> int:
+    return len(world.shop.requests) + len(world.news.requests)
+
+
+def events(running: Running, name: str) -> list[dict[str, object]]:
+    lines = [
+        json.loads(line)
+        for line in running.stderr.splitlines()
+        if line.startswith("{") and line.endswith("}")
+    ]
+    return [line for line in lines if line["event"] == name]
+
+
+def orders_of(world: World) -> dict[str, object]:
+    return {email: each[0]["ORDERS"] for email, each in world.contacts.items()}
+
+
+@pytest.fixture
+def scheduled(servers: World) -> World:
+    file = servers.folder / "cartwire.yaml"
+    file.write_text(file.read_text() + "    schedule: every 5 minutes\n")
+    return servers
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("seen", [2, 8, 14])
+def test_P2_a_worker_that_is_stopped_goes_on_at_the_next_start(scheduled: World, seen: int) -> None:
+    first = Running(scheduled.folder, "run")
+    wait(lambda: requests(scheduled) >= seen, first)
+    first.send(signal.SIGTERM)
+    stopped = first.end(10.0)
+
+    second = Running(scheduled.folder, "run")
+    wait(lambda: events(second, "run_ended"), second)
+    second.send(signal.SIGTERM)
+    ended = second.end(10.0)
+
+    assert (stopped.returncode, ended.returncode) == (0, 0)
+    assert "Traceback" not in stopped.stderr + ended.stderr
+    assert orders_of(scheduled) == EVERYBODY
+
+
+@pytest.mark.crash
+def test_P2_a_worker_that_is_killed_is_followed_by_the_next_at_once(scheduled: World) -> None:
+    first = Running(scheduled.folder, "run", die_after=25)
+    killed = first.end()
+
+    second = Running(scheduled.folder, "run")
+    wait(lambda: events(second, "run_ended"), second)
+    second.send(signal.SIGTERM)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert second.end(10.0).returncode == 0
+    assert orders_of(scheduled) == EVERYBODY
+
+
+def test_a_worker_notices_what_the_owner_writes(scheduled: World) -> None:
+    running = Running(scheduled.folder, "run")
+    wait(lambda: events(running, "run_ended"), running)
+    mapping = scheduled.folder / "mappings" / "crm.yaml"
+    good = mapping.read_text()
+
+    replace(mapping, good.replace("orders_count >= 2", "order_count >= 2"))
+    wait(lambda: events(running, "configuration_refused"), running)
+    replace(mapping, good.replace("Loyal: orders_count >= 2", "Fans: orders_count >= 5"))
+    wait(lambda: events(running, "configuration_taken"), running)
+    wait(lambda: len(events(running, "run_ended")) == 2, running)
+    (refused,) = events(running, "configuration_refused")
+    running.send(signal.SIGTERM)
+
+    assert running.end(10.0).returncode == 0
+    assert "unknown column `order_count` (character 1); did you mean `orders_count`?" in str(
+        refused["problems"]
+    )
+    fans = {email for email, (_, lists, _) in scheduled.contacts.items() if "Fans" in lists}
+    assert fans == {"person1@example.com", "person2@example.com"}
+
+
+def replace(file: Path, text: str) -> None:
+    """Write as editors do: beside it, then in its place."""
+    other = file.with_suffix(".tmp")
+    other.write_text(text, encoding="utf-8")
+    other.replace(file)
