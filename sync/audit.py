@@ -20,6 +20,7 @@ from state import audits, runs
 from state.audits import Audit, Believed, Drift
 from state.db import Database
 from sync.app import Cartwire
+from sync.leases import one_run
 from sync.pull import Source
 from sync.run import Sync
 from sync.show import as_json, as_table
@@ -108,19 +109,27 @@ class AuditReport:
         return DRIFTED if self.orders or self.esp.drifted else 0
 
 
-async def audit(cartwire: Cartwire, sync: Sync, now: datetime, *, repair: bool) -> AuditReport:
+async def audit(
+    cartwire: Cartwire, sync: Sync, now: datetime, *, repair: bool, patience: float = 0.0
+) -> AuditReport:
     """Compare, keep what was found for `status`, and with `repair` let the next run write it again.
 
-    Raises StateError while a run of the sync is under way, and whatever ConnectorError stops the reading:
+    Waits up to `patience` seconds for the end of a run of the sync. Raises Busy then, and whatever ConnectorError stops the reading:
     what was repaired before that stays so.
     """
-    with runs.alone(cartwire.folder, sync.name), structlog.contextvars.bound_contextvars(sync=sync.name):
-        stores = [await _audit_store(cartwire.db, source, sync.job.timezone) for source in sync.sources]
-        contacts = await _Comparison(sync, cartwire.db, now, repair=repair).run()
-        report = AuditReport(sync.name, stores, contacts, repair)
-        found = Audit(now, contacts.drifted, report.orders, _figures(report))
-        await cartwire.db.run(audits.save_audit, sync.name, found)
-    log.info("audit_ended", people=contacts.drifted, orders=report.orders)
+    with structlog.contextvars.bound_contextvars(sync=sync.name):
+        async with one_run(cartwire.db, cartwire.folder, sync.name, patience):
+            report = await _compare(cartwire.db, sync, now, repair=repair)
+        log.info("audit_ended", people=report.esp.drifted, orders=report.orders)
+    return report
+
+
+async def _compare(db: Database, sync: Sync, now: datetime, *, repair: bool) -> AuditReport:
+    stores = [await _audit_store(db, source, sync.job.timezone) for source in sync.sources]
+    contacts = await _Comparison(sync, db, now, repair=repair).run()
+    report = AuditReport(sync.name, stores, contacts, repair)
+    found = Audit(now, contacts.drifted, report.orders, _figures(report))
+    await db.run(audits.save_audit, sync.name, found)
     return report
 
 

@@ -180,10 +180,11 @@ def backfill(
 @app.command()
 def run() -> None:
     """Keep every sync on its schedule until it is stopped."""
+    from sync.upkeep import tidy_beside
     from sync.worker import work
 
     Settings.verbose = True
-    _in_app(lambda cartwire: work(cartwire, hide=_set_up_logging))
+    _in_app(lambda cartwire: work(cartwire, sides=[tidy_beside], hide=_set_up_logging))
 
 
 @app.command()
@@ -302,9 +303,12 @@ def audit(
     """Compare with the stores' own counts and with the ESP's contacts; list what drifted apart."""
     from sync.audit import audit as compare
     from sync.audit import show_audit
+    from sync.leases import PATIENCE
 
     now = datetime.now(UTC)
-    report = _in_app(lambda cartwire: compare(cartwire, _named(cartwire, name), now, repair=repair))
+    report = _in_app(
+        lambda cartwire: compare(cartwire, _named(cartwire, name), now, repair=repair, patience=PATIENCE)
+    )
     show_audit(report, json=json)
     raise typer.Exit(report.exit_code)
 
@@ -320,12 +324,13 @@ def forget(
 ) -> None:
     """Erase a person from the state store; a keyed hash keeps them from being pulled in again."""
     from sync.forget import forget_everywhere, forget_person, show_cleaned, show_forgotten
+    from sync.leases import PATIENCE
 
     now = datetime.now(UTC)
     if not esp:
         show_cleaned(_in_app(lambda cartwire: forget_person(cartwire, email, now)), json=json)
         return
-    result = _in_app(lambda cartwire: forget_everywhere(cartwire, email, now))
+    result = _in_app(lambda cartwire: forget_everywhere(cartwire, email, now, patience=PATIENCE))
     show_forgotten(result, json=json)
     raise typer.Exit(result.exit_code)
 

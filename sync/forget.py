@@ -5,7 +5,7 @@ wrong leaves everything here as it was, so that the same command does it again.
 """
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -15,9 +15,10 @@ import typer
 from connectors.base import Eraser
 from connectors.errors import ConnectorError
 from connectors.facts import normal_email
-from state import privacy, runs
+from state import privacy
 from state.errors import StateError
 from sync.app import Cartwire
+from sync.leases import one_run
 from sync.show import as_json
 
 log = structlog.get_logger()
@@ -49,18 +50,20 @@ async def forget_person(cartwire: Cartwire, email: str, now: datetime) -> dict[s
     return await cartwire.db.run(privacy.forget, _address(email), now)
 
 
-async def forget_everywhere(cartwire: Cartwire, email: str, now: datetime) -> Forgotten:
+async def forget_everywhere(
+    cartwire: Cartwire, email: str, now: datetime, *, patience: float = 0.0
+) -> Forgotten:
     """Erase a person at every ESP whose syncs know them, then here; nothing here while an ESP fails.
 
     Where no sync knows them any more every ESP is asked, as for somebody who was forgotten here before.
-    Raises StateError while a run is under way: it could write them again.
+    Waits up to `patience` seconds for the ends of runs, which could write them again; raises Busy then.
     """
     address, result = _address(email), Forgotten()
     traces = await cartwire.db.read(privacy.find_traces, address)
     syncs = [name for name in cartwire.syncs if name in traces.syncs] or list(cartwire.syncs)
-    with ExitStack() as locks:
+    async with AsyncExitStack() as locks:
         for name in sorted(syncs):
-            locks.enter_context(runs.alone(cartwire.folder, name))
+            await locks.enter_async_context(one_run(cartwire.db, cartwire.folder, name, patience))
         for esp in dict.fromkeys(cartwire.syncs[name].job.target.esp for name in syncs):
             await _erase(cartwire, esp, traces.addresses, result)
         if not result.failed:

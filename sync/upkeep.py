@@ -8,6 +8,7 @@ import structlog
 from state.errors import StateError
 from state.housekeeping import keep_house
 from sync.app import Cartwire
+from sync.worker import Worker
 
 log = structlog.get_logger()
 
@@ -17,6 +18,11 @@ DAY = timedelta(days=1)
 async def tidy(cartwire: Cartwire, now: datetime) -> int:
     """Clean once; return how many runs were dropped."""
     return await keep_house(cartwire.db, timedelta(days=cartwire.plant.settings.keep.runs), now)
+
+
+async def tidy_beside(worker: Worker) -> None:
+    """Clean every day as long as the worker runs."""
+    await tidy_daily(lambda: worker.cartwire, worker.clock.now, worker.wait)
 
 
 async def tidy_daily(

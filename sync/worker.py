@@ -12,7 +12,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -92,6 +92,10 @@ class Worker:
         """Run a sync soon. What is to be done stands in the state store: orders of one kind may become one run."""
         if sync in self.followers:
             self.followers[sync].poke(order)
+
+    async def wait(self, moment: datetime) -> None:
+        """Sleep until a moment."""
+        await self.clock.wait(moment, self._never)
 
     def stop(self) -> None:
         """End soon; asked twice, at once."""
