@@ -44,6 +44,9 @@ Journeys = Mapping[str, datetime]
 """Journey -> since when somebody's last entry stands in the way of another one (see `reenter`)."""
 NO_JOURNEYS: Journeys = {}
 
+LAST = 2**62
+"""Beyond every profile."""
+
 # Built once: putting a statement together takes longer than running it.
 NEXT_CHANGES = (
     select(MEMBERSHIP_JOBS.c.profile, MEMBERSHIP_JOBS.c.stamp, ACCEPTED.c.email)
@@ -56,6 +59,7 @@ NEXT_CHANGES = (
         MEMBERSHIP_JOBS.c.list == bindparam("list"),
         MEMBERSHIP_JOBS.c.joins == bindparam("joins"),
         MEMBERSHIP_JOBS.c.profile > bindparam("after"),
+        MEMBERSHIP_JOBS.c.profile <= bindparam("upto"),
         ACCEPTED.c.email.is_not(None),
         ACCEPTED.c.blocked.is_(None),
         MEMBERSHIP_JOBS.c.profile.not_in(
@@ -216,10 +220,10 @@ def contact_jobs(session: Session, sync: str, after: int, most: int) -> list[Con
 
 
 def membership_jobs(
-    session: Session, sync: str, name: str, after: int, most: int, *, joins: bool
+    session: Session, sync: str, name: str, after: int, most: int, *, joins: bool, upto: int = LAST
 ) -> list[MembershipJob]:
-    """Hand out the next changes of a list, only of profiles that the ESP has."""
-    asked = {"sync": sync, "list": name, "joins": joins, "after": after, "most": most}
+    """Hand out the next changes of a list, up to profile `upto`, only of profiles that the ESP has."""
+    asked = {"sync": sync, "list": name, "joins": joins, "after": after, "upto": upto, "most": most}
     return [
         MembershipJob(stamp, name, Member(profile, email, stamp), joins)
         for profile, stamp, email in session.execute(NEXT_CHANGES, asked)

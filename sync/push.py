@@ -61,9 +61,45 @@ async def push(pushing: Pushing) -> Pushed:
     }
     await _say_missing(pushing, missing)
     expected = waiting.contacts + sum(waiting.lists.values())
-    await _push_contacts(pushing, missing, expected)
-    await _push_lists(pushing, waiting.lists, missing, expected)
+    landing = Landing()
+    contacts = _push_contacts(pushing, missing, expected, landing)
+    await in_group([contacts, _push_lists(pushing, waiting.lists, missing, expected, landing)])
     return pushed
+
+
+class Landing:
+    """How far contacts have landed, for the lists that follow them: whole batches only, until all have."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._sent: list[int] = []
+        self._landed: set[int] = set()
+        self.upto = 0
+        self.is_over = False
+
+    def send(self, last: int) -> None:
+        """Note that a batch went out, whose last profile this is; batches go out in the order of profiles."""
+        self._sent.append(last)
+
+    async def land(self, last: int) -> None:
+        """Note that it was settled."""
+        self._landed.add(last)
+        while self._sent and self._sent[0] in self._landed:
+            self.upto = self._sent.pop(0)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def end(self) -> None:
+        """Note that no contact is to come."""
+        self.is_over, self.upto = True, outbox.LAST
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def beyond(self, profile: int) -> int:
+        """Wait until contacts beyond this profile have landed, or all; return up to which one they have."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.is_over or self.upto > profile)
+        return self.upto
 
 
 async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
@@ -78,7 +114,9 @@ async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
     await pushing.db.run(runs.bury, sync, bad, pushing.now)
 
 
-async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected: int) -> None:
+async def _push_contacts(
+    pushing: Pushing, missing: Mapping[str, str], expected: int, landing: Landing
+) -> None:
     """Send batches, as many at once as the ESP bears."""
     job, esp, db = pushing.job, pushing.esp, pushing.db
     taking = asyncio.Lock()
@@ -89,18 +127,21 @@ async def _push_contacts(pushing: Pushing, missing: Mapping[str, str], expected:
         while not pushing.pulse.stopping:
             async with taking:
                 batch = await db.read(outbox.contact_jobs, job.sync, reached, esp.traits.batch_size)
-                reached = batch[-1].contact.profile if batch else reached
-            if not batch:
-                return
+                if not batch:
+                    return
+                last = reached = batch[-1].contact.profile
+                landing.send(last)
             refusals = await _send(esp, batch, missing)
             landed = await db.run(outbox.settle_contacts, job.target, batch, refusals, pushing.now)
             pushing.pushed.contacts += landed
             pushing.pushed.refused += sum(refusal.blame is not Blame.ABSENT for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
             pushing.pulse.beat()
-            pushing.tick(pushing.pushed.contacts, expected)
+            pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+            await landing.land(last)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
+    await landing.end()
 
 
 async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:
@@ -134,56 +175,97 @@ def _without(contact: Contact, missing: Mapping[str, str]) -> Contact:
 
 
 async def _push_lists(
-    pushing: Pushing, names: Iterable[str], missing: Mapping[str, str], expected: int
+    pushing: Pushing, names: Iterable[str], missing: Mapping[str, str], expected: int, landing: Landing
 ) -> None:
-    """Change a few lists at once, as many as the ESP bears; the changes of one list go one by one."""
+    """Change a few lists at once, as many as the ESP bears; the changes of one list go one by one.
+
+    An ESP that bears one push at a time gets the lists after the contacts.
+    """
     slots = asyncio.Semaphore(pushing.esp.traits.pushes)
 
     async def work(name: str) -> None:
+        if pushing.esp.traits.pushes == 1 or trigger_of(pushing.job, name):
+            await landing.beyond(outbox.LAST)
         async with slots:
-            await _push_list(pushing, name, missing.get(name), expected)
+            await _push_list(pushing, name, missing.get(name), expected, landing)
 
     await in_group([work(name) for name in names])
 
 
-async def _push_list(pushing: Pushing, name: str, missing: str | None, expected: int) -> None:
-    """Send a list's changes in the vendor's bulk size, people who leave together with people who join."""
-    job, esp, db = pushing.job, pushing.esp, pushing.db
-    trigger = trigger_of(job, name)
-    joined: int | None = 0
-    left: int | None = 0
+async def _push_list(
+    pushing: Pushing, name: str, missing: str | None, expected: int, landing: Landing
+) -> None:
+    """Send a list's changes in the vendor's bulk size, people who leave together with people who join.
+
+    While contacts are still to land only full calls go out: in all it takes no more of them than afterwards.
+    """
+    joining, leaving = Changes(pushing, name, joins=True), Changes(pushing, name, joins=False)
     while not pushing.pulse.stopping:
-        joins, joined = await _next_changes(pushing, name, joined, joins=True)
-        leaves, left = await _next_changes(pushing, name, left, joins=False)
-        if not joins and not leaves:
+        is_over, upto = landing.is_over, landing.upto
+        joins = await joining.take(upto, full=not is_over)
+        leaves = await leaving.take(upto, full=not is_over)
+        if joins or leaves:
+            await _change_list(pushing, name, joins, leaves, missing)
+            pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+        elif is_over:
             return
-        if trigger and missing is None and isinstance(esp, Journeys):
-            refusals = await start_journeys(job, esp, db, joins, pushing.now)
         else:
-            refusals = await _change(esp, name, joins, leaves, missing)
-        settled = [*joins, *leaves]
-        landed = await db.run(
-            outbox.settle_memberships, job.sync, settled, refusals, pushing.now, journeys=job.journeys
-        )
-        pushing.pushed.entries += landed
-        pushing.pushed.refused += len(refusals)
-        log.info(
-            "list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals)
-        )
-        pushing.pulse.beat()
-        pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+            await landing.beyond(upto)
 
 
-async def _next_changes(
-    pushing: Pushing, name: str, after: int | None, *, joins: bool
-) -> tuple[Sequence[MembershipJob], int | None]:
-    """Hand out the next changes of a list and where they end: None at the end, where nobody looks again."""
-    if after is None:
-        return [], None
-    job = pushing.job
-    size = STARTS if trigger_of(job, name) else pushing.esp.traits.list_batch_size
-    found = await pushing.db.read(outbox.membership_jobs, job.sync, name, after, size, joins=joins)
-    return found, found[-1].member.profile if len(found) == size else None
+async def _change_list(
+    pushing: Pushing,
+    name: str,
+    joins: Sequence[MembershipJob],
+    leaves: Sequence[MembershipJob],
+    missing: str | None,
+) -> None:
+    """Make one call's worth of changes, and settle them."""
+    job, esp, db = pushing.job, pushing.esp, pushing.db
+    if trigger_of(job, name) and missing is None and isinstance(esp, Journeys):
+        refusals = await start_journeys(job, esp, db, joins, pushing.now)
+    else:
+        refusals = await _change(esp, name, joins, leaves, missing)
+    settled = [*joins, *leaves]
+    landed = await db.run(
+        outbox.settle_memberships, job.sync, settled, refusals, pushing.now, journeys=job.journeys
+    )
+    pushing.pushed.entries += landed
+    pushing.pushed.refused += len(refusals)
+    log.info("list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals))
+    pushing.pulse.beat()
+
+
+class Changes:
+    """Who joins (or leaves) a list, call by call."""
+
+    def __init__(self, pushing: Pushing, name: str, *, joins: bool) -> None:
+        self._pushing = pushing
+        self._name = name
+        self._joins = joins
+        self._size = STARTS if trigger_of(pushing.job, name) else pushing.esp.traits.list_batch_size
+        self._after: int | None = 0
+
+    async def take(self, upto: int, *, full: bool) -> Sequence[MembershipJob]:
+        """Hand out the next changes of profiles up to `upto`; with `full` as many as a call takes, or none."""
+        if self._after is None:
+            return []
+        found = await self._pushing.db.read(
+            outbox.membership_jobs,
+            self._pushing.job.sync,
+            self._name,
+            self._after,
+            self._size,
+            joins=self._joins,
+            upto=upto,
+        )
+        if len(found) == self._size:
+            self._after = found[-1].member.profile
+        elif full:
+            return []
+        else:
+            self._after = None  # nobody looks again
+        return found
 
 
 async def _change(
