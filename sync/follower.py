@@ -223,5 +223,5 @@ class Follower:
             log.warning("turn_not_found", reason=str(error))
             return False
         if turn is not None:
-            self._look_at = turn + TOGETHER
+            self._look_at = max(turn, now) + TOGETHER
         return False

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from connectors.simulation import Fault
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import runs
 from state.db import Database
@@ -134,3 +135,31 @@ async def test_in_a_year_everybody_changes_lists_within_a_minute_of_their_moment
             expected = lists_of(each.created_at, moment, ZoneInfo(zone))
             if expected == lists_of(each.created_at, moment - MINUTE, ZoneInfo(zone)):
                 assert watched.at(each.email, moment) == expected, (each.email, moment)
+
+
+async def test_what_rests_on_the_day_is_looked_at_when_the_local_day_begins(world: World) -> None:
+    world.configure("fields:\n  AGE: days_since(last_order_at)\n", ONCE)
+    start = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    async with world.open() as cartwire:
+        with pytest.raises(Enough):
+            await follower(cartwire, OneWaits(start, start + DAY)).follow()
+        done = await cartwire.db.read(runs.list_runs, "crm")
+
+    assert [(run.kind, f"{run.started_at:%d %H:%M:%S}") for run in done[::-1]] == [
+        ("scheduled", "01 12:00:00"),
+        ("due", "01 22:00:10"),
+    ]
+
+
+async def test_nobody_is_looked_at_before_the_history_is_read(world: World) -> None:
+    world.configure("lists:\n  Quiet: last_order_at < days_ago(30)\n", ONCE)
+    world.shop.chances = {Fault(status=503): 1.0}
+    start = datetime(2026, 1, 31, tzinfo=UTC)
+
+    async with world.open() as cartwire:
+        with pytest.raises(Enough):
+            await follower(cartwire, OneWaits(start, start + timedelta(hours=5))).follow()
+        done = await cartwire.db.read(runs.list_runs, "crm")
+
+    assert {(run.kind, run.outcome) for run in done} == {("scheduled", "failed"), ("retry", "failed")}

@@ -74,7 +74,7 @@ async def test_who_gives_back_late_takes_nothing_from_the_next(db: Database) -> 
 async def test_a_run_that_lost_its_lease_writes_nothing_more(db: Database, tmp_path: Path) -> None:
     async def replaced() -> None:
         async with one_run(db, tmp_path, "crm"):
-            await db.run(evaluation.mark_go_live, "crm", NOW)
+            await db.run(evaluation.mark_opt_outs, "crm", NOW)
             other = Database(f"sqlite:///{tmp_path}/state.db")
             await asyncio.create_task(
                 other.run(leases.take, THERE, datetime.now(UTC) + TERM), context=Context()
