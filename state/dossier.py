@@ -15,7 +15,7 @@ from connectors.base import Value
 from connectors.facts import Standing
 from state.evaluation import sync_state
 from state.outbox import decode
-from state.people import newest_word, records_of, tellers
+from state.people import Record, newest_word, records_of, tellers
 from state.runs import DeadLetter, list_dead_letters
 from state.scope import Scope, esp_origin
 from state.tables import (
@@ -148,7 +148,7 @@ def dossier(session: Session, scope: Scope, email: str) -> Dossier | None:
 
 
 def _origins(session: Session, scope: Scope, email: str) -> dict[str, Origin]:
-    records = session.execute(records_of(scope, select(literal(email)))).all()
+    records = [Record._make(row) for row in session.execute(records_of(scope, select(literal(email))))]
     told = tellers(records) if records else {}
     return {
         column: Origin(record.store, f"{_kind(record)} {record.id}", record.told_at or record.created_at)
@@ -156,7 +156,7 @@ def _origins(session: Session, scope: Scope, email: str) -> dict[str, Origin]:
     }
 
 
-def _kind(record: Row[Any]) -> str:
+def _kind(record: Record) -> str:
     if record.is_account:
         return "customer"
     return "checkout" if record.told_at else "order"

@@ -60,7 +60,7 @@ AMOUNTS = (
     "order_in_progress",
     "last_fulfilment",
 )
-"""Profile columns that `amounts` computes."""
+"""Profile columns that `amounts` computes, in its order, after the person."""
 NO_ORDERS = {
     "orders_count": 0,
     "total_spent": 0,
@@ -74,7 +74,7 @@ NO_ORDERS = {
 """What they are for somebody who never paid."""
 
 CHECKOUT = ("checkout_id", "checkout_url", "checkout_at", "checkout_total")
-"""Profile columns that `open_checkouts` tells."""
+"""Profile columns that `open_checkouts` tells, in its order, after the person."""
 
 
 # --- one order -----------------------------------------------------------------------------------------
@@ -182,13 +182,14 @@ def amounts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
         .group_by(orders.c.person)
         .subquery()
     )
-    query: Select[Any] = select(sums, last.c.last_order_number, last.c.currency, last.c.last_fulfilment)
+    found = (*sums.c, last.c.last_order_number, last.c.currency, last.c.last_fulfilment)
+    columns = {column.name: column for column in found}
+    query: Select[Any] = select(sums.c.person, *(columns[name] for name in AMOUNTS))
     return query.outerjoin(last, last.c.person == sums.c.person)
 
 
 def _paid(scope: Scope, dirty: Select[Any]) -> Any:
     """Select the orders that were ever paid; materialized, so that subqueries run once an order."""
-    hour = local_hour(ORDERS.c.created_at, literal(scope.timezone))
     orders: Select[Any] = select(
         ORDERS.c.person,
         ORDERS.c.number,
@@ -200,7 +201,7 @@ def _paid(scope: Scope, dirty: Select[Any]) -> Any:
         ORDERS.c.discount_minor,
         refunded().label("back"),
         items().label("pieces"),
-        or_(hour >= NIGHT_BEGINS, hour < NIGHT_ENDS).label("at_night"),
+        local_hour(ORDERS.c.created_at, literal(scope.timezone)).label("hour"),
     )
     paid = orders.where(ORDERS.c.person.in_(dirty), ORDERS.c.store.in_(scope.stores), was_paid())
     return paid.cte("paid").prefix_with("MATERIALIZED")
@@ -213,6 +214,7 @@ def _valued(scope: Scope, paid: Any) -> Select[Any]:
         net(scope, paid, back).label("net"),
         counts(paid, back).label("is_counted"),
         or_(paid.c.standing != Standing.PAID.value, back > 0).label("came_back"),
+        or_(paid.c.hour >= NIGHT_BEGINS, paid.c.hour < NIGHT_ENDS).label("at_night"),
     )
 
 

@@ -5,9 +5,10 @@ The rows come by SQL; what they make together is decided by pure functions.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import phonenumbers
 from sqlalchemy import CompoundSelect, Row, Select, case, literal, null, select, union_all
@@ -23,8 +24,41 @@ CHECKOUTS, CONSENTS = table(CheckoutRow), table(ConsentRow)
 NOT_A_PERSON = (Standing.TEST.value, Standing.DELETED.value)
 
 
+class Record(NamedTuple):
+    """One thing that tells who somebody is, as `records_of` selects it; a row's values come out of one faster."""
+
+    person: str
+    store: str
+    id: str
+    created_at: datetime
+    told_at: datetime | None
+    is_account: bool
+    guest: bool
+    birthday: date | None
+    first_name: str | None
+    last_name: str | None
+    company: str | None
+    vat_number: str | None
+    phone: str | None
+    postal_code: str | None
+    city: str | None
+    country: str | None
+    source_name: str | None
+    source_medium: str | None
+    source_evidence: str | None
+
+
+class _OfSomebody(Protocol):
+    @property
+    def person(self) -> Any: ...
+
+
+Told = TypeVar("Told", bound=_OfSomebody)
+FIRST_TO_LAST = attrgetter("created_at", "is_account", "store", "id")
+
+
 def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
-    """Select all that tells who somebody is: accounts, orders of any standing, checkouts."""
+    """Select all that tells who somebody is, as `Record`: accounts, orders of any standing, checkouts."""
     who = ("first_name", "last_name", "company", "vat_number", "phone", "postal_code", "city", "country")
     what = ("source_name", "source_medium", "source_evidence")
     accounts = select(
@@ -82,7 +116,7 @@ TOLD_TOGETHER = (
 """Columns that one record tells: a city of one order does not go with the postal code of another."""
 
 
-def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
+def description(records: Sequence[Record]) -> dict[str, Any]:
     """Say who somebody is: what the newest record tells, and the source that the first one names."""
     oldest, newest = _by_age(records)
     phone = _first(newest, "phone")
@@ -104,7 +138,7 @@ def description(records: Sequence[Row[Any]]) -> dict[str, Any]:
     }
 
 
-def tellers(records: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+def tellers(records: Sequence[Record]) -> dict[str, Record]:
     """Say which record each column of `description` was taken from."""
     oldest, newest = _by_age(records)
     told = {name: _first(newest, *names) for names in TOLD_TOGETHER for name in names}
@@ -114,9 +148,9 @@ def tellers(records: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
     return {name: record for name, record in told.items() if record is not None}
 
 
-def _by_age(records: Sequence[Row[Any]]) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+def _by_age(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
     """Return the records oldest first, by when they began, and newest first, by when they told something."""
-    oldest = sorted(records, key=lambda each: (each.created_at, each.is_account, each.store, each.id))
+    oldest = sorted(records, key=FIRST_TO_LAST)
     if not any(each.told_at for each in records):
         return oldest, oldest[::-1]
     newest = sorted(
@@ -127,19 +161,19 @@ def _by_age(records: Sequence[Row[Any]]) -> tuple[Sequence[Row[Any]], Sequence[R
     return oldest, newest
 
 
-def _first_known(oldest: Sequence[Row[Any]]) -> Row[Any]:
+def _first_known(oldest: Sequence[Record]) -> Record:
     """Find the record of somebody's sign-up: their first account, else the first thing they did."""
     accounts = (record for record in oldest if record.is_account and not record.guest)
     return next(accounts, oldest[0])
 
 
-def _sign_of(record: Row[Any]) -> datetime:
+def _sign_of(record: Record) -> datetime:
     """Say when somebody showed themselves: a checkout goes on, whatever else happens to an account or order."""
     is_checkout = record.told_at and not record.is_account
-    return record.told_at if is_checkout else record.created_at  # type: ignore[no-any-return]
+    return record.told_at or record.created_at if is_checkout else record.created_at
 
 
-def _first(records: Sequence[Row[Any]], *names: str) -> Row[Any] | None:
+def _first(records: Sequence[Record], *names: str) -> Record | None:
     """Find the first record that tells one of these."""
     for record in records:
         for name in names:
@@ -148,7 +182,7 @@ def _first(records: Sequence[Row[Any]], *names: str) -> Row[Any] | None:
     return None
 
 
-def _take(record: Row[Any] | None, *names: str) -> dict[str, Any]:
+def _take(record: Record | None, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name, None) for name in names}
 
 
@@ -177,8 +211,9 @@ def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     return words.where(CONSENTS.c.email.in_(dirty), CONSENTS.c.origin.in_(origins))
 
 
-def by_person(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
-    grouped: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+def by_person(rows: Iterable[Told]) -> dict[str, list[Told]]:
+    """Group rows by whom they tell of."""
+    grouped: defaultdict[str, list[Told]] = defaultdict(list)
     for row in rows:
         grouped[row.person].append(row)
     return grouped

@@ -139,7 +139,8 @@ def _computed(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> 
     for person, name in session.execute(ledger.top_categories(scope, dirty)):
         tops[person].append(name)
     rows = []
-    for person, records in people.by_person(session.execute(people.records_of(scope, dirty))).items():
+    records_of = people.by_person(map(people.Record._make, session.execute(people.records_of(scope, dirty))))
+    for person, records in records_of.items():
         row = dict.fromkeys(PROFILE_COLUMNS) | {"sync": scope.sync, "email": person, "revision": upto}
         row |= _taken(amounts[person], ledger.AMOUNTS) if person in amounts else ledger.NO_ORDERS
         if person in checkouts:
@@ -152,7 +153,8 @@ def _computed(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> 
 
 
 def _taken(row: Row[Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
+    """Take columns from the end of a row; by position, which is several times as fast as by name."""
+    return dict(zip(names, row[-len(names) :], strict=True))
 
 
 def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datetime) -> None:
