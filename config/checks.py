@@ -155,6 +155,22 @@ def alert(url: SecretStr) -> SecretStr:
     return url
 
 
+def folder_address(text: str) -> str:
+    """Accept a web address to which paths are appended: without a slash at its end."""
+    return web_address(text).rstrip("/")
+
+
+def listen(text: str) -> str:
+    """Accept host:port, `[::]:8080` among them; port 0 takes a free one."""
+    host, colon, port = text.strip().rpartition(":")
+    instead = "an address and a port, such as `127.0.0.1:8080` or `0.0.0.0:8080`"
+    if not colon or not re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+", host):
+        raise Wrong("is no address to listen on", instead)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
+        raise Wrong("has no port between 0 and 65535", instead)
+    return f"{host}:{int(port)}"
+
+
 def share(text: object) -> object:
     """Read `5%` as Decimal("0.05")."""
     found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,4})?)\s*%\s*", text) if isinstance(text, str) else None

@@ -97,6 +97,10 @@ class Keep(Model):
     runs: Count = Field(
         default=90, description="Days for which runs are kept; the last one of each sync stays."
     )
+    webhooks: Count = Field(
+        default=7,
+        description="Days for which webhooks that were read are known again when they come once more.",
+    )
 
     def __str__(self) -> str:
         """Write it as an owner would."""
@@ -170,6 +174,39 @@ class SyncConfig(Model):
         return file
 
 
+def _web(value: object) -> object:
+    if value == "off" or value is False:
+        return None
+    if value is None or isinstance(value, str):
+        raise Wrong("must be keys and values", "write `off`, or keys such as `listen: 127.0.0.1:8080`")
+    return value
+
+
+class Web(Model):
+    """Where `cartwire run` is reached: by stores that send webhooks, and by whoever watches it."""
+
+    listen: Annotated[str, AfterValidator(checks.listen)] = Field(
+        default="127.0.0.1:8080",
+        description="Address and port to listen on; `0.0.0.0:8080` in a container.",
+    )
+    public_url: Annotated[str, AfterValidator(checks.folder_address)] | None = Field(
+        default=None,
+        description="How stores reach that address from outside, such as `https://cartwire.example`; webhooks are "
+        "made with it.",
+    )
+
+    def __str__(self) -> str:
+        return f"listen: {self.listen}"
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+
 class Settings(Model):
     """Everything in cartwire.yaml."""
 
@@ -189,6 +226,10 @@ class Settings(Model):
         description="The state store: an SQLite file, relative to this folder, or `postgresql+psycopg://…`.",
     )
     keep: Keep = Field(default_factory=Keep, description="Days for which things are kept for looking back.")
+    web: Annotated[Web | None, BeforeValidator(_web, json_schema_input_type=Web | Literal["off"])] = Field(
+        default_factory=Web,
+        description="Where `cartwire run` takes webhooks and shows how it is doing, or `off`.",
+    )
     stores: dict[str, StoreConfig] = Field(description="The stores, each under a name of your own.")
     esps: dict[str, EspConfig] = Field(description="The ESPs, each under a name of your own.")
     alerts: list[Alert] = Field(

@@ -177,8 +177,10 @@ def _literals(settings: Settings, document: Document) -> Iterator[Problem]:
 
 
 def _at(data: Any, place: Place) -> Any:
-    """Return what the file has at `place`, None for nothing."""
+    """Return what the file has at `place`, None for nothing; one value may stand for a list of one."""
     for part in place:
+        if part == 0 and isinstance(data, str):
+            return data
         inside = part in data if isinstance(data, dict) else isinstance(data, list)
         data = data[part] if inside else None
     return data
@@ -204,6 +206,9 @@ def _hidden_in(model: BaseModel, place: Place) -> Iterator[tuple[Place, str]]:
             yield inner, value.get_secret_value()
         elif isinstance(value, BaseModel):
             yield from _hidden_in(value, inner)
+        elif isinstance(value, tuple):
+            for position, one in enumerate(each for each in value if isinstance(each, SecretStr)):
+                yield (*inner, position), one.get_secret_value()
 
 
 def _secrets(settings: Settings) -> Iterator[str]:

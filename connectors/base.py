@@ -33,7 +33,7 @@ class Page:
 
     `cursor` is where to go on if we stop after this page: opaque to everybody but the connector.
     `total` is how many rows the store says the window holds, None where it does not say.
-    `gone` are ids of orders that the store no longer has.
+    `gone` are records ("order 727") that the store, asked, no longer has.
     """
 
     facts: Sequence[Fact]
@@ -52,9 +52,20 @@ class Window:
     end: datetime | None = None
 
 
+class Tally(Counter[str]):
+    """Requests made so far, by HTTP method; "retry" beside them. `outcomes` counts them by how they ended.
+
+    Those are: ok, refused, throttled, failed (the other end's fault) and lost (no answer).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: Counter[str] = Counter()
+
+
 class Store(Protocol):
     resources: Sequence[Resource]
-    tally: Counter[str]  # requests made so far, by HTTP method; "retry" beside them
+    tally: Counter[str]
 
     async def check(self) -> Sequence[str]:
         """Try the connection and every right that a sync needs; a sentence for each that is missing.
@@ -87,6 +98,81 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Close connections; harmless when repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A webhook that the store itself sent: `id` is the same when it is sent again, `topic` says how to read it."""
+
+    id: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Somebody whom a store wants erased, by account or by address; both may be known."""
+
+    account: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a webhook tells.
+
+    `facts` are whole; a copy of what is stored already replaces only an older one. `ask` are records ("order
+    727") that it merely names. `deleted` are those that it says are gone, which the store is asked about too:
+    a webhook can be late. `erase` are people whose data the store must no longer have with us.
+    """
+
+    facts: Sequence[Fact] = ()
+    bad: Sequence[BadRecord] = ()
+    ask: Sequence[str] = ()
+    deleted: Sequence[str] = ()
+    erase: Sequence[Erasure] = ()
+
+
+@runtime_checkable
+class Webhooks(Protocol):
+    """The ability of stores that tell what changed, before they are asked."""
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery | None:
+        """Check whose a delivery is, in constant time; header names come in lower case. None: not theirs.
+
+        So it is without any secret. `body` are the very bytes.
+        """
+
+    def read_webhook(self, topic: str, body: bytes) -> News:
+        """Read a delivery that was verified, and kept; what cannot be read is a BadRecord."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A webhook that the store knows: `active` unless it was paused, or given up after failures."""
+
+    id: str
+    topic: str
+    url: str
+    active: bool = True
+
+
+@runtime_checkable
+class Subscriptions(Protocol):
+    """The ability of stores whose webhooks can be made by their API."""
+
+    topics: Sequence[str]
+
+    async def subscriptions(self) -> Sequence[Subscription]:
+        """List the webhooks that we may see, others' among them."""
+
+    async def subscribe(self, topic: str, url: str) -> None:
+        """Make a webhook, signed with the first of our secrets. Raises Refused, as without a secret."""
+
+    async def revive(self, subscription: Subscription) -> None:
+        """Make a webhook active again, signed with the first of our secrets."""
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a webhook; one that is gone is no trouble."""
 
 
 class FieldType(enum.StrEnum):

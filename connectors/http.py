@@ -9,7 +9,6 @@ import functools
 import re
 import ssl
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import structlog
 import tenacity
 from aiolimiter import AsyncLimiter
 
+from connectors.base import Tally
 from connectors.errors import ConnectorError, Refused, RemoteFault, Retryable, Throttled, Unreachable
 
 log = structlog.get_logger()
@@ -107,7 +107,7 @@ class Api:
         spent: Callable[[Answer], float | None] | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.tally: Counter[str] = Counter()
+        self.tally = Tally()
         self._client = httpx.AsyncClient(
             auth=auth,
             headers={"user-agent": "Cartwire", "accept": "application/json", **(headers or {})},
@@ -239,8 +239,10 @@ class Api:
             try:
                 response = await self._client.send(request, auth=auth)
             except httpx.RequestError as error:
+                self.tally.outcomes["lost"] += 1
                 sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 raise Unreachable(f"{request.url.host}: {_trouble(error)}", sent=sent) from error
+        self.tally.outcomes[_outcome(response.status_code)] += 1
         response.stream = _READ  # httpx's own holds the response in a circle, and so the body in memory
         log.debug(
             "request_answered",
@@ -324,6 +326,14 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return max(0.0, (email.utils.parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _outcome(status: int) -> str:
+    if status == 429:
+        return "throttled"
+    if status < 400:
+        return "ok"
+    return "failed" if status in TRANSIENT else "refused"
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -22,6 +22,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
+"""Sends a webhook: address, headers, body; returns the status, 0 for no answer."""
 
 
 class Kind(StrEnum):

@@ -1,6 +1,6 @@
 """How far each store has been read: cursors of what changed, windows of the history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,6 @@ from sqlalchemy import ColumnElement, bindparam, delete, false, func, select, up
 from sqlalchemy.orm import Session
 
 from connectors.base import Page, Resource, Window
-from connectors.facts import Checkout, Customer, Fact, Order, Product, Refund
 from state import facts, runs
 from state.dialect import upsert
 from state.tables import CursorRow, WindowRow, table
@@ -38,14 +37,6 @@ PROGRESS = select(
     func.coalesce(func.sum(WINDOWS.c.missing), 0),
     func.count().filter(WINDOWS.c.done_at.is_(None)),
 ).where(WINDOWS.c.store.in_(bindparam("stores", expanding=True)))
-KINDS: Mapping[type[Fact], str] = {
-    Order: "order",
-    Refund: "refund",
-    Customer: "customer",
-    Checkout: "checkout",
-    Product: "product",
-}
-"""How connectors name the records of each kind of fact, as in BadRecord("order 727", …)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +77,16 @@ def find_cursor(session: Session, store: str, resource: Resource) -> Position | 
     return Position(row.since, row.cursor) if row else None
 
 
+def read_until(session: Session, stores: Sequence[str]) -> dict[str, datetime]:
+    """Return since when each store is known: its resource that was read least lately."""
+    rows = session.execute(
+        select(CURSORS.c.store, func.min(CURSORS.c.read_at))
+        .where(CURSORS.c.store.in_(stores), CURSORS.c.read_at.is_not(None))
+        .group_by(CURSORS.c.store)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def start_cursor(session: Session, store: str, resource: Resource, since: datetime) -> None:
     """Begin to follow changes from `since`; an earlier beginning stays."""
     if find_cursor(session, store, resource) is None:
@@ -95,7 +96,7 @@ def start_cursor(session: Session, store: str, resource: Resource, since: dateti
 
 def save_changes(session: Session, store: str, resource: Resource, page: Page, now: datetime) -> int:
     """Store a page of changes and the cursor behind it in one transaction (P2); return rows changed."""
-    changed = _save(session, store, page, now)
+    changed = save_facts(session, store, page, now)
     session.execute(
         update(CURSORS)
         .where(CURSORS.c.store == store, CURSORS.c.resource == resource.value)
@@ -161,7 +162,7 @@ def save_window_pages(
         [bad for _, page in pages for bad in page.bad],
         [gone for _, page in pages for gone in page.gone],
     )
-    changed = _save(session, store, together, now, history=True)
+    changed = save_facts(session, store, together, now, history=True)
     session.execute(PAGE_READ, [_page_read(store, *page) for page in pages])
     return changed, backfill_progress(session, [store])
 
@@ -219,10 +220,10 @@ def save_reread(session: Session, store: str, records: Sequence[str], page: Page
         if upto is not None and letter.first_at <= upto
     }
     runs.unbury(session, store, records)
-    history = [fact for fact in page.facts if _record(fact) in old]
-    news = [fact for fact in page.facts if _record(fact) not in old]
-    _save(session, store, Page(history, page.cursor), now, history=True)
-    _save(session, store, replace(page, facts=news), now)
+    history = [fact for fact in page.facts if facts.name_of(fact) in old]
+    news = [fact for fact in page.facts if facts.name_of(fact) not in old]
+    save_facts(session, store, Page(history, page.cursor), now, history=True)
+    save_facts(session, store, replace(page, facts=news), now)
 
 
 def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
@@ -230,16 +231,20 @@ def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
     return Progress(*(int(value) for value in row))
 
 
-def _save(session: Session, store: str, page: Page, now: datetime, *, history: bool = False) -> int:
+def save_facts(
+    session: Session,
+    store: str,
+    page: Page,
+    now: datetime,
+    *,
+    history: bool = False,
+    doubts: set[str] | None = None,
+) -> int:
     """Store facts, bury what could not be read, and drop the dead letters of what now could."""
-    changed = facts.save_page(session, store, page, history=history)
+    changed = facts.save_page(session, store, page, now, history=history, doubts=doubts)
     runs.bury(session, store, page.bad, now)
-    runs.unbury(session, store, map(_record, page.facts))
+    runs.unbury(session, store, map(facts.name_of, page.facts))
     return changed
-
-
-def _record(fact: Fact) -> str:
-    return f"{KINDS[type(fact)]} {fact.id}"
 
 
 def _mine(store: str, opened: OpenWindow) -> tuple[ColumnElement[bool], ...]:

@@ -59,6 +59,13 @@ def upsert(
         connection.exec_driver_sql(upsertion.block, together)
 
 
+def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]], index: Sequence[str]) -> None:
+    """Insert rows whose `index` is not there yet, and leave the others alone."""
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite_dialect).insert(table)
+    if rows:
+        session.connection().execute(insert.on_conflict_do_nothing(index_elements=index), list(rows))
+
+
 @dataclass(frozen=True)
 class _Upsertion:
     """A compiled upsert. Going past SQLAlchemy's own binding row by row makes it twice as fast.

@@ -20,6 +20,7 @@ from connectors.facts import (
     Consent,
     Customer,
     Fact,
+    Money,
     Order,
     Person,
     Product,
@@ -70,32 +71,55 @@ ACCOUNTS = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
     CUSTOMERS.c.email.is_not(None),
 )
 
+KINDS: Mapping[type[Fact], str] = {
+    Order: "order",
+    Refund: "refund",
+    Customer: "customer",
+    Checkout: "checkout",
+    Product: "product",
+}
+"""How connectors name the records of each kind of fact, as in BadRecord("order 727", …)."""
+
 REVISION_SIZE = 1000
 """People; a page of a store rarely concerns more, a renamed category may concern everybody."""
 
 
 @dataclass(slots=True)
 class Marks:
-    """Whom a page concerns, and the revision that says so."""
+    """Whom a page concerns, and the revision that says so.
+
+    With `doubts` the page came by webhook: it may be late, and replaces only what is older. What it tells
+    otherwise, of the same moment, is named there. What we asked for replaces its equals too.
+    """
 
     revision: int
+    doubts: set[str] | None = None
     people: set[str | None] = field(default_factory=set)
 
 
-def save_page(session: Session, store: str, page: Page, *, history: bool = False) -> int:
+def save_page(
+    session: Session,
+    store: str,
+    page: Page,
+    now: datetime,
+    *,
+    history: bool = False,
+    doubts: set[str] | None = None,
+) -> int:
     """Store a page's facts and mark whom they concern; return how many rows were new or changed.
 
     Customers go first, so that the page's orders find their accounts. What a reading of `history` finds
-    starts no journey (P10).
+    starts no journey (P10). For a page that came by webhook, `doubts` takes the records ("order 727") of
+    which it tells otherwise than what is stored, of the same moment: the store has to be asked which holds.
     """
     facts = privacy.without_forgotten(session, store, page.facts)
-    marks = Marks(next_revision(session))
+    marks = Marks(next_revision(session), doubts)
     changed = 0
     for kind, save in SAVERS.items():
         rows = [fact for fact in facts if isinstance(fact, kind)]
         if rows:
             changed += save(session, store, rows, marks)
-    marks.people |= _delete_orders(session, store, page.gone)
+    changed += _save_gone(session, store, page.gone, now, marks)
     touch(session, marks.people, marks.revision, history=history)
     return changed
 
@@ -162,7 +186,7 @@ def save_consent(session: Session, origin: str, words: Sequence[Word]) -> None:
 
 def _save_orders(session: Session, store: str, orders: Sequence[Order], marks: Marks) -> int:
     known = _versions(session, ORDERS, store, [order.id for order in orders], ORDERS.c.person)
-    fresh = _newer(orders, known)
+    fresh = _newer(orders, known, marks)
     accounts = _account_emails(session, store, [order.customer_id for order in fresh])
     rows = [_order_columns(store, order, accounts) for order in fresh]
     upsert(session, ORDERS, rows, newer="updated_at")
@@ -196,7 +220,7 @@ def _save_order_consents(
 
 def _save_customers(session: Session, store: str, customers: Sequence[Customer], marks: Marks) -> int:
     known = _versions(session, CUSTOMERS, store, [customer.id for customer in customers], CUSTOMERS.c.email)
-    fresh = _newer(customers, known)
+    fresh = _newer(customers, known, marks)
     upsert(session, CUSTOMERS, [_customer_columns(store, c) for c in fresh], newer="updated_at")
     words = [(f"customer {c.id}", c.email, c.consent) for c in fresh if c.consent or c.id in known]
     save_consent(session, store, words)
@@ -242,7 +266,7 @@ def _take_over(
 
 def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout], marks: Marks) -> int:
     known = _versions(session, CHECKOUTS, store, [checkout.id for checkout in checkouts], CHECKOUTS.c.person)
-    fresh = _newer(checkouts, known)
+    fresh = _newer(checkouts, known, marks)
     accounts = _account_emails(session, store, [checkout.customer_id for checkout in fresh])
     rows = [_checkout_columns(store, checkout, accounts) for checkout in fresh]
     upsert(session, CHECKOUTS, rows, newer="updated_at")
@@ -261,6 +285,7 @@ def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks
         refund
         for refund in refunds
         if known.get((refund.order_id, refund.id)) != (refund.amount.minor, refund.created_at)
+        and not (marks.doubts is not None and (refund.order_id, refund.id) in known)
     ]
     upsert(session, REFUNDS, [_refund_columns(store, refund) for refund in fresh])
     for part in chunks({refund.order_id for refund in fresh}):
@@ -271,7 +296,7 @@ def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks
 
 def _save_products(session: Session, store: str, products: Sequence[Product], marks: Marks) -> int:
     known = _versions(session, PRODUCTS, store, [product.id for product in products], PRODUCTS.c.title)
-    fresh = _newer(products, known)
+    fresh = _newer(products, known, marks)
     upsert(session, PRODUCTS, [_product_columns(store, product) for product in fresh], newer="updated_at")
     recategorised = [
         product for product in fresh if known.get(product.id, (None, None))[1] != _digest(product)
@@ -324,18 +349,36 @@ def _stored(rows_of: Table, also: ColumnElement[Any]) -> Select[Any]:
     return select(rows_of.c.id, rows_of.c.updated_at, rows_of.c.digest, also).where(*mine)
 
 
-def _newer(facts: Sequence[Any], known: Mapping[str, Any]) -> list[Any]:
+def _newer(facts: Sequence[Any], known: Mapping[str, Any], marks: Marks) -> list[Any]:
     """Keep the newest copy of each fact, and of those the ones that the store does not have yet."""
     newest: dict[str, Any] = {}
     for fact in facts:
-        if fact.id not in newest or fact.updated_at >= newest[fact.id].updated_at:
+        other = newest.setdefault(fact.id, fact)
+        if fact.updated_at >= other.updated_at:
             newest[fact.id] = fact
-    return [fact for fact in newest.values() if fact.id not in known or _replaces(fact, known[fact.id])]
+        if (
+            marks.doubts is not None
+            and fact.updated_at == other.updated_at
+            and _digest(fact) != _digest(other)
+        ):
+            marks.doubts.add(name_of(fact))
+    return [
+        fact for fact in newest.values() if fact.id not in known or _replaces(fact, known[fact.id], marks)
+    ]
 
 
-def _replaces(fact: Any, stored: tuple[datetime, str, Any]) -> bool:
+def _replaces(fact: Any, stored: tuple[datetime, str, Any], marks: Marks) -> bool:
     at, digest, _ = stored
-    return bool(fact.updated_at > at or (fact.updated_at == at and _digest(fact) != digest))
+    if fact.updated_at != at or _digest(fact) == digest:
+        return bool(fact.updated_at > at)
+    if marks.doubts is not None:
+        marks.doubts.add(name_of(fact))
+    return marks.doubts is None
+
+
+def name_of(fact: Fact) -> str:
+    """Name a fact's record as connectors do: "order 727"."""
+    return f"{KINDS[type(fact)]} {fact.id}"
 
 
 def _digest(fact: Fact) -> str:
@@ -357,13 +400,35 @@ def _clear(session: Session, rows_of: Table, store: str, orders: Sequence[str]) 
         session.execute(delete(rows_of).where(rows_of.c.store == store, rows_of.c.order_id.in_(part)))
 
 
-def _delete_orders(session: Session, store: str, ids: Sequence[str]) -> set[str | None]:
-    people: set[str | None] = set()
-    for part in chunks(ids):
-        mine = (ORDERS.c.store == store, ORDERS.c.id.in_(part), ORDERS.c.standing != Standing.DELETED.value)
-        people.update(session.scalars(select(ORDERS.c.person).where(*mine)))
+def _save_gone(session: Session, store: str, records: Sequence[str], now: datetime, marks: Marks) -> int:
+    """Note that records are gone, from `now` on: a copy from before, which may still come, changes nothing.
+
+    A stored order keeps what it was, for `explain`. Of what we never had, a tombstone stays.
+    """
+    gone: dict[str, set[str]] = {"order": set(), "customer": set(), "checkout": set()}
+    for kind, _, number in (record.partition(" ") for record in records):
+        gone.get(kind, set()).add(number)
+    known = _versions(session, ORDERS, store, sorted(gone["order"]), ORDERS.c.standing)
+    alive = [number for number, (_, _, standing) in known.items() if standing != Standing.DELETED.value]
+    for part in chunks(alive):
+        mine = (ORDERS.c.store == store, ORDERS.c.id.in_(part))
+        marks.people.update(session.scalars(select(ORDERS.c.person).where(*mine)))
         session.execute(update(ORDERS).where(*mine).values(standing=Standing.DELETED.value))
-    return people
+        session.execute(update(ORDERS).where(*mine, ORDERS.c.updated_at < now).values(updated_at=now))
+    orders = [_order_tombstone(number, now) for number in sorted(gone["order"] - known.keys())]
+    customers = [Customer(number, None, now, now) for number in sorted(gone["customer"])]
+    checkouts = [_checkout_tombstone(number, now) for number in sorted(gone["checkout"])]
+    changed = _save_customers(session, store, customers, marks) + _save_orders(session, store, orders, marks)
+    return len(alive) + changed + _save_checkouts(session, store, checkouts, marks)
+
+
+def _order_tombstone(number: str, now: datetime) -> Order:
+    nothing = Money(0, "XXX")  # ISO 4217: no currency
+    return Order(number, "", None, None, Standing.DELETED, "deleted", nothing, now, now, refunds=())
+
+
+def _checkout_tombstone(number: str, now: datetime) -> Checkout:
+    return Checkout(number, None, None, None, None, now, now, completed_at=now)
 
 
 def _person_columns(person: Person) -> Columns:

@@ -1,22 +1,24 @@
-"""What grows for ever if nobody looks: the record of runs, and the log beside an SQLite file."""
+"""What grows for ever if nobody looks: the record of runs and of webhooks, and the log beside an SQLite file."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from state import inbox
 from state.db import Database
 from state.tables import RunRow, table
 
 RUNS = table(RunRow)
 
 
-async def keep_house(db: Database, runs_kept: timedelta, now: datetime) -> int:
-    """Drop runs that ended longer ago than `runs_kept`, and shorten the log; return how many were dropped.
+async def keep_house(db: Database, runs_kept: timedelta, webhooks_kept: timedelta, now: datetime) -> int:
+    """Drop what is older than it is kept for, and shorten the log; return how many runs were dropped.
 
     Harmless at any time and when repeated. A log that another process reads just now stays until the next time.
     """
     dropped = await db.run(drop_runs, now - runs_kept)
+    await db.run(inbox.drop_done, now - webhooks_kept)
     await db.tend()
     return dropped
 

@@ -1,6 +1,8 @@
 """Forget people, and keep them forgotten: only a keyed hash of the address stays."""
 
 import hashlib
+import json
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Table, delete, select, update
 from sqlalchemy.orm import Session
 
-from connectors.facts import Checkout, Customer, Fact, Order, Person
+from connectors.facts import Checkout, Customer, Fact, Order, Person, normal_email
 from state.dialect import chunks, leave_no_trace, upsert
 from state.errors import StateError
 from state.tables import (
@@ -22,6 +24,7 @@ from state.tables import (
     DeadLetterRow,
     EntryRow,
     ForgottenRow,
+    InboxRow,
     MembershipJobRow,
     MembershipRow,
     OrderRow,
@@ -37,7 +40,8 @@ Key = tuple[str, str]
 KEY = "forgotten"
 CUSTOMERS, ORDERS, CHECKOUTS = table(CustomerRow), table(OrderRow), table(CheckoutRow)
 PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
-FORGOTTEN, LETTERS = table(ForgottenRow), table(DeadLetterRow)
+FORGOTTEN, LETTERS, INBOX = table(ForgottenRow), table(DeadLetterRow), table(InboxRow)
+ADDRESS = re.compile(r"[^\s\"'<>\\=&,;:()\[\]{}]+@[^\s\"'<>\\=&,;:()\[\]{}]+")
 WORK = tuple(table(row) for row in (AcceptedRow, MembershipRow, EntryRow, ContactJobRow, MembershipJobRow))
 PEOPLE = (PROFILES, CUSTOMERS, table(ConsentRow), table(TouchedRow))
 NOBODY = dict.fromkeys((*Person.__struct_fields__, "email", "source_evidence"))
@@ -98,6 +102,7 @@ def forget(session: Session, email: str, now: datetime) -> dict[str, int]:
     checkouts = _blank(session, CHECKOUTS, addresses, NO_CHECKOUT)
     _remember(session, [email, *(_account(*account) for account in accounts)], now)
     _drop_letters(session, profiles, orders, accounts)
+    _drop_deliveries(session, addresses)
     for rows in WORK:
         session.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
@@ -189,6 +194,26 @@ def _drop_letters(
     for store, account in accounts:
         mine = (LETTERS.c.scope == store, LETTERS.c.record == f"customer {account}")
         session.execute(delete(LETTERS).where(*mine))
+
+
+def _drop_deliveries(session: Session, addresses: Sequence[str]) -> None:
+    """Drop the webhooks that wait and name them; whatever else those told, the next reading tells too."""
+    waiting = session.execute(select(INBOX.c.id, INBOX.c.body).where(INBOX.c.done_at.is_(None)))
+    theirs = [row.id for row in waiting if _mentions(row.body, set(addresses))]
+    for part in chunks(theirs):
+        session.execute(delete(INBOX).where(INBOX.c.id.in_(part)))
+
+
+def _mentions(body: bytes, addresses: set[str]) -> bool:
+    """Tell whether one of these addresses stands in a delivery, however it is written there."""
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    plain = text.lower()
+    return any(address in plain for address in addresses) or not addresses.isdisjoint(
+        normal_email(found) or "" for found in ADDRESS.findall(text)
+    )
 
 
 def _without(fact: Fact, store: str, is_forgotten: Callable[[str], bool]) -> Fact:

@@ -85,18 +85,13 @@ def list_runs(session: Session, sync: str | None = None, *, most: int = 20) -> l
     query: Select[Any] = select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.id.desc()).limit(most)
     if sync is not None:
         query = query.where(RUNS.c.sync == sync)
-    return [
-        Run(
-            row.id,
-            row.sync,
-            row.kind,
-            row.started_at,
-            row.ended_at,
-            row.outcome,
-            msgspec.json.decode(row.report),
-        )
-        for row in session.execute(query)
-    ]
+    return [_run(row) for row in session.execute(query)]
+
+
+def runs_since(session: Session, after: int, among: Sequence[int]) -> list[Run]:
+    """Return the runs behind one, and those of `among`, by number."""
+    query = select(RUNS).where((RUNS.c.id > after) | RUNS.c.id.in_(among)).order_by(RUNS.c.id)
+    return [_run(row) for row in session.execute(query)]
 
 
 def last_end(session: Session, sync: str, outcomes: Iterable[str]) -> datetime | None:
@@ -106,6 +101,11 @@ def last_end(session: Session, sync: str, outcomes: Iterable[str]) -> datetime |
         select(RUNS.c.ended_at).where(*mine).order_by(RUNS.c.started_at.desc()).limit(1)
     )
     return found
+
+
+def _run(row: Any) -> Run:
+    report = msgspec.json.decode(row.report)
+    return Run(row.id, row.sync, row.kind, row.started_at, row.ended_at, row.outcome, report)
 
 
 def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) -> None:

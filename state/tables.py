@@ -422,6 +422,32 @@ class EntryRow(SQLModel, table=True):
     quiet: bool = False
 
 
+class InboxRow(SQLModel, table=True):
+    """A webhook, kept before it is answered. Once its facts are stored, only `delivery` stays, to know it again."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        Index("inbox_delivery", "store", "delivery", unique=True),
+        Index("inbox_done_at", "done_at", "store"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    store: str
+    delivery: str
+    topic: str
+    body: bytes
+    received_at: datetime
+    done_at: datetime | None = None
+
+
+class SubscriptionRow(SQLModel, table=True):
+    """A webhook that the owner had us make at a store, so that it is made again when the store drops it."""
+
+    __tablename__ = "subscriptions"
+    store: str = Field(primary_key=True)
+    topic: str = Field(primary_key=True)
+    url: str
+
+
 class ContactJobRow(SQLModel, table=True):
     """The outbox, first half: a contact to write. Replaced when the profile changes again.
 

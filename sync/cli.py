@@ -181,10 +181,13 @@ def backfill(
 def run() -> None:
     """Keep every sync on its schedule until it is stopped."""
     from sync.upkeep import tidy_beside
+    from sync.web.server import sides
     from sync.worker import work
 
     Settings.verbose = True
-    _in_app(lambda cartwire: work(cartwire, sides=[tidy_beside], hide=_set_up_logging))
+    _in_app(
+        lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=_set_up_logging)
+    )
 
 
 @app.command()

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from state.showing import Entries
+from sync.news import Taken
 from sync.pull import Pulled
 from sync.push import Pushed
 
@@ -59,6 +60,7 @@ class Report:
     kind: str
     outcome: Outcome = Outcome.DONE
     seconds: float = 0.0
+    inbox: dict[str, Taken] = field(default_factory=dict)
     stores: dict[str, Pulled] = field(default_factory=dict)
     profiles: int = 0
     compared: int = 0

@@ -21,6 +21,7 @@ from state.db import Database
 from sync.job import Job, Pulse, Stopped, utc_now
 from sync.leases import one_run
 from sync.limits import Limits, exceeded
+from sync.news import Taken, take_in
 from sync.plan import plan
 from sync.pull import Reading, Source, pull_changes, pull_history
 from sync.push import Pushing, push
@@ -144,6 +145,10 @@ async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: R
 async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
     """Read every store; return whether each one's history has been read to its end."""
     whole = True
+    for source in sync.sources:
+        taken = report.inbox[source.name] = Taken()
+        with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
+            await take_in(source, db, now, taken, ask=source.name not in order.resting)
     for source in sync.sources if order.pull else ():
         if source.name in order.resting:
             report.resting[source.name] = order.resting[source.name]

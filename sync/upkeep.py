@@ -17,7 +17,8 @@ DAY = timedelta(days=1)
 
 async def tidy(cartwire: Cartwire, now: datetime) -> int:
     """Clean once; return how many runs were dropped."""
-    return await keep_house(cartwire.db, timedelta(days=cartwire.plant.settings.keep.runs), now)
+    keep = cartwire.plant.settings.keep
+    return await keep_house(cartwire.db, timedelta(days=keep.runs), timedelta(days=keep.webhooks), now)
 
 
 async def tidy_beside(worker: Worker) -> None:

@@ -43,6 +43,10 @@ def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
+NOW = at(10_000)
+"""When pages come: later than everything that happened."""
+
+
 def eur(minor: int) -> Money:
     return Money(minor, "EUR")
 
@@ -87,7 +91,7 @@ def product(number: int | str, *categories: str, updated_at: datetime = START) -
 
 def save(session: Session, *rows: Fact, store: str = "shop", gone: Sequence[str] = ()) -> int:
     """Deliver one page."""
-    return facts.save_page(session, store, Page(rows, "", gone=gone))
+    return facts.save_page(session, store, Page(rows, "", gone=[f"order {number}" for number in gone]), NOW)
 
 
 def refresh(session: Session, scope: Scope = SCOPE, chunk: int = 1000, now: datetime = START) -> int:

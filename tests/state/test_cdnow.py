@@ -67,7 +67,7 @@ def database() -> Iterator[Database]:
         accounts = [as_account(each) for each in page if each.account]
         rows = [*accounts, *(as_order(each) for each in page)]
         with Session(database._engine) as session, session.begin():
-            facts.save_page(session, "shop", Page(rows, ""), history=True)
+            facts.save_page(session, "shop", Page(rows, ""), START, history=True)
     yield database
     database.close()
 
@@ -161,7 +161,7 @@ async def test_P10_cdnow_starts_no_journey_and_the_first_order_after_it_does(
     await database.run(evaluation.mark_opt_outs, "crm", START)
 
     history = await plan(job, database, START)
-    await database.run(facts.save_page, "shop", Page([order("new", NEW)], ""))
+    await database.run(facts.save_page, "shop", Page([order("new", NEW)], ""), START)
     news = await plan(job, database, START)
 
     assert (history.compared, history.offer.joins) == (len(buyers), {})

@@ -96,7 +96,7 @@ def buyers(orders: Rows, lines: dict[str, Rows], departments: dict[str, str]) ->
     things += [as_order(row, lines[row["order_id"]]) for row in orders]
     with Session(database._engine) as session, session.begin():
         for start in range(0, len(things), PAGE):
-            facts.save_page(session, "shop", Page(things[start : start + PAGE], ""))
+            facts.save_page(session, "shop", Page(things[start : start + PAGE], ""), datetime.now(UTC))
         while profiles.refresh(session, SCOPE, 1000, START):
             pass
         found = session.execute(select(PROFILES)).all()

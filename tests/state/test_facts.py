@@ -1,6 +1,7 @@
 """Pages to rows: what is new, what is the same, and whom it concerns."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,11 +9,26 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from connectors.base import Resource
+from connectors.base import Page, Resource
 from connectors.facts import Consent, Fact, Line, Money, Product, Refund, Source, Standing
 from state import facts
 from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderLineRow, OrderRow, TouchedRow, table
-from tests.state.makers import ADA, BOB, EVE, at, checkout, customer, eur, order, product, profile, save
+from tests.state.makers import (
+    ADA,
+    BOB,
+    EVE,
+    NOW,
+    at,
+    checkout,
+    columns,
+    customer,
+    eur,
+    order,
+    product,
+    profile,
+    refresh,
+    save,
+)
 
 TOUCHED, LINES, CONSENTS = table(TouchedRow), table(OrderLineRow), table(ConsentRow)
 
@@ -131,9 +147,44 @@ def test_a_deleted_order_touches_its_person_once(session: Session) -> None:
 def test_an_order_that_comes_back_from_the_trash_counts_again(session: Session) -> None:
     save(session, order(1))
     save(session, gone=["1"])
-    save(session, order(1, updated_at=at(1)))
+    save(session, order(1, updated_at=NOW + timedelta(seconds=1)))
 
     assert profile(session)["orders_count"] == 1
+
+
+def test_P1_a_copy_from_before_an_order_was_gone_does_not_bring_it_back(session: Session) -> None:
+    save(session, gone=["1"])
+    save(session, order(1), order(2))
+    save(session, gone=["2"])
+    save(session, order(2, updated_at=at(1)))
+
+    refresh(session)
+    assert columns(session) == {}
+
+
+def test_a_checkout_and_an_account_that_are_gone_leave_nobody_behind(session: Session) -> None:
+    save(session, customer(5), checkout(1))
+    refresh(session)
+    page = Page([], "", gone=["customer 5", "checkout 1", "checkout 2", "product 7"])
+
+    facts.save_page(session, "shop", page, NOW)
+    save(session, customer(5), checkout(1), checkout(2))
+
+    closed = session.scalars(select(table(CheckoutRow).c.completed_at)).all()
+    refresh(session)
+    assert (closed, columns(session)) == ([NOW, NOW], {})
+
+
+def test_what_was_told_replaces_only_what_is_older(session: Session) -> None:
+    asked, told = order(1, total=1000), order(1, total=900)
+    save(session, asked)
+
+    doubts: set[str] = set()
+    facts.save_page(session, "shop", Page([told, order(2)], ""), NOW, doubts=doubts)
+    same = profile(session)["total_spent"]
+    save(session, told)
+
+    assert (same, profile(session)["total_spent"], doubts) == (2000, 1900, {"order 1"})
 
 
 def test_stores_keep_their_ids_apart(session: Session) -> None:

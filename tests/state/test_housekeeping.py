@@ -51,12 +51,12 @@ async def test_old_runs_are_dropped_but_for_the_last_of_each_sync(store: Databas
     await store.run(history, "crm", 120)
     await store.run(history, "paused", 3)
 
-    dropped = await keep_house(store, 90 * DAY, START + 119 * DAY)
+    dropped = await keep_house(store, 90 * DAY, 7 * DAY, START + 119 * DAY)
 
     assert dropped == 29 + 2
     assert len(await store.read(runs.list_runs, "crm", most=999)) == 91
     assert [run.started_at for run in await store.read(runs.list_runs, "paused")] == [START + 2 * DAY]
-    assert await keep_house(store, 90 * DAY, START + 119 * DAY) == 0
+    assert await keep_house(store, 90 * DAY, 7 * DAY, START + 119 * DAY) == 0
 
 
 async def test_the_log_is_emptied_unless_somebody_reads_it(store: Database, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from state.runs import Run
 from tests.state.makers import (
     ADA,
     BOB,
+    NOW,
     PROFILES,
     SCOPE,
     START,
@@ -172,7 +173,7 @@ def test_P10_history_is_told_from_news_person_by_person(known: Session) -> None:
     ada, bob = (profile_id(known, email) for email in (ADA, BOB))
     evaluation.mark_evaluated(known, "crm", 2, "digest", START, journeys={})
     before = evaluation.has_history(known, "crm")
-    facts.save_page(known, "shop", Page([order(3), order(4, BOB)], ""), history=True)
+    facts.save_page(known, "shop", Page([order(3), order(4, BOB)], ""), NOW, history=True)
     save(known, order(5, BOB))
 
     found = [

@@ -98,6 +98,10 @@ class World:
             **woocommerce.SETTINGS, **mailchimp.SETTINGS, shop=SHOP, news=NEWS, timezone=timezone
         )
         (self.folder / "cartwire.yaml").write_text(text + extra, encoding="utf-8")
+        self.reread()
+
+    def reread(self) -> None:
+        """Take over what stands in the folder."""
         self.plant = read_plant(self.folder, {})
 
     def configure_again(self) -> None:

@@ -4,7 +4,6 @@ Signed is `id.timestamp.body`; the timestamp is that of each sending, as receive
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import time
@@ -12,18 +11,9 @@ from collections.abc import Generator
 from typing import Any
 
 from connectors.http import Auth, Request
+from connectors.webhooks import key_of
 
-PREFIX = "whsec_"
-
-
-def key_of(secret: str) -> bytes:
-    """Read a secret: base64 after `whsec_`, else its own characters. Raises ValueError."""
-    if not secret.startswith(PREFIX):
-        return secret.encode()
-    try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error as error:
-        raise ValueError("begins with whsec_, but what follows is not base64: copy all of it") from error
+__all__ = ["Signature", "key_of", "signature"]
 
 
 def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from connectors.base import Page, Resource, Window
+from connectors.base import Delivery, News, Page, Resource, Window
 from connectors.errors import BadRecord, Refused
 from connectors.facts import Fact
 from connectors.paging import Row, read_rows
@@ -44,6 +44,7 @@ from connectors.stores.prestashop.refusals import MENU, NOT_GRANTED, troubles_of
 from connectors.stores.prestashop.settings import PrestaShopSettings
 from connectors.stores.prestashop.walks import Place, Reading, by_id, by_time
 from connectors.stores.prestashop.webservice import KINDS, Ask, Listing, Webservice, one_of
+from connectors.webhooks import key_of, plain, read_hint, verify_standard
 
 PATHS: Mapping[Resource, str] = {
     Resource.PRODUCTS: "products",
@@ -125,6 +126,7 @@ class PrestaShop:
 
     def __init__(self, settings: PrestaShopSettings) -> None:
         self._webservice = Webservice(settings.base_url or settings.url, settings.key.get_secret_value())
+        self._webhook_keys = [key_of(secret) for secret in plain(settings.webhook_secret)]
         self._lists = Lists(self._webservice, settings)
         self._needs = [path for path in RIGHTS if path != "configurations" or not settings.timezone]
         self._readers: Mapping[str, Callable[[Listing], Awaitable[Found]]] = {
@@ -243,13 +245,24 @@ class PrestaShop:
                 wanted[OF_KIND[kind]].append(identity)
         facts: list[Fact] = []
         bad: list[BadRecord] = []
-        for path, ids in wanted.items():
-            for part in batched(ids):
+        for path in ("orders", *(path for path in OF_KIND.values() if path != "orders")):
+            for part in batched(list(dict.fromkeys(wanted[path]))):
                 listing = await self._by_ids(ASKS[path], part)
                 more, unreadable = await self._readers[path](listing)
+                if path == "orders":  # a new guest is known by their customer alone
+                    wanted["customers"] += filter(
+                        None, (id_of(row.get("id_customer")) for row in listing.rows)
+                    )
                 facts += more
                 bad += [*listing.bad, *unreadable]
         return Page(facts, "", bad)
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery | None:
+        return verify_standard(self._webhook_keys, headers, body, now)
+
+    def read_webhook(self, topic: str, body: bytes) -> News:  # noqa: ARG002 - there is one topic
+        """Read what a module, or whoever else knows the secret, hints at: core sends nothing."""
+        return read_hint(body, PATHS)
 
     async def _lag(self) -> timedelta:
         """Say by how much the shop's clock is behind ours: `since` is by ours, cursors are by the shop's."""

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from connectors.webhooks import StandardSecrets
+
 
 def _address(text: str) -> str:
     """Check an address and write it one way: without the `/api` behind it, no slash at the end."""
@@ -49,6 +51,11 @@ class PrestaShopSettings(BaseModel):
         default=None,
         description="The shop's timezone, such as Europe/Paris; only for keys that may not view `configurations`, "
         "where it is read otherwise.",
+    )
+    webhook_secret: StandardSecrets | None = Field(
+        default=None,
+        description="What a module of the shop signs its webhooks with, in the Standard Webhooks form: `whsec_` and "
+        "base64, or any text; without it webhooks are refused. A list of two while one takes the place of the other.",
     )
     base_url: Address | None = Field(
         default=None, description="Where to reach the shop instead of `url`: a proxy, a simulator, a test."

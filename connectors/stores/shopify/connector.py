@@ -19,25 +19,21 @@ The way of the data: asked here, page by page in `pages` or by one job in `bulk`
 See also `admin`, `budget`, `tokens`, `pages`, `bulk`, `payloads`, `webhooks`.
 """
 
-import base64
-import hashlib
-import hmac
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import structlog
 
-from connectors.base import Page, Resource, Window
-from connectors.errors import BadRecord, Refused
+from connectors.base import Delivery, News, Page, Resource, Subscription, Window
+from connectors.errors import BadRecord
 from connectors.facts import Fact
 from connectors.http import Api
 from connectors.paging import Row, read_rows
+from connectors.stores.shopify import webhooks
 from connectors.stores.shopify.admin import Admin
 from connectors.stores.shopify.bulk import BadFile, Bulk, Job, NoBulk
 from connectors.stores.shopify.operations import COUNT_ORDERS, KINDS, PAGES, PROBES, SHOP, bulk_query
@@ -61,7 +57,7 @@ from connectors.stores.shopify.places import (
 from connectors.stores.shopify.refusals import Denied, explain, is_fault
 from connectors.stores.shopify.settings import ShopifySettings
 from connectors.stores.shopify.tokens import Daily, Lasting, Tokens
-from connectors.stores.shopify.webhooks import DELETED_ORDERS, id_of, reader
+from connectors.webhooks import plain
 
 log = structlog.get_logger()
 
@@ -94,14 +90,16 @@ class Shopify:
     Settings = ShopifySettings
 
     resources: Sequence[Resource] = tuple(NAMES)
+    topics = webhooks.SUBSCRIBED
 
     def __init__(self, settings: ShopifySettings) -> None:
-        secrets = [_plain(settings.token), _plain(settings.client_secret), _plain(settings.webhook_secret)]
+        secrets = [_plain(settings.token), _plain(settings.client_secret), *plain(settings.webhook_secret)]
         self._api = Api(settings.root, secrets=secrets, transient=is_fault, explain=explain)
         self._signed_with = [secret.encode() for secret in secrets[1:] if secret]
         self._admin = Admin(
             self._api, _tokens(settings, self._api), settings.api_version, may_move=not settings.base_url
         )
+        self._hooks = webhooks.Hooks(self._admin)
         self._pages = Pages(self._admin)
         self._bulk = Bulk(self._admin, self._api, settings.api_version)
         terms = Terms(frozenset(settings.paid_statuses), settings.categories)
@@ -171,34 +169,23 @@ class Shopify:
             bad += page.bad
         return Page(facts, "", bad)
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Page:
-        """Verify a delivery and read it; its page has no cursor.
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery | None:  # noqa: ARG002 - when it was sent is not signed
+        return webhooks.verify(self._signed_with, headers, body)
 
-        Raises Refused when the signature is not ours. A delivery that is no fact, or not a whole one, gives
-        an empty page: there is something to read, by asking.
-        """
-        lower = {name.lower(): value for name, value in headers.items()}
-        self._verify(lower.get("x-shopify-hmac-sha256", ""), body)
-        topic = lower.get("x-shopify-topic", "")
-        try:
-            row = json.loads(body, parse_float=Decimal)
-        except ValueError:
-            return Page([], "", [BadRecord(f"webhook {topic}", "its body is no JSON")])
-        if not isinstance(row, Mapping):
-            return Page([], "", [BadRecord(f"webhook {topic}", "its body is no object")])
-        if topic in DELETED_ORDERS:
-            return Page([], "", gone=[id_of(row)])
-        found = reader(topic, row, self._terms)
-        facts, bad = read_rows([row], *found) if found else ([], [])
-        return Page(facts, "", bad)
+    def read_webhook(self, topic: str, body: bytes) -> News:
+        return webhooks.read_body(topic, body, self._terms)
 
-    def _verify(self, given: str, body: bytes) -> None:
-        """Compare with base64 of HMAC-SHA256 over the very bytes, in constant time, by each of our keys."""
-        if not self._signed_with:
-            raise Refused("a webhook came, but there is no `webhook_secret` to check it with")
-        ours = [base64.b64encode(hmac.digest(key, body, hashlib.sha256)) for key in self._signed_with]
-        if not any(hmac.compare_digest(one, given.strip().encode()) for one in ours):
-            raise Refused("webhook: the signature does not match `webhook_secret`")
+    async def subscriptions(self) -> Sequence[Subscription]:
+        return await self._hooks.list()
+
+    async def subscribe(self, topic: str, url: str) -> None:
+        await self._hooks.make(topic, url)
+
+    async def revive(self, subscription: Subscription) -> None:
+        """Have nothing to do: Shopify gives a webhook up by deleting it."""
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        await self._hooks.remove(subscription)
 
     async def _granted(self) -> set[str]:
         """Return the scopes that we have; who may write may read."""

@@ -140,6 +140,18 @@ BULK_STATUS = f"query BulkStatus($id: ID!) {{ bulkOperation(id: $id) {{ {JOB} }}
 BULK_STATUS_BEFORE_2026 = (
     f"query BulkStatus($id: ID!) {{ node(id: $id) {{ ... on BulkOperation {{ {JOB} }} }} }}"
 )
+WEBHOOKS = f"""query Webhooks($after: String) {{
+  webhookSubscriptions(first: 50, after: $after) {{ nodes {{ id topic uri }} {PAGE_INFO} }}
+}}"""
+MAKE_WEBHOOK = """mutation WebhookCreate($topic: WebhookSubscriptionTopic!, $sub: WebhookSubscriptionInput!) {
+  webhookSubscriptionCreate(topic: $topic, webhookSubscription: $sub) {
+    webhookSubscription { id }
+    userErrors { field message }
+  }
+}"""
+DELETE_WEBHOOK = """mutation WebhookDelete($id: ID!) {
+  webhookSubscriptionDelete(id: $id) { deletedWebhookSubscriptionId userErrors { field message } }
+}"""
 
 ALL: Mapping[str, str] = {
     **{f"page of {resource}": text for resource, text in PAGES.items()},
@@ -155,5 +167,8 @@ ALL: Mapping[str, str] = {
     "cancel a bulk operation": CANCEL_BULK,
     "status of a bulk operation": BULK_STATUS,
     "status of a bulk operation, older": BULK_STATUS_BEFORE_2026,
+    "webhooks": WEBHOOKS,
+    "make a webhook": MAKE_WEBHOOK,
+    "delete a webhook": DELETE_WEBHOOK,
 }
 """By what they are for: tests hold each to the vendor's schema."""

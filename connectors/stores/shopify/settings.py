@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from connectors.webhooks import Secret, Secrets
+
 API_VERSION = "2026-10"
 """The one place where the version is pinned: raise it once a year, Shopify serves each for at least one."""
 
@@ -50,9 +52,6 @@ def _statuses(statuses: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-Secret = Annotated[SecretStr, Field(min_length=1)]
-
-
 class ShopifySettings(BaseModel):
     """What the owner writes under `stores:` beside `type: shopify`."""
 
@@ -72,10 +71,11 @@ class ShopifySettings(BaseModel):
     client_secret: Secret | None = Field(
         default=None, description="Client secret that belongs to `client_id`."
     )
-    webhook_secret: Secret | None = Field(
+    webhook_secret: Secrets | None = Field(
         default=None,
         description="Key that webhooks are signed with: the API secret key of the app whose `token` it is; "
-        "beside `client_secret`, which signs by itself, an older one that still counts.",
+        "beside `client_secret`, which signs by itself, an older one that still counts. A list of two while one "
+        "takes the place of the other.",
     )
     api_version: Annotated[str, Field(pattern=r"^20\d\d-(01|04|07|10)$")] = Field(
         default=API_VERSION, description="Version of the Admin API to ask for."

@@ -6,6 +6,7 @@ at Shopify's. What happens in the shop is told to `Simulation.state` (see `simul
 - A token in `X-Shopify-Access-Token`, or one of 24 hours for a client id and its secret; without: 401, and
   `errors` is mere text. Scopes hold; without `read_all_orders` 60 days of orders are there.
 - Points are taken before a query runs and refill by the clock; THROTTLED and MAX_COST_EXCEEDED come as 200.
+- Webhooks wait until `deliver` is called (see `simulated.hooks`).
 - Bulk operations write files that are fetched without a token, in parts if one likes.
 - A version that it does not know is served by the one it has, and the header says so.
 """
@@ -21,9 +22,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from connectors.simulation import HistoricOrder, Receive, Scope, Send, Simulation
+from connectors.simulation import HistoricOrder, Post, Receive, Scope, Send, Simulation
 from connectors.stores.shopify.simulated.cost import Bucket
 from connectors.stores.shopify.simulated.engine import Engine
+from connectors.stores.shopify.simulated.hooks import Hooks
 from connectors.stores.shopify.simulated.jobs import Job, Jobs
 from connectors.stores.shopify.simulated.shop import SimulatedShop
 
@@ -76,6 +78,12 @@ def simulator(
     return Simulation(_Server(shop, Terms(**terms)), shop)
 
 
+async def deliver(simulation: Simulation, post: Post) -> int:
+    """Send the webhooks that wait; return how many were taken."""
+    hooks: Hooks = simulation.state.hooks
+    return await hooks.deliver(post)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     method: str
@@ -97,6 +105,8 @@ class _Server:
         self._shop = shop
         self._terms = terms
         self._jobs = Jobs(shop, terms.bulk_rate, self._seconds)
+        shop.hooks = Hooks(shop, CLIENT_SECRET)
+        shop.tell = shop.hooks.happened
         bucket = Bucket(terms.bucket, terms.restore, self._seconds)
         self._engine = Engine(
             shop,

@@ -1,18 +1,27 @@
-"""What Shopify's webhooks carry: bodies in the shape of the older REST API. Pure.
+"""Shopify's webhooks: what they carry, in the shape of the older REST API, and how they are made.
 
 https://shopify.dev/docs/api/webhooks/latest
 
 - Ids are numbers; `admin_graphql_api_id` is the same id, exact in any language. Moments have the shop's offset.
 - A body that lacks what a fact needs is no fact: taken for one, it would erase what we know. `customers/*`
-  has no consent since 2025-01, `checkouts/*` no id since 2026-04. Both then only say that there is something
-  to be read.
+  has no consent since 2025-01: the customer is asked for. `checkouts/*` has no id since 2026-04: there is
+  nothing to ask for, and so it is not subscribed to.
 - An edited order comes as a list of edits; the same edit brings `orders/updated` with the order itself.
+- `X-Shopify-Webhook-Id` stays when a delivery is tried again. The headers are not signed.
+- After eight failures in a row Shopify deletes the webhook.
+- Compliance topics are set up with the app, not by the API; custom apps can do without.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import structlog
+
+from connectors.base import Delivery, Erasure, News, Subscription
+from connectors.errors import BadRecord, Refused
 from connectors.facts import (
     Checkout,
     Consent,
@@ -28,7 +37,9 @@ from connectors.facts import (
     normal_email,
     utc,
 )
-from connectors.paging import Row, UnreadableField
+from connectors.paging import Row, UnreadableField, read_rows
+from connectors.stores.shopify.admin import Admin
+from connectors.stores.shopify.operations import DELETE_WEBHOOK, MAKE_WEBHOOK, WEBHOOKS
 from connectors.stores.shopify.payloads import (
     CHANNELS,
     GIVEN,
@@ -41,6 +52,9 @@ from connectors.stores.shopify.payloads import (
     text,
     was_paid,
 )
+from connectors.webhooks import fingerprint, is_signed
+
+log = structlog.get_logger()
 
 ORDERS = frozenset(
     {
@@ -52,10 +66,34 @@ ORDERS = frozenset(
         "orders/partially_fulfilled",
     }
 )
-DELETED_ORDERS = frozenset({"orders/delete"})
 CUSTOMERS = frozenset({"customers/create", "customers/update", "customers/enable", "customers/disable"})
 CHECKOUTS = frozenset({"checkouts/create", "checkouts/update"})
 REFUNDS = frozenset({"refunds/create"})
+DELETED: Mapping[str, str] = {
+    "orders/delete": "order",
+    "customers/delete": "customer",
+    "checkouts/delete": "checkout",
+}
+MERGED = ("admin_graphql_api_customer_kept_id", "admin_graphql_api_customer_deleted_id")
+REDACT, REDACT_SHOP, SHOW = "customers/redact", "shop/redact", "customers/data_request"
+ASKED_OF_OWNER: Mapping[str, str] = {
+    REDACT_SHOP: "Shopify asks to erase everything that came from this shop: remove the store, then the state store",
+    SHOW: "Shopify asks on behalf of a customer for all that is known of them: `cartwire explain EMAIL --json`",
+}
+"""What only people can do, within 30 days."""
+SUBSCRIBED: Sequence[str] = (
+    "ORDERS_CREATE",
+    "ORDERS_UPDATED",
+    "ORDERS_PAID",
+    "ORDERS_CANCELLED",
+    "ORDERS_DELETE",
+    "REFUNDS_CREATE",
+    "CUSTOMERS_CREATE",
+    "CUSTOMERS_UPDATE",
+    "CUSTOMERS_DELETE",
+    "CUSTOMERS_EMAIL_MARKETING_CONSENT_UPDATE",
+    "CHECKOUTS_DELETE",
+)
 
 FULFILMENTS: Mapping[str | None, Fulfilment] = {
     None: Fulfilment.OPEN,
@@ -65,6 +103,97 @@ FULFILMENTS: Mapping[str | None, Fulfilment] = {
 """`fulfillment_status`, null while nothing was sent; `restocked` is on no way to the buyer."""
 
 Fact = Order | Customer | Checkout | Refund
+
+
+def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> Delivery | None:
+    if not is_signed(keys, body, [headers.get("x-shopify-hmac-sha256", "")]):
+        return None
+    topic = headers.get("x-shopify-topic", "")
+    known_as = headers.get("x-shopify-webhook-id") or fingerprint(body)
+    return Delivery(fingerprint(known_as, topic), topic)
+
+
+def read_body(topic: str, body: bytes, terms: Terms) -> News:
+    """Read a delivery; one that is no fact, or not a whole one, names what to ask for."""
+    try:
+        row = json.loads(body, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return News(bad=[BadRecord(_named(topic), "its body is no JSON")])
+    if not isinstance(row, Mapping):
+        return News(bad=[BadRecord(_named(topic), "its body is no object")])
+    if topic in ASKED_OF_OWNER:
+        return _to_the_owner(topic, row)
+    try:
+        return _erasure(row) if topic == REDACT else _news(topic, row, terms)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return News(bad=[BadRecord(_named(topic), "it does not have the shape that Shopify promises")])
+
+
+def _news(topic: str, row: Row, terms: Terms) -> News:
+    if topic in DELETED:
+        return News(deleted=[f"{DELETED[topic]} {id_of(row)}"])
+    if found := reader(topic, row, terms):
+        facts, bad = read_rows([row], *found)
+        return News(facts, bad)
+    if topic in CUSTOMERS:
+        return News(ask=[f"customer {id_of(row)}"])
+    if topic == "customers_email_marketing_consent/update":
+        return News(ask=[f"customer {int(row['customer_id'])}"])
+    if topic == "customers/merge":
+        return News(ask=[f"customer {number_of(row[key])}" for key in MERGED if row.get(key)])
+    return News()
+
+
+def _to_the_owner(topic: str, row: Row) -> News:
+    """Let what only the owner can do wait among the dead letters, where it is seen."""
+    customer = row.get("customer")
+    number = customer.get("id") if isinstance(customer, Mapping) else None
+    about = f" of customer {number}" if isinstance(number, int) else ""
+    log.warning("compliance_request", topic=topic, customer=number if about else None)
+    return News(bad=[BadRecord(f"request {topic}{about}", ASKED_OF_OWNER[topic])])
+
+
+def _erasure(row: Row) -> News:
+    customer = row["customer"]
+    account = customer.get("id")
+    log.warning("compliance_request", topic=REDACT, customer=account if isinstance(account, int) else None)
+    return News(erase=[Erasure(str(account) if account else None, normal_email(customer.get("email")))])
+
+
+def _named(topic: str) -> str:
+    """Name a delivery by its topic, if that can be one: the header is not signed."""
+    plain = topic.replace("/", "").replace("_", "")
+    return f"webhook {topic}" if plain.isascii() and plain.isalpha() and len(topic) < 60 else "webhook"
+
+
+class Hooks:
+    """The webhooks of our app; those that were set up with the app are not listed."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    async def list(self) -> Sequence[Subscription]:
+        found: list[Subscription] = []
+        after, has_more = None, True
+        while has_more:
+            page = (await self._admin.ask(WEBHOOKS, {"after": after})).data["webhookSubscriptions"]
+            found += [Subscription(row["id"], row["topic"], str(row["uri"])) for row in page["nodes"]]
+            after, has_more = page["pageInfo"]["endCursor"], page["pageInfo"]["hasNextPage"]
+        return found
+
+    async def make(self, topic: str, url: str) -> None:
+        reply = await self._admin.ask(MAKE_WEBHOOK, {"topic": topic, "sub": {"uri": url, "format": "JSON"}})
+        _check(reply.data["webhookSubscriptionCreate"], topic)
+
+    async def remove(self, subscription: Subscription) -> None:
+        """Delete; one that is gone is no trouble, and Shopify says so by an error of the field `id`."""
+        await self._admin.ask(DELETE_WEBHOOK, {"id": subscription.id})
+
+
+def _check(made: Mapping[str, Any], topic: str) -> None:
+    if made["userErrors"]:
+        said = "; ".join(str(error["message"]) for error in made["userErrors"])
+        raise Refused(f"the webhook {topic} cannot be made: {said}")
 
 
 def reader(topic: str, body: Row, terms: Terms) -> tuple[Callable[[Row], Fact], str] | None:

@@ -20,28 +20,24 @@ The way of the data: asked here, signed in `keys`, read in `payloads`. Pitfalls,
   only `/index.php/wp-json/`. See also `keys`, `refusals` and `payloads`.
 """
 
-import base64
-import hashlib
-import hmac
 import itertools
 import json
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from math import ceil
 from typing import Any
 
 import structlog
 
-from connectors.base import Page, Resource, Window
-from connectors.errors import BadRecord, Refused
+from connectors.base import Delivery, News, Page, Resource, Subscription, Window
+from connectors.errors import Refused
 from connectors.facts import Fact, Order
 from connectors.http import Answer, Api
 from connectors.paging import Row, read_rows
+from connectors.stores.woocommerce import webhooks
 from connectors.stores.woocommerce.checkouts import KIND as CHECKOUT
 from connectors.stores.woocommerce.checkouts import Checkouts, closed
 from connectors.stores.woocommerce.cursors import OVERLAP, Reading, read_place, write_place
@@ -66,6 +62,7 @@ from connectors.stores.woocommerce.payloads import (
 )
 from connectors.stores.woocommerce.refusals import cut_junk, explain
 from connectors.stores.woocommerce.settings import WooCommerceSettings
+from connectors.webhooks import plain
 from connectors.writing import together
 
 log = structlog.get_logger()
@@ -108,9 +105,6 @@ KINDS: Mapping[Resource, str] = {
     Resource.CUSTOMERS: "customer",
     Resource.PRODUCTS: "product",
 }
-TOPICS: Mapping[str, Resource] = {kind: resource for resource, kind in KINDS.items()}
-
-PING = re.compile(rb"webhook_id=\d+")
 
 
 class WooCommerce:
@@ -122,20 +116,22 @@ class WooCommerce:
         Resource.CHECKOUTS,
         Resource.ORDERS,
     )
+    topics = webhooks.SUBSCRIBED
 
     def __init__(self, settings: WooCommerceSettings) -> None:
         key, secret = settings.key.get_secret_value(), settings.secret.get_secret_value()
         root = settings.base_url or settings.url
-        self._webhook_secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+        self._webhook_secrets = plain(settings.webhook_secret)
         self._api = Api(
             root,
             auth=Keys(key, secret, root=root, home=settings.url),
-            secrets=[key, secret, self._webhook_secret],
+            secrets=[key, secret, *self._webhook_secrets],
             clean=cut_junk,
             transient=_is_blank,
             explain=explain,
         )
         self._shop = Shop(self._api)
+        self._hooks = webhooks.Hooks(self._shop, self._webhook_secrets)
         self._checkouts = Checkouts(self._shop, timedelta(minutes=settings.abandoned_after))
         self._paid = frozenset(settings.paid_statuses)
         terms = Terms(self._paid, settings.consent_meta_key)
@@ -222,50 +218,46 @@ class WooCommerce:
         return (await self._shop.list(Resource.ORDERS, asked, size=1)).total
 
     async def reread(self, records: Sequence[str]) -> Page:
-        """Ask for single records by their ids; what is in the trash counts as gone."""
+        """Ask for single records by their ids: orders in the trash too, which were deleted, not lost."""
         pages = [await self._checkouts.reread(ids) for ids in _named(records, CHECKOUT)]
         for resource, kind in KINDS.items():
             for ids in _named(records, kind):
-                asked = self._asked(resource, LISTED[resource] | {"include": ",".join(ids)})
-                listing = await self._shop.list(resource, asked)
-                pages.append(self._page(resource, listing.rows, ""))
+                rows = await self._by_ids(resource, ids)
+                pages.append(self._with_closed(self._page(resource, rows, ""), resource, rows))
         facts = [fact for page in pages for fact in page.facts]
         return Page(facts, "", [bad for page in pages for bad in page.bad])
 
-    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Page:
-        """Verify a delivery and read it; its page has no cursor.
+    async def _by_ids(self, resource: Resource, ids: Sequence[str]) -> list[Any]:
+        """Look for rows in each list in turn, until all are found."""
+        rows: list[Any] = []
+        for params in CHANGES.get(resource, (LISTED[resource],)):
+            if missing := [number for number in ids if number not in ids_of(rows)]:
+                asked = self._asked(resource, {**params, "include": ",".join(missing)})
+                rows += (await self._shop.list(resource, asked)).rows
+        return rows
 
-        Raises Refused when the signature is not ours. The ping that a shop sends while a webhook is made
-        has none, and says nothing: its page is empty, as is that of any topic which is no fact of ours,
-        and of an order that was gone when the shop came to write the body.
-        """
-        lower = {name.lower(): value for name, value in headers.items()}
-        given = lower.get("x-wc-webhook-signature")
-        if given is None and PING.fullmatch(body.strip()):
-            return Page([], "")
-        self._verify(given or "", body)
-        return self._read_delivery(lower.get("x-wc-webhook-topic", ""), body)
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Delivery | None:  # noqa: ARG002 - no delivery says when
+        return webhooks.verify(self._webhook_secrets, headers, body)
 
-    def _verify(self, given: str, body: bytes) -> None:
-        """Compare with base64 of HMAC-SHA256 over the very bytes, in constant time."""
-        if not self._webhook_secret:
-            raise Refused("a webhook came, but there is no `webhook_secret` to check it with")
-        ours = base64.b64encode(hmac.digest(self._webhook_secret.encode(), body, hashlib.sha256))
-        if not hmac.compare_digest(ours, given.strip().encode()):
-            raise Refused("webhook: the signature does not match `webhook_secret`")
+    def read_webhook(self, topic: str, body: bytes) -> News:
+        found = webhooks.read_body(topic, body)
+        if isinstance(found, News):
+            return found
+        resource, row = found
+        page = self._with_closed(self._page(resource, [row], ""), resource, [row])
+        return News(page.facts, page.bad)
 
-    def _read_delivery(self, topic: str, body: bytes) -> Page:
-        kind, _, event = topic.partition(".")
-        resource = TOPICS.get(kind)
-        try:
-            row = json.loads(body, parse_float=Decimal)
-        except ValueError:
-            return Page([], "", [BadRecord(f"webhook {kind}", "its body is no JSON")])
-        if resource is None or (isinstance(row, Mapping) and "code" in row and "id" not in row):
-            return Page([], "")
-        if event == "deleted":
-            return Page([], "", gone=sorted(ids_of([row])) if resource is Resource.ORDERS else [])
-        return self._with_closed(self._page(resource, [row], ""), resource, [row])
+    async def subscriptions(self) -> Sequence[Subscription]:
+        return await self._hooks.list()
+
+    async def subscribe(self, topic: str, url: str) -> None:
+        await self._hooks.make(topic, url)
+
+    async def revive(self, subscription: Subscription) -> None:
+        await self._hooks.revive(subscription)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        await self._hooks.remove(subscription)
 
     async def _created(
         self, since: datetime | None, order: str, offset: int = 0

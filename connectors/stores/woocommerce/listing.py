@@ -233,6 +233,19 @@ class Shop:
         self._root = root
         return answer
 
+    async def write(
+        self,
+        method: str,
+        path: str,
+        row: Params | None = None,
+        *,
+        params: Params | None = None,
+        expect: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Send a row below the address at which a list was read before; what makes something is sent once."""
+        there = f"{self._root or ROOTS[0]}/{path}"
+        return await self._api.send(method, there, row, params=params, expect=expect, repeat=method != "POST")
+
     async def _get_elsewhere(self, path: str, params: Params, error: Refused) -> Answer:
         try:
             answer = await self._api.get(f"{ROOTS[1]}/{path}", params)

@@ -22,6 +22,10 @@ WRONG_KEYS = (
     ("secret is invalid", _MISMATCH),
     ("signature", _WRONG_SIGNATURE),
     ("timestamp", "the clocks of this machine and of the shop differ by more than 15 minutes"),
+    (
+        "write permission",
+        "`key` may only read: give it the permission Read/Write, or make the webhooks in the shop by hand",
+    ),
     ("read permission", "`key` may only write: make one with the permission Read"),
 )
 """By what the English message holds. Shops in other languages get their own words shown."""

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from connectors.stores.woocommerce.payloads import NEVER_PAID, bare_status
+from connectors.webhooks import Secrets
 
 
 def _address(text: str) -> str:
@@ -43,8 +44,10 @@ class WooCommerceSettings(BaseModel):
         description="Consumer key (ck_…), from WooCommerce, Settings, Advanced, REST API. Read is enough."
     )
     secret: SecretStr = Field(description="Consumer secret (cs_…), shown beside the key when it is made.")
-    webhook_secret: SecretStr | None = Field(
-        default=None, description="Secret of the shop's webhooks; without it webhooks are refused."
+    webhook_secret: Secrets | None = Field(
+        default=None,
+        description="Secret of the shop's webhooks, a text of your own; without it webhooks are refused. A list of "
+        "two while one takes the place of the other: new webhooks are signed with the first.",
     )
     consent_meta_key: str = Field(
         default="mailchimp_woocommerce_is_subscribed",

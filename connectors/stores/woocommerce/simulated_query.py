@@ -5,32 +5,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
 
 from connectors.stores.woocommerce.simulated_rows import Row
 from connectors.stores.woocommerce.simulated_shop import SimulatedShop
+from connectors.stores.woocommerce.simulated_trouble import Trouble
 
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 
 Span = tuple[float, float]
 ALWAYS: Span = (float("-inf"), float("inf"))
-
-
-class Trouble(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body: Any = {"code": code, "message": message, "data": {"status": status, **more}}
-
-
-class NoPage(Trouble):
-    """The web server's own 404: WordPress was never asked."""
-
-    def __init__(self) -> None:
-        super().__init__(404, "", "")
-        self.body = b"<!DOCTYPE html><html><body><h1>Not Found</h1></body></html>"
 
 
 class Asked:

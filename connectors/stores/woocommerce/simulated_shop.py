@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.simulation import HistoricOrder, made_up_order
+from connectors.stores.woocommerce.simulated_hooks import SimulatedHooks
 
 OWNER = "administrator"
 STATUSES = {"paid": "completed"}
@@ -82,6 +83,7 @@ class SimulatedShop:
         self.hidden: set[int] = set()
         self.forbidden: set[str] = set()
         self.junk = b""
+        self.webhooks = SimulatedHooks()
         self.orders: dict[int, HistoricOrder] = {}
         self.accounts: dict[int, Account] = {}
         self.products: dict[int, Goods] = {}
@@ -103,6 +105,7 @@ class SimulatedShop:
         order = made_up_order(number, self.now(), **known)
         self._take(order)
         self._file(order.id)
+        self._tell("order.created", order.id)
         return order.id
 
     def update_order(self, order_id: int, *, row: Mapping[str, Any] | None = None, **known: Any) -> None:
@@ -116,6 +119,7 @@ class SimulatedShop:
                 changed.paid = changed.modified
             changed.row |= row or {}
             self.orders[order_id] = replace(self.orders[order_id], **known)
+        self._tell("order.updated", order_id)
 
     def refund(self, order_id: int, amount: str, reason: str = "") -> int:
         """Give `amount` back; when nothing is left, the order is `refunded`. Return the refund's id."""
@@ -126,6 +130,7 @@ class SimulatedShop:
             changed.refunds = [*refunds, (refund_id, Decimal(amount), reason)]
             if sum(paid for _, paid, _ in changed.refunds) >= Decimal(self.orders[order_id].total):
                 changed.status = "refunded"
+        self._tell("order.updated", order_id)
         return refund_id
 
     def delete_refund(self, order_id: int, refund_id: int) -> None:
@@ -136,9 +141,11 @@ class SimulatedShop:
 
     def trash(self, order_id: int) -> None:
         self.update_order(order_id, status="trash")
+        self._tell("order.deleted", order_id)
 
     def restore(self, order_id: int, status: str = "completed") -> None:
         self.update_order(order_id, status=status)
+        self._tell("order.restored", order_id)
 
     def delete(self, order_id: int) -> None:
         """Delete for good: nothing anywhere tells of it."""
@@ -155,12 +162,14 @@ class SimulatedShop:
         created = seconds_of(known.pop("created_at", None) or self.now())
         names = {"first_name": "Zoë", "last_name": "Öztürk"} | known
         self.accounts[number] = Account(number, email, created=created, modified=created, role=role, **names)
+        self._tell("customer.created", number)
         return number
 
     def change_account_email(self, account: int, email: str) -> None:
         """Give the account another address; its orders keep the one under which they were placed."""
         self.accounts[account].email = email
         self.accounts[account].modified = seconds_of(self.now())
+        self._tell("customer.updated", account)
 
     def set_account_meta(self, account: int, key: str, value: Any) -> None:
         self.accounts[account].meta[key] = value
@@ -168,6 +177,7 @@ class SimulatedShop:
 
     def delete_account(self, account: int) -> None:
         del self.accounts[account]
+        self._tell("customer.deleted", account)
 
     # --- what it holds ---------------------------------------------------------------------------------
 
@@ -240,6 +250,12 @@ class SimulatedShop:
         number = 1 if 1 not in self.accounts else max(self.accounts) + 1
         opened = seconds_of(min((order.created_at for order in self.orders.values()), default=OPENED))
         self.accounts[number] = Account(number, "owner@shop.example", "", "", opened, None, OWNER)
+
+    def _tell(self, topic: str, number: int) -> None:
+        """Queue a webhook; a new order is updated at once, as a real shop's is."""
+        self.webhooks.happened(topic, number)
+        if topic == "order.created":
+            self.webhooks.happened("order.updated", number)
 
     def _change(self, order_id: int) -> Changed:
         now = seconds_of(self.now())

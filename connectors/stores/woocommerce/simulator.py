@@ -1,7 +1,8 @@
 """A WooCommerce shop to read from, as a real one answered (10.5.2, orders in tables of their own).
 
-It serves lists and single rows of orders, refunds, customers and products, and does nothing that writes:
-what happens in the shop is told to `Simulation.state` (see `simulated_shop`).
+It serves lists and single rows of orders, refunds, customers and products; nothing can be written but webhooks.
+What happens in the shop is told to `Simulation.state` (see `simulated_shop`). Then the webhooks wait until
+`deliver` is called (see `simulated_hooks`).
 
 - Keys: where WordPress sees TLS, HTTP Basic or the query; over plain HTTP OAuth 1.0a only. Who shows none
   that count is a stranger, who may see nothing (401 `woocommerce_rest_cannot_view`).
@@ -26,10 +27,11 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
-from connectors.simulation import HistoricOrder, Receive, Scope, Send, Simulation
-from connectors.stores.woocommerce.simulated_query import ALWAYS, Asked, NoPage, Trouble, cut
+from connectors.simulation import HistoricOrder, Post, Receive, Scope, Send, Simulation
+from connectors.stores.woocommerce.simulated_query import ALWAYS, Asked, cut
 from connectors.stores.woocommerce.simulated_rows import Row, customer_row, order_row, product_row, refund_row
 from connectors.stores.woocommerce.simulated_shop import SimulatedShop
+from connectors.stores.woocommerce.simulated_trouble import NoPage, Trouble
 
 KEY = "ck_" + "7" * 40
 SECRET = "cs_" + "3" * 40
@@ -95,6 +97,17 @@ def simulator(
     return Simulation(_Server(shop, Site(**site)), shop)
 
 
+async def deliver(simulation: Simulation, post: Post) -> int:
+    """Send the webhooks that wait, with rows as they are now; return how many were taken."""
+    shop: SimulatedShop = simulation.state
+    writers: Mapping[str, Callable[[int], Row]] = {
+        "order": partial(order_row, shop),
+        "customer": partial(customer_row, shop),
+        "product": partial(product_row, shop),
+    }
+    return await shop.webhooks.deliver(post, lambda resource, number: writers[resource](number))
+
+
 @dataclass(slots=True)
 class Call:
     """A request, as WordPress sees it."""
@@ -105,6 +118,7 @@ class Call:
     headers: Mapping[str, str]
     secure: bool
     address: str
+    body: bytes = b""
 
 
 class _Server:
@@ -118,10 +132,11 @@ class _Server:
             "products": self._products,
         }
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = self._call(scope)
+        call.body = await _body(receive) if call.method != "GET" else b""
         try:
-            status, headers, body = 200, *self._answer(call)
+            status, headers, body = self._answer(call)
         except Trouble as trouble:
             status, headers, body = trouble.status, {}, trouble.body
         await self._send(send, status, headers, body)
@@ -160,7 +175,7 @@ class _Server:
             address=self._site.home or f"{scheme}://{headers.get('host', 'localhost')}",
         )
 
-    def _answer(self, call: Call) -> tuple[dict[str, str], Any]:
+    def _answer(self, call: Call) -> tuple[int, dict[str, str], Any]:
         """Do as WordPress does: find the route, know the caller, check the parameters, then the right."""
         match = ROOT.match(call.path)
         if not match or not (match["index"] or self._site.pretty):
@@ -168,18 +183,22 @@ class _Server:
         known = self._authenticate(call)
         route = (match["route"] or "").strip("/")
         if route == "":
-            return {}, {"name": "Shop", "url": call.address, "namespaces": ["wc/v3"]}
+            return 200, {}, {"name": "Shop", "url": call.address, "namespaces": ["wc/v3"]}
         if route == "wc/v3":
-            return {}, {"namespace": route, "routes": [f"/{route}/{name}" for name in self._lists]}
+            return 200, {}, {"namespace": route, "routes": [f"/{route}/{name}" for name in self._lists]}
         parts = route.removeprefix("wc/v3").strip("/").split("/")
+        if route.startswith("wc/v3") and parts[0] == "webhooks":
+            self._allow("webhooks", known=known)
+            status, body = self._shop.webhooks.answer(call.method, parts[1:], call.params, call.body)
+            return status, {}, body
         if not route.startswith("wc/v3") or parts[0] not in self._lists or call.method != "GET":
             raise Trouble(404, "rest_no_route", "No route was found matching the URL and request method.")
         if len(parts) > 1:
             self._allow(parts[0], known=known)
-            return {}, self._single(parts)
+            return 200, {}, self._single(parts)
         rows, total, pages = self._lists[parts[0]](call)
         self._allow(parts[0], known=known)
-        return self._counts(call, parts[0], rows, total, pages), rows
+        return 200, self._counts(call, parts[0], rows, total, pages), rows
 
     def _allow(self, resource: str, *, known: bool) -> None:
         if not known or resource in self._shop.forbidden:
@@ -193,6 +212,8 @@ class _Server:
         known = (call.secure and self._by_password(call)) or self._by_signature(call)
         if known and "read" not in self._site.permission:
             raise _wrong_key("The API key provided does not have read permissions.")
+        if known and call.method != "GET" and "write" not in self._site.permission:
+            raise _wrong_key("The API key provided does not have write permissions.")
         return known
 
     def _by_password(self, call: Call) -> bool:
@@ -337,6 +358,15 @@ class _Server:
             message = "Invalid user ID." if resource == "customers" else "Invalid ID."
             raise Trouble(404, code, message)
         return write(number)
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
 def _signature(call: Call) -> str:

@@ -90,6 +90,9 @@ class Engine:
             "bulkOperation": self._node,
             "bulkOperationRunQuery": self._run,
             "bulkOperationCancel": self._cancel,
+            "webhookSubscriptions": self._hooks,
+            "webhookSubscriptionCreate": self._make_hook,
+            "webhookSubscriptionDelete": self._delete_hook,
         }
 
     def answer(self, query: str, variables: Mapping[str, Any], address: str) -> dict[str, Any]:
@@ -190,6 +193,16 @@ class Engine:
     def _installation(self) -> Any:
         scopes = [{"handle": scope, "description": scope} for scope in sorted(self._shop.scopes)]
         return {"id": "gid://shopify/AppInstallation/1", "accessScopes": scopes}
+
+    def _hooks(self, first: int, after: str | None = None, **_: Any) -> Any:
+        rows, has_more = self._shop.hooks.list(first, after)
+        return _page([(row, row["id"].rpartition("/")[2]) for row in rows], more=has_more)
+
+    def _make_hook(self, topic: str, webhookSubscription: Mapping[str, Any]) -> Any:  # noqa: N803 - the name in the schema
+        return self._shop.hooks.make(topic, webhookSubscription)
+
+    def _delete_hook(self, id: str) -> Any:  # noqa: A002 - the argument's name in the schema
+        return self._shop.hooks.delete(id)
 
     # --- bulk operations -------------------------------------------------------------------------------
 

@@ -25,6 +25,13 @@ STATUSES: Mapping[str, str] = {
     "failed": "EXPIRED",
 }
 """What Shopify calls the statuses of history."""
+UPDATED: Mapping[str, str] = {
+    "orders": "ORDERS_UPDATED",
+    "customers": "CUSTOMERS_UPDATE",
+    "products": "PRODUCTS_UPDATE",
+    "abandonedCheckouts": "CHECKOUTS_UPDATE",
+}
+"""Which webhook tells of any change of a row."""
 GUESTS_FROM = 5_000_000_000
 PRODUCTS_FROM = 11
 COUNTRIES = {"USD": "US", "GBP": "GB", "TRY": "TR", "JPY": "JP"}
@@ -92,7 +99,7 @@ class SimulatedShop:
     change. `midnight` is when its days begin, in seconds after those of UTC. `renamed` is the host that the shop has moved to. `fail_jobs` are error codes of the next bulk
     operations, `cut_files` bytes after which the next downloads just end, `expired` numbers of jobs whose
     files are gone, `denied` root fields that nobody may read whatever the scopes say. The server puts its
-    `tokens` (and when they end), `jobs` and `scopes` here, to be looked at and changed.
+    `tokens` (and when they end), `jobs` and `scopes` here, to be looked at and changed. `tell` hears what webhooks tell: a topic and a number.
     """
 
     def __init__(
@@ -112,6 +119,8 @@ class SimulatedShop:
         self.tokens: dict[str, float] = {}
         self.jobs: Mapping[int, Any] = {}
         self.scopes: set[str] = set()
+        self.hooks: Any = None
+        self.tell: Callable[[str, int], None] = lambda _topic, _number: None
         self.orders: dict[int, HistoricOrder] = {}
         self.buyers: dict[int, Buyer] = {}
         self.products: dict[int, Goods] = {}
@@ -148,6 +157,7 @@ class SimulatedShop:
         order = made_up_order(number, self.now(), **known)
         self._keep(order)
         self._put("orders", order.id)
+        self.tell("ORDERS_CREATE", order.id)
         return order.id
 
     def update_order(self, order_id: int, *, row: Mapping[str, Any] | None = None, **known: Any) -> None:
@@ -161,7 +171,7 @@ class SimulatedShop:
 
     def refund(self, order_id: int, amount: str) -> int:
         """Give `amount` back; when nothing is left, the order is REFUNDED. Return the refund's id."""
-        with self._moving("orders", order_id):
+        with self._moving("orders", order_id, "REFUNDS_CREATE"):
             changed = self._change(order_id)
             refunds = list(self.refunds_of(order_id))
             refund_id = _refund_id(order_id, len(refunds))
@@ -174,7 +184,7 @@ class SimulatedShop:
 
     def cancel(self, order_id: int) -> None:
         """Cancel an order; its money stays where it is."""
-        with self._moving("orders", order_id):
+        with self._moving("orders", order_id, "ORDERS_CANCELLED"):
             changed = self._change(order_id)
             changed.cancelled = changed.modified
 
@@ -183,6 +193,7 @@ class SimulatedShop:
         self.shelves["orders"].take(order_id)
         del self.orders[order_id]
         self._changed.pop(order_id, None)
+        self.tell("ORDERS_DELETE", order_id)
 
     def give_lines(self, order_id: int, count: int) -> None:
         """Let an order have `count` lines instead of one, without telling."""
@@ -201,6 +212,7 @@ class SimulatedShop:
         if email:
             self._by_email[email] = number
         self._put("customers", number)
+        self.tell("CUSTOMERS_CREATE", number)
         return number
 
     def update_customer(self, number: int, *, row: Mapping[str, Any] | None = None, **known: Any) -> None:
@@ -219,11 +231,13 @@ class SimulatedShop:
 
     def set_consent(self, number: int, state: str, level: str | None = "SINGLE_OPT_IN") -> None:
         self.update_customer(number, consent=(state, level, seconds_of(self.now())))
+        self.tell("CUSTOMERS_EMAIL_MARKETING_CONSENT_UPDATE", number)
 
     def delete_customer(self, number: int) -> None:
         self.shelves["customers"].take(number)
         self._by_email = {email: owner for email, owner in self._by_email.items() if owner != number}
         del self.buyers[number]
+        self.tell("CUSTOMERS_DELETE", number)
 
     def update_product(self, number: int, *, row: Mapping[str, Any] | None = None, **known: Any) -> None:
         with self._moving("products", number):
@@ -239,6 +253,7 @@ class SimulatedShop:
         now = seconds_of(self.now())
         self.checkouts[number] = Abandoned(number, buyer, total, currency, now, now)
         self._put("abandonedCheckouts", number)
+        self.tell("CHECKOUTS_CREATE", number)
         return number
 
     def complete_checkout(self, number: int) -> None:
@@ -343,16 +358,18 @@ class SimulatedShop:
         return changed
 
     @contextmanager
-    def _moving(self, kind: str, number: int) -> Iterator[None]:
-        """Take a row out of the sorted lists while it changes, unless the search is to see it late."""
+    def _moving(self, kind: str, number: int, topic: str | None = None) -> Iterator[None]:
+        """Take a row out of the sorted lists while it changes, unless the search is to see it late; then tell."""
         if self.index_lag:
             self._seen_as.setdefault((kind, number), self._moment(kind, number))
             yield
             self._unseen.append((self.now().timestamp() + self.index_lag, kind, number))
-            return
-        self.shelves[kind].take(number)
-        yield
-        self.shelves[kind].put(number)
+        else:
+            self.shelves[kind].take(number)
+            yield
+            self.shelves[kind].put(number)
+        for each in filter(None, (topic, UPDATED[kind])):
+            self.tell(each, number)
 
     def _put(self, kind: str, number: int) -> None:
         if self.index_lag:

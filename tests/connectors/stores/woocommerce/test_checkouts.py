@@ -12,7 +12,7 @@ from connectors.stores.woocommerce.simulator import simulator
 from tests.connectors.stores.shops import NOON, Clock, changes_of, facts_of, history_of, order, queries
 from tests.connectors.stores.woocommerce.conftest import Connect
 from tests.connectors.stores.woocommerce.test_payloads import ORDERS
-from tests.connectors.stores.woocommerce.test_webhooks import SECRET, delivery
+from tests.connectors.stores.woocommerce.test_webhooks import SECRET, delivered
 
 HALF_AN_HOUR = 1800
 
@@ -112,7 +112,7 @@ async def test_a_webhook_of_a_late_payment_closes_the_checkout(connect: Connect)
     late = ORDERS["completed"] | {"date_created_gmt": "2020-01-01T00:00:00", "created_via": "checkout"}
     store = connect(simulator([]), webhook_secret=SECRET)
 
-    page = store.read_webhook(*delivery("order.updated", late))
+    page = delivered(store, "order.updated", late)
 
     assert [type(fact) for fact in page.facts] == [Order, Checkout]
 

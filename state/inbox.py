@@ -1,0 +1,166 @@
+"""Webhooks on disk before they are answered (P2), until their facts are stored.
+
+A delivery is marked done in the transaction that stores what it told. Then only its name stays for a while, to
+know it again; its body, which is about people, goes at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import Erasure, Page
+from state import cursors, privacy
+from state.dialect import chunks, insert_new
+from state.tables import CustomerRow, InboxRow, SubscriptionRow, table
+
+INBOX, CUSTOMERS, SUBSCRIPTIONS = table(InboxRow), table(CustomerRow), table(SubscriptionRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A delivery of a store, as it came; `delivery` is the same when it comes again."""
+
+    store: str
+    delivery: str
+    topic: str
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that is not done yet."""
+
+    id: int
+    topic: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many deliveries of a store wait, and since when the first of them does."""
+
+    store: str
+    count: int
+    since: datetime
+
+
+def receive(session: Session, deliveries: Sequence[Received]) -> None:
+    """Keep deliveries; those that came before change nothing."""
+    rows = [
+        {
+            "store": each.store,
+            "delivery": each.delivery,
+            "topic": each.topic,
+            "body": each.body,
+            "received_at": each.received_at,
+        }
+        for each in deliveries
+    ]
+    insert_new(session, INBOX, rows, ("store", "delivery"))
+
+
+def waiting(session: Session, store: str, after: int, most: int) -> list[Waiting]:
+    """Return deliveries that are not done, the oldest first, behind the one with the id `after`."""
+    rows = session.execute(
+        select(INBOX.c.id, INBOX.c.topic, INBOX.c.body)
+        .where(INBOX.c.done_at.is_(None), INBOX.c.store == store, INBOX.c.id > after)
+        .order_by(INBOX.c.id)
+        .limit(most)
+    )
+    return [Waiting(row.id, row.topic, row.body) for row in rows]
+
+
+def depths(session: Session) -> list[Depth]:
+    """Count what waits, by store."""
+    rows = session.execute(
+        select(INBOX.c.store, func.count(), func.min(INBOX.c.received_at))
+        .where(INBOX.c.done_at.is_(None))
+        .group_by(INBOX.c.store)
+    )
+    return [Depth(*row) for row in rows]
+
+
+def settle_told(
+    session: Session,
+    store: str,
+    told: Mapping[int, AbstractSet[str]],
+    page: Page,
+    now: datetime,
+    *,
+    erase: Sequence[Erasure] = (),
+) -> tuple[int, set[str]]:
+    """Store what deliveries told, and be done with them; `told` are their records.
+
+    Those of which the store has to be asked go on waiting. Erasures come last: what else was told of somebody
+    may not outlive them. Return how many rows changed, and the records to ask for.
+    """
+    doubts: set[str] = set()
+    changed = cursors.save_facts(session, store, page, now, doubts=doubts)
+    _be_done(session, [number for number, records in told.items() if not records & doubts], now)
+    for wanted in erase:
+        for email in _addresses(session, store, wanted):
+            privacy.forget(session, email, now)
+    return changed, doubts
+
+
+def settle_asked(session: Session, store: str, done: Sequence[int], page: Page, now: datetime) -> int:
+    """Store what was asked because of deliveries, and be done with them; return how many rows changed."""
+    changed = cursors.save_facts(session, store, page, now)
+    _be_done(session, done, now)
+    return changed
+
+
+def _be_done(session: Session, numbers: Sequence[int], now: datetime) -> None:
+    for part in chunks(numbers):
+        session.execute(update(INBOX).where(INBOX.c.id.in_(part)).values(body=b"", done_at=now))
+
+
+def drop_done(session: Session, before: datetime) -> None:
+    """Forget the names of deliveries that were done before a moment."""
+    session.execute(delete(INBOX).where(INBOX.c.done_at < before))
+
+
+def probe(session: Session) -> None:
+    """Write and take it back: raises when nothing can be kept."""
+    session.execute(
+        INBOX.insert().values(
+            store="", delivery="", topic="", body=b"", received_at=datetime.fromtimestamp(0, UTC)
+        )
+    )
+    session.execute(delete(INBOX).where(INBOX.c.store == ""))
+
+
+def _addresses(session: Session, store: str, wanted: Erasure) -> set[str]:
+    """Find by which addresses somebody is known: the one named, and the one that their account has now."""
+    mine = (CUSTOMERS.c.store == store, CUSTOMERS.c.id == wanted.account)
+    found = session.scalar(select(CUSTOMERS.c.email).where(*mine)) if wanted.account else None
+    return {email for email in (wanted.email, found) if email}
+
+
+# --- webhooks that we made --------------------------------------------------------------------------------
+
+
+def remember_subscriptions(session: Session, store: str, topics: Sequence[str], url: str) -> None:
+    """Note which webhooks a store is to have, in the place of those noted before."""
+    forget_subscriptions(session, store)
+    if topics:
+        session.execute(
+            SUBSCRIPTIONS.insert(), [{"store": store, "topic": topic, "url": url} for topic in topics]
+        )
+
+
+def forget_subscriptions(session: Session, store: str) -> None:
+    session.execute(delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.store == store))
+
+
+def wanted_subscriptions(session: Session, store: str) -> dict[str, str]:
+    """Return topic -> address of the webhooks that a store is to have."""
+    rows = session.execute(
+        select(SUBSCRIPTIONS.c.topic, SUBSCRIPTIONS.c.url).where(SUBSCRIPTIONS.c.store == store)
+    )
+    return {row.topic: row.url for row in rows}

@@ -1,0 +1,114 @@
+"""Stage 1 by its other door: from the inbox to facts.
+
+Webhooks are hints. What one tells is stored if it is newer than what is there; what one merely names is asked
+for. A kill before the commit leaves the delivery waiting, one after it repeats nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from connectors.base import News, Page, Store, Webhooks
+from connectors.errors import BadRecord, Refused, Retryable
+from state import inbox
+from state.db import Database
+from state.facts import name_of
+from state.inbox import Waiting
+from sync.pull import Source
+
+log = structlog.get_logger()
+
+AT_ONCE = 100
+"""Deliveries that are read, and settled in one transaction; as many records fit one question to any store."""
+
+Read = tuple[Waiting, News]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came of an inbox: deliveries that are done, rows new or changed, records that cannot be read."""
+
+    deliveries: int = 0
+    changed: int = 0
+    bad: int = 0
+
+
+async def take_in(source: Source, db: Database, now: datetime, taken: Taken, *, ask: bool = True) -> None:
+    """Make facts of all that waits for a store. Without `ask`, what must be asked for goes on waiting.
+
+    Raises the Retryable of a store that does not answer, once everything else is stored.
+    """
+    trouble, after = None, 0
+    while batch := await db.read(inbox.waiting, source.name, after, AT_ONCE):
+        after = batch[-1].id
+        news = [(each, _read(source.store, each)) for each in batch]
+        naming = await _settle_told(source, db, now, news, taken)
+        if naming and ask and trouble is None:
+            try:
+                await _settle_named(source, db, now, naming, taken)
+            except Retryable as error:
+                trouble = error
+    if taken.deliveries:
+        log.info("inbox_read", store=source.name, deliveries=taken.deliveries, changed=taken.changed)
+    if trouble is not None:
+        raise trouble
+
+
+def _read(store: Store, waiting: Waiting) -> News:
+    """Read a delivery; whatever happens to one, the others are read."""
+    if not isinstance(store, Webhooks):
+        return News()
+    try:
+        return store.read_webhook(waiting.topic, waiting.body)
+    except Exception as error:  # noqa: BLE001 - one delivery, however odd, may not keep the inbox shut
+        log.error("webhook_unreadable", kind=type(error).__name__)  # noqa: TRY400 - a traceback holds payloads
+        return News(bad=[BadRecord("webhook", "it cannot be read")])
+
+
+async def _settle_told(
+    source: Source, db: Database, now: datetime, news: Sequence[Read], taken: Taken
+) -> list[Read]:
+    """Store what deliveries tell themselves; return those for which something has to be asked."""
+    page = Page(
+        [fact for _, told in news for fact in told.facts],
+        "",
+        [letter for _, told in news for letter in told.bad],
+    )
+    erase = [wanted for _, told in news for wanted in told.erase]
+    records = {each.id: {name_of(fact) for fact in told.facts} for each, told in news if not _names(told)}
+    changed, doubts = await db.run(inbox.settle_told, source.name, records, page, now, erase=erase)
+    naming = [(each, told) for each, told in news if _names(told)]
+    naming += [
+        (each, News(ask=sorted(doubts & records[each.id])))
+        for each, _ in news
+        if doubts & records.get(each.id, set())
+    ]
+    taken.changed += changed
+    taken.deliveries += len(news) - len(naming)
+    taken.bad += len(page.bad)
+    return naming
+
+
+async def _settle_named(
+    source: Source, db: Database, now: datetime, news: Sequence[Read], taken: Taken
+) -> None:
+    """Ask for what deliveries name; what they say is deleted, and is not there, is gone."""
+    deleted = {record for _, told in news for record in told.deleted}
+    records = dict.fromkeys(record for _, told in news for record in (*told.ask, *told.deleted))
+    try:
+        page = await source.store.reread(list(records))
+    except Refused as refused:  # as a letter each, it stops neither the others nor the schedule
+        page = Page([], "", [BadRecord(record, str(refused)) for record in records])
+    there = {name_of(fact) for fact in page.facts}
+    there |= {letter.record for letter in page.bad}
+    found = Page(page.facts, "", page.bad, gone=sorted(deleted - there))
+    done = [each.id for each, _ in news]
+    taken.changed += await db.run(inbox.settle_asked, source.name, done, found, now)
+    taken.deliveries += len(done)
+    taken.bad += len(page.bad)
+
+
+def _names(told: News) -> bool:
+    return bool(told.ask or told.deleted)

@@ -1,0 +1,97 @@
+"""The web server beside the worker: it listens for as long as the worker works."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import structlog
+import uvicorn
+
+from config.errors import ConfigError, Problem
+from config.model import Web
+from config.settings import MAIN_FILE
+from connectors.base import Webhooks
+from sync.app import Cartwire
+from sync.job import utc_now
+from sync.web.app import web_app
+from sync.web.door import Door
+from sync.web.ledger import Ledger
+from sync.web.runner import Runner
+
+log = structlog.get_logger()
+
+FAREWELL = 3
+"""Seconds that answers under way have at the end."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the worker."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def sides(cartwire: Cartwire) -> Sequence[Callable[[Runner], Awaitable[None]]]:
+    """List what goes on beside the syncs, as the configuration has it when the worker begins."""
+    web = cartwire.plant.settings.web
+    return [] if web is None else [lambda runner: serve(runner, web)]
+
+
+async def serve(runner: Runner, web: Web) -> None:
+    """Serve until cancelled. Raises ConfigError when the address cannot be listened on."""
+    door, ledger = Door(runner, utc_now), Ledger()
+    await ledger.begin(runner.cartwire.db)
+    async with _listening(uvicorn_config(runner, door, ledger), web):
+        _ring_for_what_was_left(runner, door)
+        await asyncio.Event().wait()
+
+
+def uvicorn_config(runner: Runner, door: Door, ledger: Ledger) -> uvicorn.Config:
+    return uvicorn.Config(
+        web_app(runner, door, ledger, utc_now),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # what goes wrong is logged where it does, without payloads
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=FAREWELL,
+    )
+
+
+@asynccontextmanager
+async def _listening(config: uvicorn.Config, web: Web) -> AsyncIterator[None]:
+    ear = _listen(web)
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[ear]))
+    host, port = ear.getsockname()[:2]
+    log.info("web_listens", host=host, port=port)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+        ear.close()
+
+
+def _listen(web: Web) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
+        ear = socket.create_server(address[:2], family=family, backlog=1024)
+    except OSError as error:
+        what = f"`{web.listen}` cannot be listened on: {error.strerror or 'no such address'}"
+        instead = "name another address or port, or write `web: off`"
+        raise ConfigError([Problem(MAIN_FILE, None, "web.listen", what, instead)]) from error
+    return ear
+
+
+def _ring_for_what_was_left(runner: Runner, door: Door) -> None:
+    """Have what an earlier process left looked at, also by syncs that have no schedule."""
+    for name, store in runner.cartwire.stores.items():
+        if isinstance(store, Webhooks):
+            door.ring(name)
