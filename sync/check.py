@@ -19,6 +19,7 @@ from mappings.model import Mapping
 from sync.alerts import check_alerts
 from sync.app import Cartwire, Plant
 from sync.show import as_json
+from sync.web.reach import doubts
 
 REFUSED = 3
 
@@ -30,7 +31,9 @@ async def check_connections(cartwire: Cartwire) -> dict[str, list[str]]:
     """
     await check_alerts(cartwire.plant)
     found = {f"stores.{name}": await _check(store) for name, store in cartwire.stores.items()}
-    return found | {f"esps.{name}": await _check(esp) for name, esp in cartwire.esps.items()}
+    found |= {f"esps.{name}": await _check(esp) for name, esp in cartwire.esps.items()}
+    web = cartwire.plant.settings.web
+    return found | ({"web": await doubts(web)} if web and web.public_url else {})
 
 
 async def _check(connector: Store | Esp) -> list[str]:

@@ -27,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+webhooks = typer.Typer(no_args_is_help=True, help="Webhooks at the stores: make, list, remove.")
+app.add_typer(webhooks, name="webhooks")
+
 BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 COLLECT_AFTER = 10_000
@@ -34,6 +37,7 @@ COLLECT_AFTER = 10_000
 
 SyncName = Annotated[str, typer.Argument(help="Name of the sync, as in cartwire.yaml.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Go beyond the limits, without showing the plan first.")]
+StoreOrSync = Annotated[str, typer.Argument(help="Name of a store or of a sync, as in cartwire.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -380,6 +384,30 @@ def tidy() -> None:
 
     dropped = _in_app(lambda cartwire: clean(cartwire, datetime.now(UTC)))
     typer.echo(f"{dropped} runs dropped")
+
+
+@webhooks.command("register")
+def register_webhooks(name: StoreOrSync, *, json: Json = False) -> None:
+    """Make the webhooks that are missing at a store, or at all stores of a sync; safe to repeat."""
+    from sync.web.registration import register, show_webhooks
+
+    show_webhooks(_in_app(lambda cartwire: register(cartwire, name)), json=json)
+
+
+@webhooks.command("list")
+def list_webhooks(name: StoreOrSync, *, json: Json = False) -> None:
+    """List the webhooks of a store, or of all stores of a sync."""
+    from sync.web.registration import listing, show_webhooks
+
+    show_webhooks(_in_app(lambda cartwire: listing(cartwire, name)), json=json)
+
+
+@webhooks.command("remove")
+def remove_webhooks(name: StoreOrSync, *, json: Json = False) -> None:
+    """Remove our webhooks from a store, or from all stores of a sync; others' stay."""
+    from sync.web.registration import remove, show_webhooks
+
+    show_webhooks(_in_app(lambda cartwire: remove(cartwire, name)), json=json)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from sync.app import Cartwire
+from sync.clock import Clock
 from sync.run import Order
 from sync.troubles import Troubles
 
@@ -34,6 +35,12 @@ class Runner(Protocol):
     @property
     def troubles(self) -> Troubles:
         """What does not go as it should."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    async def wait(self, until: datetime) -> None:
+        """Sleep until a moment, by the worker's clock."""
 
     def poke(self, sync: str, order: Order) -> None:
         """Run a sync soon, when its turn comes; orders that wait together become one run."""

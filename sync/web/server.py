@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import structlog
 import uvicorn
@@ -12,11 +13,11 @@ from config.errors import ConfigError, Problem
 from config.model import Web
 from config.settings import MAIN_FILE
 from connectors.base import Webhooks
-from sync.app import Cartwire
-from sync.job import utc_now
+from sync.app import Plant
 from sync.web.app import web_app
 from sync.web.door import Door
 from sync.web.ledger import Ledger
+from sync.web.registration import watch_beside
 from sync.web.runner import Runner
 
 log = structlog.get_logger()
@@ -33,24 +34,42 @@ class _Server(uvicorn.Server):
         yield
 
 
-def sides(cartwire: Cartwire) -> Sequence[Callable[[Runner], Awaitable[None]]]:
+Side = Callable[[Runner], Awaitable[None]]
+
+
+def sides(plant: Plant) -> Sequence[Side]:
     """List what goes on beside the syncs, as the configuration has it when the worker begins."""
-    web = cartwire.plant.settings.web
-    return [] if web is None else [lambda runner: serve(runner, web)]
+    web = plant.settings.web
+    if web is None:
+        return []
+    return [partial(serve, web=web, wanted="web" in plant.settings.model_fields_set), watch_beside]
 
 
-async def serve(runner: Runner, web: Web) -> None:
-    """Serve until cancelled. Raises ConfigError when the address cannot be listened on."""
-    door, ledger = Door(runner, utc_now), Ledger()
+async def serve(runner: Runner, web: Web, *, wanted: bool = True) -> None:
+    """Serve until cancelled. Raises ConfigError when the address cannot be listened on.
+
+    Unless it is `wanted`: the address that is meant when the owner wrote none may be taken.
+    """
+    door, ledger = Door(runner, runner.clock.now), Ledger()
     await ledger.begin(runner.cartwire.db)
-    async with _listening(uvicorn_config(runner, door, ledger), web):
+    try:
+        ear = _listen(web)
+    except ConfigError as error:
+        if wanted:
+            raise
+        log.warning("web_not_listening", reason=str(error))
+        return
+    async with _listening(uvicorn_config(runner, door, ledger), ear):
         _ring_for_what_was_left(runner, door)
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            door.close()
 
 
 def uvicorn_config(runner: Runner, door: Door, ledger: Ledger) -> uvicorn.Config:
     return uvicorn.Config(
-        web_app(runner, door, ledger, utc_now),
+        web_app(runner, door, ledger, runner.clock.now),
         http="h11",
         ws="none",
         lifespan="off",
@@ -65,8 +84,7 @@ def uvicorn_config(runner: Runner, door: Door, ledger: Ledger) -> uvicorn.Config
 
 
 @asynccontextmanager
-async def _listening(config: uvicorn.Config, web: Web) -> AsyncIterator[None]:
-    ear = _listen(web)
+async def _listening(config: uvicorn.Config, ear: socket.socket) -> AsyncIterator[None]:
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[ear]))
     host, port = ear.getsockname()[:2]
