@@ -23,7 +23,8 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 STOPSIGNAL SIGTERM
+# As long as `web.listen` keeps the port 8080.
 HEALTHCHECK --interval=60s --timeout=20s --start-period=60s --retries=3 \
-    CMD ["cartwire", "status", "--json"]
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=15)"]
 ENTRYPOINT ["cartwire"]
 CMD ["run"]

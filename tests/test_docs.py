@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 import connectors.esps
 import connectors.stores
-from config.model import Keep, Limits, Settings, SyncConfig
+from config.model import Keep, Limits, Settings, SyncConfig, Web
 from config.secrets import REFERENCE
 from config.settings import load
 from config.yaml import parse
@@ -126,7 +126,7 @@ def table(model: type[BaseModel]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("model", [Settings, SyncConfig, Limits, Keep])
+@pytest.mark.parametrize("model", [Settings, SyncConfig, Limits, Keep, Web])
 def test_the_tables_of_keys_are_those_of_the_models(model):
     text = (DOCS / "configuration.md").read_text()
 

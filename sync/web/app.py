@@ -42,7 +42,7 @@ def web_app(runner: Runner, door: Door, ledger: Ledger, now: Callable[[], dateti
         later = LATER if outcome.status in ASKED_TO_WAIT else None
         return JSONResponse({"status": outcome.words}, outcome.status, later)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
@@ -51,6 +51,8 @@ def web_app(runner: Runner, door: Door, ledger: Ledger, now: Callable[[], dateti
         ],
         exception_handlers={Exception: _failed},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _metrics(

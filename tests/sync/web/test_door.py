@@ -7,6 +7,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -48,7 +49,7 @@ class Still:
         self.cartwire = cartwire
         self.poked: list[tuple[str, Order]] = []
         self.facts: dict[str, Any] = {}
-        self.troubles: Any = None
+        self.troubles: Any = SimpleNamespace(of=lambda _names: [])
 
     def poke(self, sync: str, order: Order) -> None:
         self.poked.append((sync, order))

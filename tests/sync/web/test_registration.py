@@ -113,7 +113,12 @@ async def resolve(host: str) -> Sequence[str]:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://good.example", "https://half.example/cartwire", "https://good.example:8443", "https://93.184.216.34"],
+    [
+        "https://good.example",
+        "https://half.example/cartwire",
+        "https://good.example:8443",
+        "https://93.184.216.34",
+    ],
 )
 async def test_an_address_that_may_be_right_raises_no_doubts(url: str) -> None:
     assert await doubts(Web(public_url=url), resolve) == []
