@@ -112,7 +112,7 @@ def _believed(row: Row[Any], entries: Sequence[Row[Any]], esp: str) -> Believed:
         profile=row.profile,
         email=row.email,
         fields={name: decode(code) for name, code in codes.items()},
-        lists=frozenset(entry.list for entry in entries if entry.inside),
+        lists=frozenset(entry.list for entry in entries if entry.inside and entry.told),
         unsure=frozenset(entry.list for entry in entries if entry.refused is not None),
         subscribe=row.subscribe,
         opted_out=row.accepts_marketing is False or row.consent_origin == esp_origin(esp),
@@ -157,7 +157,8 @@ def _believe_entry(
 ) -> None:
     key = {"sync": sync, "profile": profile, "list": name}
     if inside:
-        upsert(session, MEMBERSHIPS, [{**key, "at": now, "inside": True, "refused": None}])
+        known = {"at": now, "inside": True, "refused": None, "told": True, "doubtful": False}
+        upsert(session, MEMBERSHIPS, [key | known])
     else:
         session.execute(delete(MEMBERSHIPS).where(*(MEMBERSHIPS.c[column] == key[column] for column in key)))
 

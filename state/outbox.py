@@ -253,7 +253,10 @@ def pending(session: Session, sync: str) -> Pending:
 
 
 def list_sizes(session: Session, sync: str) -> dict[str, int]:
-    """Count the members of each list, as far as the ESP accepted them."""
+    """Count the members of each list, as far as the ESP accepted them.
+
+    Who is inside a journey's rule counts although the ESP was not told: they leave it like everybody.
+    """
     rows = session.execute(
         select(MEMBERSHIPS.c.list, func.count())
         .where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.inside.is_(True))

@@ -37,7 +37,7 @@ async def test_an_older_state_store_is_migrated_and_goes_on_where_it_was(
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     assert sorted(await store.read(columns)) == sorted([ADA, BOB, EVE])
     assert (await store.read(outbox.pending, "crm")).lists == {"Loyal": 2}
-    assert await store.read(outbox.list_sizes, "crm") == {"Fans": 2}
+    assert await store.read(outbox.list_sizes, "crm") == {"Fans": 2, "Welcome": 2}
     assert (await store.read(evaluation.sync_state, "crm")).revision > 0
     assert len(await store.read(runs.list_dead_letters, ["crm", "shop"])) == 3
     assert [run.outcome for run in await store.read(runs.list_runs)] == ["done"]

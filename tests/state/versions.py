@@ -83,7 +83,8 @@ def lives(session: Session) -> None:
         START,
     )
     refresh(session)
-    evaluation.mark_go_live(session, "crm", START)
+    evaluation.mark_opt_outs(session, "crm", START)
+    evaluation.mark_evaluated(session, "crm", 1, "digest", START, journeys={"Welcome": "digest"})
     for email in (ADA, BOB):
         _push(session, email)
     privacy.forget(session, "gone@example.com", START)
@@ -95,8 +96,9 @@ def lives(session: Session) -> None:
 def _push(session: Session, email: str) -> None:
     """Write a contact, of which one field is refused, and leave them waiting for a list."""
     who = profile_id(session, email)
-    wanted = Desired(who, email, {"ORDERS": 1, "PHONE": "+33"}, {"Fans": True, "Loyal": True})
-    outbox.offer(session, TARGET, [wanted], START)
+    lists = {"Fans": True, "Loyal": True, "Welcome": True}
+    wanted = Desired(who, email, {"ORDERS": 1, "PHONE": "+33"}, lists, frozenset({"Welcome"}))
+    outbox.offer(session, TARGET, [wanted], START, journeys={"Welcome": START})
     refusal = Refusal(who, Blame.FIELD, "no", "PHONE")
     jobs = outbox.contact_jobs(session, "crm", 0, 9)
     outbox.settle_contacts(session, TARGET, jobs, [refusal], START)

@@ -137,7 +137,7 @@ async def test_P11_a_mapping_that_is_changed_back_needs_no_approval(world: World
     assert (report.outcome.value, report.writes) == ("done", 0)
 
 
-async def test_P10_a_sync_goes_live_with_its_first_push(world: World) -> None:
+async def test_P10_what_happens_while_the_history_is_held_is_no_history(world: World) -> None:
     world.configure(
         mapping=MAPPING + "  Welcome: {when: orders_count >= 1, journey: true}\n",
         extra="    limits: {new_contacts: 3}\n",
@@ -150,7 +150,7 @@ async def test_P10_a_sync_goes_live_with_its_first_push(world: World) -> None:
     await world.run()
 
     inside = {email for email, (_, lists, _) in world.contacts.items() if "Welcome" in lists}
-    assert inside == {"live@example.com"}
+    assert inside == {"waiting@example.com", "live@example.com"}
 
 
 @pytest.mark.parametrize(
