@@ -187,6 +187,9 @@ def _compare(sign: str, left: Term, right: Term, scale: Scale) -> Term:
     operands = [side.sql for side in sides]
     if kind is Kind.TEXT and sign not in EQUALITIES:
         operands = [Portable("bytewise", sql, kind=Kind.TEXT) for sql in operands]
+    if kind in AMOUNTS and any(side.needs.figures for side in sides):
+        # An average is seldom a number that a computer can hold: 1.1 times 50.00 is to be 55.00 and no more.
+        operands = [Portable("settled", sql, kind=Kind.NUMBER) for sql in operands]
     return Term(Kind.BOOLEAN, COMPARISONS[sign](*operands), needs_of(sides))
 
 

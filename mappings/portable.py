@@ -64,6 +64,7 @@ TEMPLATES = {  # name: (SQLite, PostgreSQL)
     "ceil": ("cartwire_ceil({0}, {1})", "(ceil(CAST({0} AS NUMERIC) / {1}) * {1})"),
     "abs": ("abs(CAST({0} AS REAL))", "abs(CAST({0} AS NUMERIC))"),
     "exact": ("{0}", "CAST({0} AS NUMERIC)"),
+    "settled": ("round({0}, 6)", "round(CAST({0} AS NUMERIC), 6)"),  # as many decimals as are pushed
     "unindexed": ("+{0}", "{0}"),  # SQLite: a plus before a column keeps its index out of the plan
     "double": ("CAST({0} AS REAL)", "CAST({0} AS DOUBLE PRECISION)"),
     "least": ("min({all})", OF_ALL.format("min")),
