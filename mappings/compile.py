@@ -23,7 +23,7 @@ from mappings.catalogue import PROFILES, catalogue
 from mappings.clock import Bound, Clock, clock_values
 from mappings.errors import MappingError, MappingProblem
 from mappings.explain import Questions, Rule
-from mappings.expressions import Translator
+from mappings.expressions import Translator, is_name
 from mappings.figures import Figure, make_figure
 from mappings.functions import FUNCTIONS, LANGUAGE
 from mappings.operators import stays, truth
@@ -293,12 +293,19 @@ def _names(mapping: "model.Mapping", problems: list[MappingProblem]) -> Mapping[
         *(("formulas", name, Formula(text)) for name, text in mapping.formulas.items()),
     ]
     for section, name, own in written:
-        taken = "a column" if name in catalogue() else "a function" if name in FUNCTIONS else None
-        if taken or name in names:
-            what = f"is the name of {taken or 'a parameter'}"
+        taken = _taken_as(name, names)
+        if taken:
+            what = f"is {taken}"
             problems.append(MappingProblem((section, name), what, "choose another"))
         names[name] = own
     return names
+
+
+def _taken_as(name: str, names: Mapping[str, Parameter | Formula]) -> str | None:
+    """Say what a name means already; None when it is free."""
+    if name in catalogue() or name in names:
+        return "the name of a column" if name in catalogue() else "the name of a parameter"
+    return "the name of a function" if name in FUNCTIONS else None if is_name(name) else "a word of SQL"
 
 
 def _broken_formulas(mapping: "model.Mapping", scale: Scale) -> list[MappingProblem]:

@@ -23,6 +23,8 @@ from mappings.errors import did_you_mean
 from mappings.functions import FUNCTIONS
 from mappings.portable import TYPES
 from mappings.terms import (
+    CONTROL,
+    MAX_LENGTH,
     NULL,
     Formula,
     Needs,
@@ -35,21 +37,31 @@ from mappings.terms import (
     text_term,
 )
 
-MAX_LENGTH = 2_000
 MAX_DEPTH = 20  # brackets: sqlglot spends some 25 frames on each, Python has 1,000
 MAX_SIZE = 2_000
 MAX_WRITTEN = 60
 CHAINED, NESTED, MAX_WEIGHT = 3, 7, 84
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*\"""")
+CURLY = re.compile("[\u2018\u2019\u201c\u201d\u00ab\u00bb]")
 QUOTE = re.compile(r"""['"]""")
 COMMENT = re.compile(r"--|/\*")
+
+MISTAKES = {
+    r"=>(?!.*\))": "write >=",
+    r"=<": "write <=",
+    r"&&": "rules are joined by `and`",
+    r"\bcontains\b": "write like '%…%'",
+    r"\d[, ]\d{3}\b|\d\s*[€$£%]": "write a plain number: 1000",
+    r"\d\s+(hour|day|week|month|year)s?\b": "write a plain number: days_ago(30)",
+    r"\bcase\b(?!.*\bend\b)": "a `case` ends with `end`",
+}
+"""What stands in an expression that cannot be read: what its owner will have meant."""
 
 REFUSED_TOKENS = {
     TokenType.SEMICOLON: "a rule is one expression",
     TokenType.PLACEHOLDER: "a rule has no placeholders",
-    TokenType.PARAMETER: "a rule has no parameters",
+    TokenType.PARAMETER: "a text stands in single quotes",
     TokenType.COLON: "a rule has no placeholders",
     TokenType.DCOLON: "a rule has no casts",
     TokenType.DOT: "a column stands without a table",
@@ -128,7 +140,7 @@ def parse(text: str) -> exp.Expr:
     try:
         trees = Cartwire().parser().parse_into(exp.Condition, list(tokens), text)
     except ParseError as error:
-        raise _unreadable(error, tokens) from None
+        raise _unreadable(error, tokens, text) from None
     except RecursionError:
         raise Wrong("nested too deeply", f"{MAX_DEPTH} levels are the limit", 0) from None
     if not trees or trees[0] is None:  # a word such as ELSE alone
@@ -136,8 +148,16 @@ def parse(text: str) -> exp.Expr:
     return trees[0]
 
 
-def _unreadable(error: ParseError, tokens: Sequence[Token]) -> Wrong:
-    """Say in our words what sqlglot did not understand."""
+def is_name(word: str) -> bool:
+    """Tell whether a word, standing alone, is a name: `case` and `true` are none."""
+    try:
+        return isinstance(parse(word), exp.Column)
+    except Wrong:
+        return False
+
+
+def _unreadable(error: ParseError, tokens: Sequence[Token], text: str) -> Wrong:
+    """Say in our words what sqlglot did not understand, and what may have been meant."""
     first = error.errors[0]
     said, word = first["description"] or "", first["highlight"] or ""
     places = (t.start for t in tokens if (t.line, t.col) == (first["line"], first["col"]))
@@ -147,7 +167,9 @@ def _unreadable(error: ParseError, tokens: Sequence[Token]) -> Wrong:
         what = f"expected `{said.removeprefix('Expecting').strip()}`, found `{word}`"
     else:
         what = f"did not expect `{word}` here"
-    return Wrong(what, None, next(places, 0))
+    plain = QUOTED.sub(" ", text)
+    meant = (instead for sign, instead in MISTAKES.items() if re.search(sign, plain, re.IGNORECASE))
+    return Wrong(what, next(meant, None), next(places, 0))
 
 
 # --- the tree ------------------------------------------------------------------------------------------
@@ -159,10 +181,10 @@ class Translator:
     `made` are the formulas that have been translated: each is once, however often its name is written.
     """
 
-    def __init__(self, text: str, scale: Scale, made: dict[str, Term] | None = None) -> None:
+    def __init__(self, text: str, scale: Scale, made: "dict[str, Term | Wrong] | None" = None) -> None:
         self.text = text
         self.scale = scale
-        self.made: dict[str, Term] = {} if made is None else made
+        self.made: dict[str, Term | Wrong] = {} if made is None else made
         self.problems: list[Wrong] = []
 
     def translate(self) -> Term | None:
@@ -263,6 +285,8 @@ def _height(name: str, scale: Scale, heights: dict[str, int], within: Sequence[s
         return 0
     if name in within:
         raise Wrong(f"`{name}` contains itself", " -> ".join((*within, name)))
+    if len(within) > MAX_WEIGHT // NESTED:
+        raise Wrong("nested too deeply", "a formula of a formula of a formula … has to end somewhere")
     if name not in heights:
         heights[name] = NESTED + max(
             depth
@@ -315,14 +339,15 @@ def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term
 
 
 def _formula(translator: Translator, name: str, expression: str) -> Term:
-    """Put a formula in the place of its name. Raises Wrong for one that is wrong."""
+    """Put a formula in the place of its name. Raises Wrong for one that is wrong, which is found out once."""
     if name not in translator.made:
         inner = Translator(expression, translator.scale, translator.made)
         term = inner.translate()
-        if term is None:
-            raise Wrong(f"`{name}` is wrong itself: {inner.problems[0].what}", inner.problems[0].instead)
-        translator.made[name] = replace(term, number=None, string=None)
-    return translator.made[name]
+        translator.made[name] = replace(term, number=None, string=None) if term else inner.problems[0]
+    made = translator.made[name]
+    if isinstance(made, Wrong):
+        raise Wrong(f"`{name}` is wrong itself: {made.what}", made.instead)
+    return made
 
 
 def _unknown_column(name: str, scale: Scale, *, quoted: bool) -> Wrong:
@@ -330,8 +355,11 @@ def _unknown_column(name: str, scale: Scale, *, quoted: bool) -> Wrong:
         return Wrong(f'"{name}" in double quotes would be a column', f"write '{name}' for a text")
     if name.lower() in FUNCTIONS:
         return Wrong(f"`{name}` is a function", f"write {FUNCTIONS[name.lower()].usage}")
+    if CURLY.search(name):
+        return Wrong(f"`{name}` is not in quotation marks that are straight", "write 'FR' for a text")
     known = did_you_mean(name, [*catalogue(), *scale.names])
-    return Wrong(f"unknown column `{name}`", known or "docs/mapping.md lists the columns")
+    listed = f"docs/mapping.md lists the columns; a text is written '{name}'"
+    return Wrong(f"unknown column `{name}`", known or listed)
 
 
 def _call(translator: Translator, node: exp.Anonymous, terms: Sequence[Term]) -> Term:
@@ -426,6 +454,7 @@ REFUSED_NODES: Mapping[type[exp.Expr], str] = {
     exp.Star: "name the columns",
     exp.Interval: "write days_ago(3), months_ago(3) or hours_ago(3)",
     exp.Tuple: "a list stands after `in` only",
+    exp.Concat: "between two texts there is a comma, or ||",
     exp.Window: "a rule has no windows",
 }
 
@@ -437,6 +466,8 @@ def _known(node: exp.Expr) -> tuple[Sequence[str], Make]:
         kind = type(node).__name__.lower()
         raise Wrong(f"a rule cannot hold this ({kind})", REFUSED_NODES.get(type(node)))
     extra = [name for name, value in node.args.items() if value and name not in PLAIN_PARTS | set(found[0])]
+    if extra and isinstance(node, exp.In):
+        raise Wrong("`in` takes a list", "write in ('FR', 'BE')")
     if extra or not isinstance(node.this, str | bool | exp.Expr | None):
         raise Wrong(f"a rule cannot hold this ({', '.join(extra)})")
     return found

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 from mappings.catalogue import PROFILES
 from mappings.clock import NOW, Bound
 from mappings.errors import did_you_mean
-from mappings.operators import FIGURES, arithmetic, compare, figure_exists, figure_rows, joined
+from mappings.operators import FIGURES, arithmetic, compare, figure_exists, figure_rows
 from mappings.portable import TYPES, Portable
 from mappings.terms import (
     Needs,
@@ -45,6 +45,8 @@ LANGUAGE = 1
 """Raise it when a function begins to give other results: every profile is then evaluated anew."""
 
 DIGITS = 9
+MOST_ARGUMENTS = 100
+"""More than that SQLite gives to no function."""
 
 Anything = Annotated[Term, frozenset(Kind)]
 Text = Annotated[Term, frozenset({Kind.TEXT})]
@@ -83,6 +85,8 @@ class Function:
 
     def call(self, arguments: Sequence[Term], scale: Scale, names: Sequence[str | None] = ()) -> Term:
         """Check number and kinds of the arguments, then apply; `names` are those given by name. Raises Wrong."""
+        if len(arguments) > MOST_ARGUMENTS:
+            raise Wrong(f"{self.name}() with more than {MOST_ARGUMENTS} arguments", "split it")
         if any(names):
             return self._call_by_name(arguments, scale, names)
         required = sum(not p.optional for p in self.parameters)
@@ -97,9 +101,13 @@ class Function:
         """Sort arguments given as `days => 90` to their parameters; those without a name come first."""
         known = {parameter.name: parameter for parameter in self.parameters if not parameter.repeated}
         given: dict[str, Term] = {}
-        for term, name, place in zip(arguments, names, self.parameters, strict=False):
-            to = name or place.name
-            if to not in known or to in given or (name is None and any(names[: len(given)])):
+        for place, (term, name) in enumerate(zip(arguments, names, strict=True)):
+            if name is None and (any(names[:place]) or place >= len(known)):
+                raise Wrong(f"{self.name}(): `{term.text}` lacks a name", f"write {self.usage}")
+            to = name or list(known)[place]
+            if to in given:
+                raise Wrong(f"{self.name}() is given `{to}` twice", f"write {self.usage}")
+            if to not in known:
                 near = did_you_mean(to, known) or f"write {self.usage}"
                 raise Wrong(f"{self.name}() does not take `{to}` here", near)
             given[to] = _taken(self, known[to], term)
@@ -117,7 +125,8 @@ def _taken(called: Function, parameter: Parameter, term: Term) -> Term:
         return term
     if term.kind not in parameter.kinds:
         kinds = " or ".join(sorted(parameter.kinds))
-        raise Wrong(f"{called.name}() takes {kinds} as {parameter.name}, not {term.said}")
+        plain = "write numbers without quotes" if term.string and Kind.NUMBER in parameter.kinds else None
+        raise Wrong(f"{called.name}() takes {kinds} as {parameter.name}, not {term.said}", plain)
     return term
 
 
@@ -306,6 +315,8 @@ def _window(figure: str, kind: Kind, scale: Scale, **lengths: Term) -> Term:
         raise Wrong("a window has one length", f"write {figure}_in(days => 90)")
     (unit, term), *_ = given
     bound = Bound(unit, _whole(term, f"{figure}_in"))
+    if int(bound.amount) < 1:
+        raise Wrong(f"a window of {bound.amount} {unit} is empty", f"write {figure}_in(days => 90)")
     if scale.scope is None:
         return Term(kind, type_coerce(null(), TYPES[kind]), Needs(columns=frozenset({"orders_count"})))
     since = bound_term(bound)
@@ -383,10 +394,7 @@ def length(text: Text) -> Term:
 def concat(scale: Scale, *texts: Text) -> Term:
     """Join texts, leaving out those that are unknown."""
     empty = text_term("")
-    result, *rest = [coalesce(scale, text, empty) for text in texts]
-    for term in rest:
-        result = joined(result, term)
-    return result
+    return _call("join", Kind.TEXT, *(coalesce(scale, text, empty) for text in texts))
 
 
 # --- unknowns and choices ------------------------------------------------------------------------------

@@ -29,8 +29,10 @@ def as_text(value: object) -> object:
 
 
 TRUTHS = {"true": True, "false": False}
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+MOST_ENTRIES = 500
+"""Of each section: SQLite selects 2,000 columns at most, PostgreSQL 1,664."""
 OWN_NAMES = ("parameters", "formulas")
 Expression = Annotated[str, BeforeValidator(as_text)]
 
@@ -170,11 +172,21 @@ class _Reading:
         if not isinstance(extends, str | None):
             self._report(("extends",), "names one mapping", f"write `{PREFIX}crm` or the path of a file")
             extends = None
+        too_many = [self._has_too_many(section, raw.get(section)) for section in (*OWN_NAMES, *FORMS)]
+        if any(too_many):
+            return Mapping()
         names = {section: self._names(section, raw.get(section)) for section in OWN_NAMES}
         sections = {name: self._section(name, raw.get(name)) for name in FORMS}
         if not self.problems and not any(sections.values()):
             self._report((), "nothing is mapped", "write fields or lists")
         return Mapping.model_validate({"extends": extends, **names, **sections})
+
+    def _has_too_many(self, section: str, raw: object) -> bool:
+        """Refuse more than a database can select at once, before any of it is looked at."""
+        entries = {*getattr(self.base, section), *(raw if isinstance(raw, dict) else ())}
+        if len(entries) > MOST_ENTRIES:
+            self._report((section,), f"{len(entries)} entries", f"{MOST_ENTRIES} are the limit")
+        return len(entries) > MOST_ENTRIES
 
     def _names(self, section: str, raw: object) -> dict[str, Any]:
         """Read parameters or formulas: names as columns have them, each with one value."""
@@ -213,7 +225,7 @@ class _Reading:
         section, name = path
         if not name or name != name.strip():
             self._report(path, "a name is empty, or begins or ends with a space")
-        elif any(unicodedata.category(character) == "Cc" for character in name):
+        elif any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
             self._report((section, name.encode("unicode_escape").decode()), "a name with a control character")
         else:
             return True
@@ -286,6 +298,8 @@ def _problem(path: tuple[str, ...], detail: AnyMapping[str, Any], form: type[Bas
             return MappingProblem((*path, key), "unknown key", near)
         case "missing":
             return MappingProblem(path, f"`{key}` is missing", f"write `{key}: …` with an expression")
+        case "bool_parsing" | "bool_type":
+            return MappingProblem((*path, key), "is neither true nor false", "write true or false")
         case "literal_error":
             return MappingProblem((*path, key), "unknown type", f"known: {detail['ctx']['expected']}")
         case _:

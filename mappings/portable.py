@@ -72,7 +72,7 @@ TEMPLATES = {  # name: (SQLite, PostgreSQL)
     "lower": ("cartwire_lower({0})", "lower({0})"),
     "upper": ("cartwire_upper({0})", "upper({0})"),
     "length": ("length({0})", "length({0})"),
-    "join": ("({0} || {1})", "({0} || {1})"),
+    "join": ("({chain})", "({chain})"),
     "bytewise": ("{0}", '({0} COLLATE "C")'),
     "like": ("({0} GLOB {2})", "({0} LIKE {1})"),
     "ilike": ("(cartwire_lower({0}) GLOB {2})", "({0} ILIKE {1})"),
@@ -138,7 +138,7 @@ class Portable(FunctionElement[Any]):
 
 def _fill(template: str, element: Portable, compiler: SQLCompiler, **options: Any) -> str:
     arguments = [compiler.process(argument, **options) for argument in element.clauses]
-    return template.format(*arguments, all=", ".join(arguments))
+    return template.format(*arguments, all=", ".join(arguments), chain=" || ".join(arguments))
 
 
 @compiles(Portable)

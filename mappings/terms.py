@@ -6,7 +6,7 @@ knows when a value can change although no fact did.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,6 +23,9 @@ from state.tables import Kind
 
 LARGEST = Decimal(10) ** 15
 SMALLEST = Decimal(10) ** -9
+MAX_LENGTH = 2_000
+"""Characters of an expression, or of a text that is a parameter."""
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
 AMOUNTS = (Kind.NUMBER, Kind.MONEY)
@@ -165,7 +168,11 @@ class Parameter:
     def term(self) -> Term:
         if isinstance(self.value, bool):
             return boolean_term(self.value)
-        return text_term(self.value) if isinstance(self.value, str) else number_term(self.value)
+        if not isinstance(self.value, str):
+            return number_term(self.value)
+        if len(self.value) > MAX_LENGTH or CONTROL.search(self.value):
+            raise Wrong(f"no text of at most {MAX_LENGTH} characters that can be written")
+        return text_term(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,19 +252,29 @@ def meet(terms: Sequence[Term], scale: Scale, what: str) -> tuple[Kind | None, S
     if len(kinds) > 1:
         first = next(term for term in terms if term.kind)
         other = next(term for term in terms if term.kind not in {None, first.kind})
-        raise Wrong(f"cannot {what} {first.said} with {other.said}", _remedy(first, other))
+        link = "and" if what.endswith("between") else "with"
+        raise Wrong(f"cannot {what} {first.said} {link} {other.said}", _remedy(first, other))
     return next(iter(kinds), None), terms
 
 
 def _remedy(first: Term, other: Term) -> str | None:
     """Say what would go together, where that can be guessed."""
+    return next(_remedies(first, other), None)
+
+
+def _remedies(first: Term, other: Term) -> Iterator[str]:
     for term, beside in ((first, other), (other, first)):
+        if term.kind is Kind.BOOLEAN and "||" in term.text:
+            yield "|| joins texts; rules are joined by `or`"
+        if term.kind is Kind.BOOLEAN and (beside.string is not None or beside.number is not None):
+            yield "write true or false"
+        if term.kind is Kind.NUMBER and DAY.fullmatch(term.text):
+            yield f"write '{term.text}' for a date"
         if term.string is not None and beside.kind in AMOUNTS:
-            return "write numbers without quotes"
+            yield "write numbers without quotes"
         if term.kind is Kind.DATE and beside.kind is Kind.MOMENT:
-            return f"did you mean `date_of({beside.text})`?"
+            yield f"did you mean `date_of({beside.text})`?"
         if term.kind in AMOUNTS and beside.kind is Kind.MOMENT:
-            return f"did you mean `days_since({beside.text})`?"
+            yield f"did you mean `days_since({beside.text})`?"
         if term.kind is Kind.NUMBER and beside.kind is Kind.TEXT and term.number is not None:
-            return f"write '{term.text}' for a text"
-    return None
+            yield f"write '{term.text}' for a text"

@@ -105,7 +105,8 @@ def from_wall(wall: datetime, zone: ZoneInfo) -> datetime:
 
     Of a skipped time `fold=0` is the later reading, of one that came twice `fold=1` is.
     """
-    readings = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    near = min(max(wall, EARLIEST.replace(tzinfo=None)), LATEST.replace(tzinfo=None))
+    readings = (near.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     return min(max(*readings, EARLIEST), LATEST)
 
 

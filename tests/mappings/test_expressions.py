@@ -151,7 +151,11 @@ def test_what_is_no_plain_rule_is_refused_with_its_place(expression: str) -> Non
 
 MESSAGES = {
     "order_count >= 1": (0, "unknown column `order_count`", "did you mean `orders_count`?"),
-    "orders_count > 1 and xyz = 1": (21, "unknown column `xyz`", "docs/mapping.md lists the columns"),
+    "orders_count > 1 and xyz = 1": (
+        21,
+        "unknown column `xyz`",
+        "docs/mapping.md lists the columns; a text is written 'xyz'",
+    ),
     "days_sinc(last_order_at) > 3": (0, "unknown function `days_sinc`", "did you mean `days_since`?"),
     "now > signup_at": (0, "`now` is a function", "write now()"),
     'country = "FR"': (10, '"FR" in double quotes would be a column', "write 'FR' for a text"),
@@ -261,7 +265,7 @@ MESSAGES = {
     "least(true, false)": (0, "least() takes numbers, moments or texts", None),
     "coalesce(country, 1) = 'x'": (
         0,
-        "cannot choose between `country` (text) with `1` (number)",
+        "cannot choose between `country` (text) and `1` (number)",
         "write '1' for a text",
     ),
     "orders_count > 1 or; true": (19, "`;` cannot stand here", "a rule is one expression"),
@@ -269,6 +273,46 @@ MESSAGES = {
     "(orders_count > 1": (16, "expected `)`, found `1`", None),
     "orders_count >= >= 1": (16, "something is missing beside `>=`", None),
     "orders_count >": (13, "something is missing beside `>`", None),
+    "last_order_at < 2026-01-31": (
+        0,
+        "cannot compare `last_order_at` (moment) with `2026-01-31` (number)",
+        "write '2026-01-31' for a date",
+    ),
+    "accepts_marketing = 'yes'": (
+        0,
+        "cannot compare `accepts_marketing` (boolean) with `'yes'` (text)",
+        "write true or false",
+    ),
+    "country = 'FR' || city = 'Paris'": (
+        0,
+        "cannot compare `country = 'FR' || city` (boolean) with `'Paris'` (text)",
+        "|| joins texts; rules are joined by `or`",
+    ),
+    "country = 'FR' && true": (15, "did not expect `&&` here", "rules are joined by `and`"),
+    "country in 'FR'": (0, "`in` takes a list", "write in ('FR', 'BE')"),
+    "country in ('FR' 'BE')": (
+        12,
+        "a rule cannot hold this (concat)",
+        "between two texts there is a comma, or ||",
+    ),
+    "country contains 'F'": (8, "did not expect `contains` here", "write like '%…%'"),
+    "orders_count => 2": (13, "did not expect `=>` here", "write >="),
+    "orders_count =< 2": (16, "something is missing beside `2`", "write <="),
+    "total_spent >= 1,000": (16, "did not expect `,` here", "write a plain number: 1000"),
+    "total_spent >= 100€": (18, "did not expect `€` here", "write a plain number: 1000"),
+    "days_ago(30 days) < signup_at": (12, "expected `)`, found `days`", "write a plain number: days_ago(30)"),
+    "days_ago('30') < signup_at": (
+        0,
+        "days_ago() takes number as days, not `'30'` (text)",
+        "write numbers without quotes",
+    ),
+    "case when true then false": (20, "did not expect `false` here", "a `case` ends with `end`"),
+    "email = ada@home": (11, "`@` cannot stand here", "a text stands in single quotes"),
+    "country = \u2019FR\u2019": (
+        10,
+        "`\u2019FR\u2019` is not in quotation marks that are straight",
+        "write 'FR' for a text",
+    ),
     "country = 'open": (10, "a quotation mark is not closed", "a quote inside a text is written twice"),
 }
 

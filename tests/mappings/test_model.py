@@ -72,7 +72,7 @@ def test_a_mapping_adds_to_what_it_extends() -> None:
         ),
         (
             {"lists": {"A": {"when": "true", "journey": "perhaps"}}},
-            ["lists.A.journey: is not understood; give: Entering the list starts an automation: nobody enters it because of old orders."],
+            ["lists.A.journey: is neither true nor false; write true or false"],
         ),
         ({"lists": {"A": {"when": None}}}, ["lists.A.when: is not understood; give: SQL expression that is true for whoever belongs to the list."]),
         ({"lists": {"A": ["x"]}}, ["lists.A: is a list; write one expression, or `{when: …}`"]),
