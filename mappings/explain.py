@@ -17,7 +17,7 @@ from mappings.expressions import Translator
 from mappings.operators import membership
 from mappings.parts import Node
 from mappings.portable import TYPES
-from mappings.terms import Needs, Scale, Term
+from mappings.terms import Needs, Scale, Term, Wrong
 from mappings.values import Reader, shown
 from state.functions import from_wall
 from state.tables import Kind
@@ -88,7 +88,7 @@ class Questions:
         self.rules = rules
         self.scale = scale
         self.terms: dict[str, Term] = {}
-        self._made: dict[str, Term] = {}
+        self._made: dict[str, Term | Wrong] = {}
         for rule in rules:
             self.terms[_whole(rule)] = rule.term
             for node in rule.tree.walk():

@@ -6,9 +6,10 @@ leaves a newer one where it is.
 """
 
 import hashlib
+import re
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -601,6 +602,17 @@ def letter(refusal: Refusal) -> BadRecord:
     kind = {Blame.FIELD: "field", Blame.MEMBERSHIP: "list"}.get(refusal.blame)
     record = f"profile {refusal.profile}"
     return BadRecord(f"{record} {kind} {refusal.name}" if kind else record, refusal.reason)
+
+
+NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
+"""Dead letters of one field or list."""
+
+
+def drop_letters_of_others(session: Session, sync: str, names: Collection[str]) -> None:
+    """Drop the dead letters of fields and lists that the mapping has no more: nothing would make them good."""
+    records = (letter.record for letter in runs.list_dead_letters(session, [sync]))
+    found = ((record, NAMED.fullmatch(record)) for record in records)
+    runs.unbury(session, sync, [record for record, named in found if named and named[1] not in names])
 
 
 def _alive(session: Session, sync: str, profiles: Iterable[int]) -> set[int]:

@@ -55,6 +55,9 @@ async def plan(job: Job, db: Database, now: datetime) -> Planned:
         offer = await db.run(evaluation.compare, job.target, query, read, now, journeys=bars)
         _merge(planned.offer, offer)
         planned.compared += len(ids)
+    if state.mapping != job.digest:
+        names = {each.name for each in job.mapping.fields} | {each.name for each in job.mapping.lists}
+        await db.run(outbox.drop_letters_of_others, job.sync, names)
     digests = {name: each.digest for name, each in journeys.items()}
     await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now, journeys=digests)
     log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)

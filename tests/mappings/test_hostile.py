@@ -188,6 +188,7 @@ def run_everywhere(base: Base, mapping: CompiledMapping) -> None:
     base.order(1, "ada@example.com", NOW.now)
     base.refresh(mapping)
     base.run(mapping)
+    base.explained(mapping)
     base.moved(mapping, NOW, later)
     moved = mapping.moved(SYNC, NOW, later)
     queries = [mapping.select(SYNC, NOW, None), *(figure.at(NOW) for figure in mapping.figures)]
