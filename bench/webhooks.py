@@ -104,12 +104,12 @@ async def main(seconds: float, rate: float) -> None:
     folder = Path(tempfile.mkdtemp())
     with serve(shop) as shop_at, serve(news) as news_at:
         configure(folder, shop_at.url, news_at.url)
-        subprocess.run(
-            [sys.executable, "-m", "sync.cli", "--dir", str(folder), "backfill", "crm", "--yes"],
-            stderr=subprocess.DEVNULL,
+        backfill = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sync.cli", "--dir", str(folder), "backfill", "crm"),
             stdout=subprocess.DEVNULL,
-            check=True,
+            stderr=subprocess.DEVNULL,
         )
+        await backfill.wait()
         worker = start(folder)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{PORT}", timeout=30) as client:
             await until_ready(client)
@@ -121,7 +121,7 @@ async def main(seconds: float, rate: float) -> None:
             row = order_row(shop.state, 1)
             began = time.perf_counter()
             await post(client, row, 99_999, "first@example.com")
-            while "first@example.com" not in news.state.contacts:
+            while "first@example.com" not in news.state.contacts:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.02)
             print(f"webhook to audience {time.perf_counter() - began:.1f} s")
             answers = await rush(client, row, seconds, rate)
