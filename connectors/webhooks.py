@@ -33,7 +33,7 @@ HINTED: Mapping[str, str] = {
     "refunds": "refund",
 }
 """What a hint calls a resource, and how its records are named."""
-EVENTS = frozenset({"created", "updated", "deleted"})
+EVENTS = (None, "created", "updated", "deleted")
 NOBODYS_KEY = secrets.token_bytes(32)
 _GREETING = re.compile(rb"webhook_id=\d{1,20}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -137,13 +137,14 @@ def read_hint(body: bytes, known: Iterable[str]) -> News:
 
 
 def _record(hint: Any, known: frozenset[str]) -> tuple[str, bool] | None:
-    if not isinstance(hint, Mapping) or hint.get("resource") not in known & HINTED.keys():
+    if not isinstance(hint, Mapping):
         return None
-    number, event = hint.get("id"), hint.get("event", "updated")
+    resource, number, event = (hint.get(name) for name in ("resource", "id", "event"))
     text = str(number) if isinstance(number, int | str) and not isinstance(number, bool) else ""
-    if not _ID.fullmatch(text) or event not in EVENTS:
+    told = resource if isinstance(resource, str) and resource in known else ""
+    if told not in HINTED or not _ID.fullmatch(text) or event not in EVENTS:
         return None
-    return f"{HINTED[hint['resource']]} {text}", event == "deleted"
+    return f"{HINTED[told]} {text}", event == "deleted"
 
 
 def _is_recent(stamp: str, now: datetime) -> bool:

@@ -12,6 +12,7 @@ from connectors.stores.woocommerce.connector import WooCommerce
 from sync.web.reach import doubts
 from sync.web.registration import listing, mend, register, remove
 from tests.edge import edge
+from tests.sync.commands import cartwire
 from tests.sync.conftest import HISTORY, World
 from tests.sync.web.conftest import PUBLIC, configure
 
@@ -148,3 +149,20 @@ async def test_an_address_that_cannot_be_right_is_said(url: str, said: Sequence[
 
 async def test_without_a_public_address_there_is_nothing_to_doubt() -> None:
     assert await doubts(Web()) == await doubts(None) == []
+
+
+def test_the_commands_list_webhooks_and_say_what_a_key_lacks(servers: World) -> None:
+    file = servers.folder / "cartwire.yaml"
+    text = file.read_text().replace(
+        "    type: woocommerce\n", "    type: woocommerce\n    webhook_secret: hook-secret-0123\n"
+    )
+    file.write_text(text + f"web:\n  public_url: {PUBLIC}\n")
+
+    listed = cartwire(servers.folder, "webhooks", "list", "crm", "--json")
+    refused = cartwire(servers.folder, "webhooks", "register", "shop")
+    removed = cartwire(servers.folder, "webhooks", "remove", "shop", "--json")
+
+    assert (listed.returncode, listed.stdout.strip()) == (0, "[]")
+    assert refused.returncode == 3
+    assert "`key` may only read: give it the permission Read/Write" in refused.stderr
+    assert (removed.returncode, removed.stdout.strip()) == (0, "[]")
