@@ -699,7 +699,7 @@ nows = st.datetimes(datetime(2026, 1, 1), datetime(2027, 5, 1), timezones=st.jus
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     shops("shop", foreign=True),
     shops("outlet", refunds_apart=True, foreign=True),

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replaced
 from sqlalchemy import select
@@ -94,6 +94,7 @@ def deliver_at_random(session: Session, world: Sequence[Shop], chance: random.Ra
         save(session, *again, store=shop.name)
 
 
+@settings(max_examples=settings().max_examples // 2)  # each delivers a world again and again
 @given(worlds, st.randoms(use_true_random=False))
 def test_P1_any_order_and_repetition_of_deliveries_gives_what_one_clean_delivery_gives(
     database: Database, world: tuple[Shop, Shop], chance: random.Random

@@ -11,8 +11,8 @@ from tests.faults import Killed, kill_at
 from tests.sync.commands import cartwire
 from tests.sync.conftest import World
 
-STRIDE = int(os.environ.get("CRASH_STRIDE", "3"))
-"""Every third step is tried, with CRASH_STRIDE=1 each of them."""
+STRIDE = int(os.environ.get("CRASH_STRIDE", "5"))
+"""Every fifth step is tried, with CRASH_STRIDE=1 each of them."""
 PARTS = 4
 """A backfill's steps are shared out, so that no worker is left with all of them at the end."""
 
