@@ -14,8 +14,9 @@ from config.model import Web
 from config.settings import MAIN_FILE
 from connectors.base import Webhooks
 from sync.app import Plant
+from sync.run import Order
 from sync.web.app import web_app
-from sync.web.door import Door
+from sync.web.door import WEBHOOK, Door
 from sync.web.ledger import Ledger
 from sync.web.registration import watch_beside
 from sync.web.runner import Runner
@@ -60,7 +61,7 @@ async def serve(runner: Runner, web: Web, *, wanted: bool = True) -> None:
         log.warning("web_not_listening", reason=str(error))
         return
     async with _listening(uvicorn_config(runner, door, ledger), ear):
-        _ring_for_what_was_left(runner, door)
+        _catch_up(runner)
         try:
             await asyncio.Event().wait()
         finally:
@@ -108,8 +109,10 @@ def _listen(web: Web) -> socket.socket:
     return ear
 
 
-def _ring_for_what_was_left(runner: Runner, door: Door) -> None:
-    """Have what an earlier process left looked at, also by syncs that have no schedule."""
-    for name, store in runner.cartwire.stores.items():
-        if isinstance(store, Webhooks):
-            door.ring(name)
+def _catch_up(runner: Runner) -> None:
+    """Have what an earlier process left looked at by syncs without a schedule; the others run at once anyway."""
+    cartwire = runner.cartwire
+    for name, sync in cartwire.plant.settings.syncs.items():
+        hears = any(isinstance(source.store, Webhooks) for source in cartwire.syncs[name].sources)
+        if sync.schedule is None and hears:
+            runner.poke(name, Order(kind=WEBHOOK, pull=False))

@@ -21,6 +21,7 @@ from config.model import Web
 from connectors.simulation import Fault
 from state.errors import StateError
 from state.troubles import Trouble
+from sync.app import Cartwire, read_plant
 from sync.web import health as healths
 from sync.web.server import serve
 from tests.sync.conftest import World
@@ -244,3 +245,17 @@ async def test_an_address_that_is_taken_is_said_unless_nobody_wrote_it(still: St
     await serve(still, web, wanted=False)
 
     taken.close()
+
+
+async def test_a_sync_without_a_schedule_looks_at_what_was_left_when_the_worker_begins(still: Still) -> None:
+    file = still.cartwire.folder / "cartwire.yaml"
+    more = "  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/crm.yaml\n"
+    file.write_text(file.read_text() + more)
+    async with Cartwire(read_plant(still.cartwire.folder, {})) as cartwire:
+        still.cartwire = cartwire
+        serving = asyncio.ensure_future(serve(still, Web(listen="127.0.0.1:0")))
+        await until(lambda: still.poked)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    assert [(name, order.kind, order.pull) for name, order in still.poked] == [("second", "webhook", False)]
