@@ -355,7 +355,7 @@ class Soak:
             self.told.requests.update(seen.status for seen in side.requests)
             side.requests.clear()
         self.news.state.batches.found.clear()
-        size = sum(file.stat().st_size for file in self.folder.glob("state.db*")) / 1e6
+        size = (self.folder / "state.db").stat().st_size / 1e6
         kept = len(await cartwire.db.read(runs.list_runs, most=100_000))
         waiting = sum(each.count for each in await cartwire.db.read(inbox.depths))
         self.told.samples.append(Sample(hour, len(self.shop.state.orders), kept, waiting, size, _memory()))
