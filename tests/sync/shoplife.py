@@ -14,6 +14,8 @@ SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"
 CATEGORIES = ("Tea", "Tea & Co", "Coffee", "Cups", "Çay")
 PAID = frozenset({"processing", "completed"})
 OPEN = frozenset({"pending", "failed"})
+RECENT = 40
+"""Orders that things happen to: few enough for several to happen to one."""
 
 
 def history(chance: random.Random, start: datetime, people: int) -> Iterator[HistoricOrder]:
@@ -163,7 +165,9 @@ class ShopLife:
 
     def _change(self, statuses: frozenset[str], change: Callable[[int], Any]) -> None:
         """Change one of the last orders in one of these statuses."""
-        found = [number for number in list(self.shop.orders)[-300:] if self.shop.status(number) in statuses]
+        found = [
+            number for number in list(self.shop.orders)[-RECENT:] if self.shop.status(number) in statuses
+        ]
         if found:
             number = self.chance.choice(found)
             change(number)

@@ -286,7 +286,7 @@ class Soak:
 
     async def _on_its_way(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Let what the shop sends arrive, or get lost, or come late, or often."""
-        fate = self.chance.choices(["once", "lost", "late", "thrice"], [72, 8, 12, 8])[0]
+        fate = self.chance.choices(["once", "lost", "late", "thrice"], [62, 10, 20, 8])[0]
         self.told.deliveries[fate] += 1
         if fate == "late":
             self._late.append((self.clock.moment + self.chance.uniform(1, 300) * MINUTE, url, headers, body))
