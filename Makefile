@@ -2,6 +2,7 @@
 #
 #   make demo    the main job on your machine, with no account at all
 #   make test    the test suite            make check   formatter, linter, types, import rules, docs
+#   make soak    three simulated days of a worker with every fault on (minutes)
 #   make lock    remake the locks          make clean   remove what the others made
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
 
-.PHONY: demo test check lock clean
+.PHONY: demo test soak check lock clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -21,6 +22,9 @@ demo: $(READY)
 
 test: $(READY_DEV)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+soak: $(READY_DEV)
+	@PYTHONPATH=. $(BIN)/python bench/soak.py $(ARGS)
 
 check: $(READY_DEV)
 	@$(BIN)/ruff format --check --quiet

@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from connectors.base import News, Page, Store, Webhooks
-from connectors.errors import BadRecord, Refused, Retryable
+from connectors.errors import BadRecord, ConnectorError, Refused, Retryable
 from state import inbox
 from state.db import Database
 from state.facts import name_of
@@ -22,6 +22,9 @@ log = structlog.get_logger()
 
 AT_ONCE = 100
 """Deliveries that are read, and settled in one transaction; as many records fit one question to any store."""
+
+KEY_REFUSED = 401
+"""A store that does not take the key answers nothing at all; 403 is about some of its records."""
 
 Read = tuple[Waiting, News]
 
@@ -38,9 +41,11 @@ class Taken:
 async def take_in(source: Source, db: Database, now: datetime, taken: Taken, *, ask: bool = True) -> None:
     """Make facts of all that waits for a store. Without `ask`, what must be asked for goes on waiting.
 
-    Raises the Retryable of a store that does not answer, once everything else is stored.
+    Raises the error of a store that does not answer, or does not take our key, once everything else is stored:
+    what had to be asked for is asked again.
     """
-    trouble, after = None, 0
+    trouble: ConnectorError | None = None
+    after = 0
     while batch := await db.read(inbox.waiting, source.name, after, AT_ONCE):
         after = batch[-1].id
         news = [(each, _read(source.store, each)) for each in batch]
@@ -48,7 +53,7 @@ async def take_in(source: Source, db: Database, now: datetime, taken: Taken, *, 
         if naming and ask and trouble is None:
             try:
                 await _settle_named(source, db, now, naming, taken)
-            except Retryable as error:
+            except (Retryable, Refused) as error:
                 trouble = error
     if taken.deliveries:
         log.info("inbox_read", store=source.name, deliveries=taken.deliveries, changed=taken.changed)
@@ -99,7 +104,10 @@ async def _settle_named(
     records = dict.fromkeys(record for _, told in news for record in (*told.ask, *told.deleted))
     try:
         page = await source.store.reread(list(records))
-    except Refused as refused:  # as a letter each, it stops neither the others nor the schedule
+    except Refused as refused:
+        if refused.status == KEY_REFUSED:
+            raise
+        # As a letter each, it stops neither the others nor the schedule.
         page = Page([], "", [BadRecord(record, str(refused)) for record in records])
     there = {name_of(fact) for fact in page.facts}
     there |= {letter.record for letter in page.bad}

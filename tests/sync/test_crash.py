@@ -3,13 +3,20 @@
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from itertools import count
+from typing import Any
 
 import pytest
 
+from connectors.stores.woocommerce import simulator as woocommerce
+from state import inbox
+from state.inbox import Received
+from sync.job import utc_now
 from tests.faults import Killed, kill_at
 from tests.sync.commands import cartwire
 from tests.sync.conftest import World
+from tests.sync.web.conftest import hook
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "5"))
 """Every fifth step is tried, with CRASH_STRIDE=1 each of them."""
@@ -67,6 +74,63 @@ async def test_P2_a_kill_at_any_step_of_an_incremental_run_loses_nothing(
             break
 
     assert step > 20
+
+
+async def keep_deliveries(world: World) -> None:
+    """Keep what the shop sends, as the worker's door does before it answers."""
+    async with world.open() as opened:
+        store: Any = opened.stores["shop"]
+
+        async def keep(_url: str, headers: Mapping[str, str], body: bytes) -> int:
+            told = store.verify(headers, body, utc_now())
+            received = Received("shop", told.id, told.topic, body, utc_now())
+            await opened.db.run(inbox.receive, [received])
+            return 200
+
+        assert await woocommerce.deliver(world.shop, keep) > 0
+
+
+@pytest.mark.crash
+async def test_P2_a_kill_at_any_step_of_a_run_for_webhooks_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No schedule comes to help: what the inbox held must be there after a run for it alone."""
+    hook(world)
+    await world.backfill()
+    for number, step in enumerate(count(1, STRIDE), start=1):
+        world.shop.state.add_order(email="person1@example.com", total="1.00")
+        world.shop.state.add_order(email=f"new{step}@example.com", total="1.00")
+        gone = world.shop.state.add_order(email=f"new{step}@example.com", total="5.00")
+        world.shop.state.trash(gone)
+        await keep_deliveries(world)
+        with monkeypatch.context() as patches:
+            life = kill_at(step, patches)
+            with contextlib.suppress(Killed):
+                await world.run(kind="webhook", pull=False)
+        report = await world.run(kind="webhook", pull=False)
+
+        assert world.contacts["person1@example.com"][0]["ORDERS"] == 5 + number, f"killed at step {step}"
+        assert world.contacts[f"new{step}@example.com"][0]["ORDERS"] == 1, f"killed at step {step}"
+        assert report.exit_code == 0
+        if not life.killed:
+            break
+
+    assert step > 20
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("after", [4, 13])
+def test_P2_a_real_process_killed_in_an_incremental_run_goes_on(servers: World, after: int) -> None:
+    cartwire(servers.folder, "backfill", "crm")
+    for email in ("person1@example.com", "new@example.com"):
+        servers.shop.state.add_order(email=email, total="1.00")
+
+    first = cartwire(servers.folder, "sync", "crm", die_after=after)
+    again = cartwire(servers.folder, "sync", "crm")
+
+    assert (first.returncode, again.returncode) == (-signal.SIGKILL, 0), again.stderr
+    assert servers.contacts["person1@example.com"][0]["ORDERS"] == 6
+    assert servers.contacts["new@example.com"][1] == {"Customers"}
 
 
 @pytest.mark.crash

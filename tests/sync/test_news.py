@@ -168,6 +168,23 @@ async def test_what_the_store_does_not_let_us_ask_becomes_a_letter_and_stops_not
     assert (await waiting(db), await stored(db)) == (0, {"2": "paid"})
 
 
+async def test_P2_a_key_that_is_revoked_for_an_hour_costs_no_deletion(db: Database) -> None:
+    store = Told()
+    await tell(db, store, News([order(1)]))
+    await take(db, store)
+    store.trouble = Refused("shop: 401 the key is not known", status=401)
+    await tell(db, store, News(deleted=["order 1"]), News([order(2)]))
+
+    with pytest.raises(Refused):
+        await take(db, store)
+    left = (await waiting(db), await stored(db), await db.read(runs.list_dead_letters, ["shop"]))
+    store.trouble = None
+    await take(db, store)
+
+    assert left == (1, {"1": "paid", "2": "paid"}, [])
+    assert (await waiting(db), await stored(db)) == (0, {"1": "deleted", "2": "paid"})
+
+
 async def test_a_delivery_that_breaks_its_reader_becomes_a_letter_and_stops_nothing(db: Database) -> None:
     store = Told()
     await db.run(inbox.receive, [Received("shop", "odd", "t", b"odd", NOW)])

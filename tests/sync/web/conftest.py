@@ -48,13 +48,17 @@ class Web:
 
 @pytest.fixture
 def hooked(world: World) -> World:
+    hook(world)
+    return world
+
+
+def hook(world: World) -> None:
     """Have the shop send webhooks, and know their secret."""
     configure(world)
     for topic in TOPICS:
         row = {"name": topic, "topic": topic, "delivery_url": f"{PUBLIC}/webhooks/shop", "secret": SECRET}
         world.shop.state.webhooks.answer("POST", [], {}, httpx.Request("POST", PUBLIC, json=row).content)
     world.shop.state.webhooks.queue.clear()
-    return world
 
 
 def configure(world: World, extra: str = "    schedule: daily at 03:00\n", secret: str = SECRET) -> None:
