@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 from connectors import http
 from tests.canaries import Watch
 
-hypothesis.settings.register_profile("desk", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("desk", max_examples=12, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("desk")
 

@@ -725,7 +725,7 @@ def test_P1_fields_and_lists_are_what_the_facts_say(
         assert unsure(found[email]) <= RESTS_ON_VISITS | {n for n, v in expected.lists().items() if v is None}
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples)
 @given(
     st.lists(
         st.tuples(
