@@ -3,7 +3,7 @@
     python bench/webhooks.py [SECONDS] [A_SECOND]
 
 A real `cartwire run` on loopback, with a simulated shop and a simulated audience in this process; the orders
-come by webhook alone. Printed: answers by status, how long the slowest percent took, what the kill lost, what
+come by webhook alone, from a process of their own. Printed: answers by status, how long the slowest percent took, what the kill lost, what
 the worker weighs when idle, and how long an order takes to the audience.
 """
 
@@ -88,6 +88,25 @@ async def rush(
     return {number: await task for number, task in sending.items()}
 
 
+async def rush_elsewhere(
+    folder: Path, row: dict, seconds: float, rate: float
+) -> dict[int, tuple[int, float]]:
+    """Rush in a process of its own: the simulators keep this one busy."""
+    (folder / "row.json").write_text(json.dumps(row))
+    asked = ["--rush", str(folder), str(seconds), str(rate)]
+    rushing = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, *asked, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await rushing.communicate()
+    return {int(number): tuple(answer) for number, answer in json.loads(told).items()}
+
+
+async def only_rush(folder: Path, seconds: float, rate: float) -> None:
+    row = json.loads((folder / "row.json").read_text())
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{PORT}", timeout=30) as client:
+        print(json.dumps(await rush(client, row, seconds, rate)))
+
+
 def memory(pid: int) -> float:
     text = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in text.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
@@ -124,7 +143,7 @@ async def main(seconds: float, rate: float) -> None:
             while "first@example.com" not in news.state.contacts:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.02)
             print(f"webhook to audience {time.perf_counter() - began:.1f} s")
-            answers = await rush(client, row, seconds, rate)
+            answers = await rush_elsewhere(folder, row, seconds, rate)
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
         report(answers, rate)
@@ -153,6 +172,8 @@ def report(answers: dict[int, tuple[int, float]], rate: float) -> None:
     )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:2] == ["--rush"]:
+    asyncio.run(only_rush(Path(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
+elif __name__ == "__main__":
     given = [float(each) for each in sys.argv[1:]]
     asyncio.run(main(*(given + [60.0, 100.0][len(given) :])))

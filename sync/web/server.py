@@ -101,7 +101,15 @@ async def _listening(config: uvicorn.Config, ear: socket.socket) -> AsyncIterato
 def _listen(web: Web) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
-        ear = socket.create_server(address[:2], family=family, backlog=1024)
+        # Named TCP, or asyncio would not switch off the delay that makes every answer wait for 40 ms.
+        ear = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ear.bind(address)
+            ear.listen(1024)
+        except OSError:
+            ear.close()
+            raise
     except OSError as error:
         what = f"`{web.listen}` cannot be listened on: {error.strerror or 'no such address'}"
         instead = "name another address or port, or write `web: off`"
