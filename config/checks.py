@@ -1,5 +1,6 @@
 """Checks of single values. Each returns the value in its normal form or raises Wrong, which never quotes it."""
 
+import functools
 import re
 import zoneinfo
 from collections.abc import Mapping
@@ -36,13 +37,18 @@ ALERT = re.compile(r"(?!https?:)[a-z0-9]+://\S+")
 
 def time_zone(name: str) -> str:
     """Accept what the IANA time zone database has, in its own spelling: `Europe/Paris`."""
-    known = zoneinfo.available_timezones()
-    if name not in known:
-        near = suggestion(name, known)
+    if name not in _time_zones():
+        near = suggestion(name, _time_zones())
         raise Wrong(
             "unknown time zone", near if near.startswith("did") else "a name such as `Europe/Paris` or `UTC`"
         )
     return name
+
+
+@functools.cache
+def _time_zones() -> frozenset[str]:
+    """Walk through the database once: it has some hundred files."""
+    return frozenset(zoneinfo.available_timezones())
 
 
 def currency(code: str) -> str:

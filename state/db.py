@@ -158,27 +158,35 @@ def _presence(url: str) -> Presence | None:
 
 def migrate(engine: Engine, name: str) -> None:
     """Bring a store to the newest schema; refuse one that a newer Cartwire has written."""
-    scripts = Config()
-    scripts.set_main_option("script_location", str(MIGRATIONS))
-    newest = ScriptDirectory.from_config(scripts)
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
-        if present == newest.get_current_head():
+        if present == _schemas()[0]:
             return
-        if present is not None and present not in {script.revision for script in newest.walk_revisions()}:
+        if present is not None and not is_older_or_same(present):
             raise StateError(
                 f"{name}: written by a newer Cartwire (schema {present}); update Cartwire, or restore a backup"
             )
+        scripts = _scripts()
         scripts.attributes["connection"] = connection
         command.upgrade(scripts, "head")
 
 
 def is_older_or_same(schema: str) -> bool:
     """Tell whether this Cartwire knows a revision of the schema."""
+    return schema in _schemas()
+
+
+@functools.cache
+def _schemas() -> tuple[str, ...]:
+    """List the revisions of the schema, the newest first. Alembic runs each file for it, so ask once."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_scripts()).walk_revisions())
+
+
+def _scripts() -> Config:
     scripts = Config()
     scripts.set_main_option("script_location", str(MIGRATIONS))
-    return schema in {script.revision for script in ScriptDirectory.from_config(scripts).walk_revisions()}
+    return scripts
 
 
 def _engine(url: str) -> Engine:

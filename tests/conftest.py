@@ -6,9 +6,11 @@ from typing import Any
 import hypothesis
 import pytest
 import structlog
+from sqlalchemy import Dialect, Engine, create_engine
 from xdist.scheduler import LoadScopeScheduling
 
 from connectors import http
+from state import db
 from tests.canaries import Watch
 
 hypothesis.settings.register_profile("desk", max_examples=12, deadline=None)
@@ -40,6 +42,23 @@ def _watched_log() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     assert watch.found == []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_once() -> Iterator[None]:
+    """Let all state stores share the statements that SQLAlchemy has compiled: each test opens some of them."""
+    dialects: dict[str, Dialect] = {}
+    compiled: dict[Any, Any] = {}
+
+    def shared(*arguments: Any, **options: Any) -> Engine:
+        engine = create_engine(*arguments, **options)
+        engine.dialect = engine.pool._dialect = dialects.setdefault(engine.name, engine.dialect)
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(db, "create_engine", shared)
+        yield
 
 
 @pytest.fixture
