@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import respx
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
 
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import HistoricOrder, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
+from state import db
 from sync.app import Cartwire, read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
@@ -159,6 +162,28 @@ class World:
         """Begin to count requests anew."""
         self.shop.requests.clear()
         self.news.requests.clear()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Make an empty state store once."""
+    file = tmp_path_factory.mktemp("migrated") / "state.db"
+    db.Database(f"sqlite:///{file}").close()
+    return file.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _migrated_once(migrated: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin every state store as a copy: what migrations do is tested in tests/state."""
+    opened = db._engine
+
+    def copied(url: str) -> Engine:
+        file = Path(make_url(url).database or "")
+        if file.parent.is_dir() and not file.exists():
+            file.write_bytes(migrated)
+        return opened(url)
+
+    monkeypatch.setattr(db, "_engine", copied)
 
 
 @pytest.fixture
