@@ -1,5 +1,6 @@
 """Fixtures for every test: instant pauses, and a log that fails on personal data."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,12 @@ hypothesis.settings.load_profile("desk")
 
 TOGETHER = ("tests/state/test_cdnow.py", "tests/sync/test_cli.py")
 """Files that make something for all of their tests: one worker takes them whole."""
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported, and run as rarely as it does in the worker."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 class Scheduling(LoadScopeScheduling):
