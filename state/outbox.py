@@ -10,14 +10,14 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
 import msgspec
-from sqlalchemy import Delete, Row, Table, bindparam, delete, func, select, update
+from sqlalchemy import Delete, Row, Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
@@ -49,7 +49,7 @@ LAST = 2**62
 """Beyond every profile."""
 
 # Built once: putting a statement together takes longer than running it.
-NEXT_CHANGES = (
+_CHANGES = (
     select(MEMBERSHIP_JOBS.c.profile, MEMBERSHIP_JOBS.c.stamp, ACCEPTED.c.email)
     .join(
         ACCEPTED,
@@ -63,13 +63,18 @@ NEXT_CHANGES = (
         MEMBERSHIP_JOBS.c.profile <= bindparam("upto"),
         ACCEPTED.c.email.is_not(None),
         ACCEPTED.c.blocked.is_(None),
-        MEMBERSHIP_JOBS.c.profile.not_in(
-            select(CONTACT_JOBS.c.profile).where(CONTACT_JOBS.c.sync == bindparam("sync"))
-        ),
     )
     .order_by(MEMBERSHIP_JOBS.c.profile)
     .limit(bindparam("most"))
 )
+NO_WRITING = MEMBERSHIP_JOBS.c.profile.not_in(
+    select(CONTACT_JOBS.c.profile).where(CONTACT_JOBS.c.sync == bindparam("sync"))
+)
+NEXT_JOINS = _CHANGES.where(NO_WRITING)
+NEXT_LEAVES = _CHANGES.join(PROFILES, PROFILES.c.id == MEMBERSHIP_JOBS.c.profile).where(
+    or_(PROFILES.c.email == ACCEPTED.c.email, NO_WRITING)
+)
+"""Who leaves waits for no writing of their contact, but for a new address: a kill may have left it there already."""
 OWNERS = select(PROFILES.c.id, PROFILES.c.sync).where(
     PROFILES.c.id.in_(bindparam("profiles", expanding=True))
 )
@@ -194,6 +199,8 @@ def offer(
         codes = {name: CODES[type(value)](value) for name, value in want.fields.items()}
         contact = _difference(want, codes, accepted, subscribe)
         if accepted is not None and _is_hopeless(accepted, contact):
+            if accepted.accepted_at is not None:
+                _lists(session, target.sync, _only_leaving(want), memory, laid)
             continue
         if contact.fields or not contact.known or contact.was or subscribe is Subscribe.STOP:
             laid.contacts.append(_contact_job(target.sync, contact, codes, next(memory.stamps)))
@@ -223,11 +230,14 @@ def contact_jobs(session: Session, sync: str, after: int, most: int) -> list[Con
 def membership_jobs(
     session: Session, sync: str, name: str, after: int, most: int, *, joins: bool, upto: int = LAST
 ) -> list[MembershipJob]:
-    """Hand out the next changes of a list, up to profile `upto`, only of profiles that the ESP has."""
+    """Hand out the next changes of a list, up to profile `upto`, only of profiles that the ESP has.
+
+    Who joins is handed out once their contact is written, who leaves before.
+    """
     asked = {"sync": sync, "list": name, "joins": joins, "after": after, "upto": upto, "most": most}
     return [
         MembershipJob(stamp, name, Member(profile, email, stamp), joins)
-        for profile, stamp, email in session.execute(NEXT_CHANGES, asked)
+        for profile, stamp, email in session.execute(NEXT_JOINS if joins else NEXT_LEAVES, asked)
     ]
 
 
@@ -430,6 +440,13 @@ def _withdraw_memberships(session: Session, sync: str, profiles: Iterable[int]) 
         session.execute(
             delete(MEMBERSHIP_JOBS).where(MEMBERSHIP_JOBS.c.sync == sync, MEMBERSHIP_JOBS.c.profile.in_(part))
         )
+
+
+def _only_leaving(want: Desired) -> Desired:
+    """Keep of what is wanted the lists where somebody does not belong: they leave, whatever else is refused."""
+    return replace(
+        want, fields={}, lists={name: False for name, joins in want.lists.items() if joins is False}
+    )
 
 
 def _is_hopeless(accepted: Row[Any], contact: Contact) -> bool:

@@ -9,8 +9,11 @@ from zoneinfo import ZoneInfo
 
 from mappings.clock import Clock
 from mappings.compile import CompiledMapping
+from state.ledger import CHECKOUT
 from state.outbox import Target
 from state.scope import Scope
+
+CHECKOUT_COLUMNS = frozenset(CHECKOUT)
 
 Tick = Callable[[int, int], None]
 """Told how far a stage has come: done, and expected in all."""
@@ -60,6 +63,17 @@ class Job:
     def journeys(self) -> frozenset[str]:
         """Name the lists that start an automation for whoever enters."""
         return frozenset(each.name for each in self.mapping.lists if each.journey)
+
+    @property
+    def on_checkouts(self) -> frozenset[str]:
+        """Name the lists whose rules rest on an open checkout: whoever pays belongs there no longer."""
+        return frozenset(
+            each.name for each in self.mapping.lists if each.term.needs.columns & CHECKOUT_COLUMNS
+        )
+
+    def urgency(self, name: str) -> tuple[bool, bool]:
+        """Sort lists by how much it matters that people leave them soon, the most urgent first."""
+        return (name not in self.on_checkouts, name not in self.journeys)
 
     def clock(self, now: datetime) -> Clock:
         return Clock(now, self.timezone)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
@@ -19,9 +19,10 @@ from mappings.reentry import EVER, NOT_YET
 from state import evaluation, outbox, profiles, runs
 from state.outbox import ContactJob, Desired, Journeys, MembershipJob, Offer, Pending, Target, decode, encode
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
-from state.tables import SyncRow, table
+from state.tables import ProfileRow, SyncRow, table
 from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
 
+PROFILES = table(ProfileRow)
 TARGET = Target("crm", "news", "from_store")
 ALWAYS = {"Welcome": NOT_YET}
 NEVER = {"Welcome": EVER}
@@ -231,6 +232,19 @@ def test_list_changes_wait_until_their_contact_has_landed(session: Session) -> N
     assert [(job.member, job.joins) for job in members(session)] == [(Member(profile_id(session), ADA), True)]
 
 
+def test_who_leaves_waits_for_no_writing_of_their_contact_but_for_a_new_address(session: Session) -> None:
+    land(session, want(session), want(session, BOB))
+    gone = {"Customers": False}
+    session.execute(update(PROFILES).where(PROFILES.c.email == BOB).values(email="bob@new.example"))
+    moved = want(session, "bob@new.example", lists=gone)
+
+    offer(session, want(session, fields={"ORDERS": 2}, lists=gone), moved)
+
+    assert [job.member.email for job in members(session, joins=False)] == [ADA]
+    take(session)
+    assert [job.member.email for job in members(session, joins=False)] == [ADA, "bob@new.example"]
+
+
 def test_who_joined_leaves_when_the_rule_says_so(session: Session) -> None:
     land(session, want(session))
 
@@ -395,6 +409,33 @@ def test_P5_a_refused_value_that_goes_back_to_the_accepted_one_is_not_written(se
     take(session, refusal(session, Blame.FIELD, "PHONE"))
 
     assert offer(session, want(session, fields={"PHONE": "+33612345678"})).contacts == 0
+
+
+@pytest.mark.parametrize("email", [ADA, "moved@example.com"])
+def test_P5_whose_contact_is_refused_leaves_lists_all_the_same_but_joins_none(
+    session: Session, email: str
+) -> None:
+    land(session, want(session))
+    profile = profile_id(session)
+    session.execute(update(PROFILES).where(PROFILES.c.id == profile).values(email=email))
+    worse = want(session, email, fields={"ORDERS": -1})
+    offer(session, worse)
+    take(session, Refusal(profile, Blame.CONTACT, "the vendor's reason"))
+
+    found = offer(session, replace(worse, lists={"Customers": False, "Fans": True}))
+
+    assert (found.contacts, found.joins, found.leaves) == (0, {}, {"Customers": 1})
+    assert [job.member.email for job in members(session, joins=False)] == [ADA]
+
+
+def test_P5_who_never_landed_has_nothing_to_leave(session: Session) -> None:
+    quiet = want(session, lists={"Welcome": True}, quiet=frozenset({"Welcome"}))
+    offer(session, quiet)
+    take(session, refusal(session, Blame.CONTACT))
+
+    found = offer(session, replace(quiet, lists={"Welcome": False}))
+
+    assert (found, waiting(session)) == (Offer(), Pending(0, 0, {}))
 
 
 def test_P5_a_refused_contact_is_offered_again_when_its_content_changes(session: Session) -> None:
