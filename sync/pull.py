@@ -4,7 +4,7 @@ A kill anywhere repeats at most one page, which changes nothing (P1).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,8 @@ log = structlog.get_logger()
 WINDOWS_AT_ONCE = 4
 OPTIONAL = frozenset({Resource.PRODUCTS, Resource.CHECKOUTS})
 """What a key need not be allowed to read."""
+TELLING = frozenset({Resource.ORDERS, Resource.CHECKOUTS})
+"""What says of an open checkout whether it is one still."""
 
 
 @dataclass(slots=True)
@@ -78,11 +80,12 @@ class Reading:
         self.pulse.go_on()
 
 
-async def pull_changes(reading: Reading) -> Pulled:
+async def pull_changes(reading: Reading, wanted: Collection[Resource] = tuple(Resource)) -> Pulled:
     """Read what changed since the last time, resource by resource; needs a history begun before."""
     for resource in reading.source.store.resources:
-        with _can_do_without(reading, resource):
-            await _read_changes(reading, resource)
+        if resource in wanted:
+            with _can_do_without(reading, resource):
+                await _read_changes(reading, resource)
     return reading.pulled
 
 

@@ -1,11 +1,11 @@
 """Stage 3: empty the outbox into the ESP: who leaves a list first, then contacts, then who joins, list by list.
 
-A kill between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an
+Who enters a list because of an open checkout comes last of all, after a last look at the stores. A kill between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an
 upsert. What the ESP refuses is buried with its reason; the rest lands (P5).
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -32,11 +32,16 @@ class Pushed:
     refused: int = 0
 
 
+async def _nothing_new() -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Pushing:
     """One sync's push in one run. `tick(done, all)` is called with contacts and entries after every batch.
 
-    When `pulse` says to stop, the batches in hand are the last.
+    When `pulse` says to stop, the batches in hand are the last. `look` asks the stores once more, lays down anew
+    what follows, and returns whether those who enter lists on open checkouts may.
     """
 
     job: Job
@@ -46,43 +51,59 @@ class Pushing:
     tick: Tick = lambda _done, _expected: None
     pushed: Pushed = field(default_factory=Pushed)
     pulse: Pulse = field(default_factory=Pulse)
+    look: Callable[[], Awaitable[bool]] = _nothing_new
 
 
 async def push(pushing: Pushing) -> Pushed:
     """Empty a sync's outbox into its ESP; raises the ConnectorError that stopped it, and nothing is lost."""
-    job, esp, pushed = pushing.job, pushing.esp, pushing.pushed
+    job, esp = pushing.job, pushing.esp
     waiting = await pushing.db.read(outbox.pending, job.sync)
     if not waiting.contacts and not waiting.lists:
-        return pushed
+        return pushing.pushed
     lists = [each.name for each in job.mapping.lists if each.trigger is None]
     missing = {
         **await esp.prepare(job.mapping.fields, lists),
         **await missing_triggers(esp, job.mapping.lists),
     }
     await _say_missing(pushing, missing)
-    expected = waiting.contacts + sum(waiting.lists.values())
-    await _push_leaves(pushing, waiting.lists, missing, expected)
-    landing = Landing()
-    contacts = _push_contacts(pushing, missing, expected, landing)
-    await in_group([contacts, _push_lists(pushing, waiting.lists, missing, expected, landing)])
-    return pushed
+    later = job.on_checkouts - missing.keys()
+    await _push_all(pushing, missing, later)
+    if await _somebody_enters(pushing, later) and await pushing.look():
+        await _push_all(pushing, missing, frozenset())
+    return pushing.pushed
 
 
-async def _push_leaves(
-    pushing: Pushing, names: Iterable[str], missing: Mapping[str, str], expected: int
-) -> None:
+async def _somebody_enters(pushing: Pushing, names: Iterable[str]) -> bool:
+    """Tell whether there is anybody to look at the stores for."""
+    for name in () if pushing.pulse.stopping else names:
+        if await pushing.db.read(outbox.membership_jobs, pushing.job.sync, name, 0, 1, joins=True):
+            return True
+    return False
+
+
+async def _push_all(pushing: Pushing, missing: Mapping[str, str], later: frozenset[str]) -> None:
+    """Push what waits, but for those who join the lists in `later`."""
+    waiting = await pushing.db.read(outbox.pending, pushing.job.sync)
+    done = pushing.pushed.contacts + pushing.pushed.entries
+    expected = done + waiting.contacts + sum(waiting.lists.values())
+    this = Round(pushing, missing, expected, later)
+    await _push_leaves(this, waiting.lists)
+    await in_group([_push_contacts(this), _push_lists(this, waiting.lists)])
+
+
+async def _push_leaves(this: "Round", names: Iterable[str]) -> None:
     """Take people out of lists before all else: a mail to somebody who bought just now cannot be called back.
 
     It costs no more calls than there are full lists of them. Whose address changes leaves after that has landed.
     """
+    pushing = this.pushing
     slots = asyncio.Semaphore(pushing.esp.traits.pushes)
 
     async def work(name: str) -> None:
         leaving = Changes(pushing, name, joins=False)
         async with slots:
             while not pushing.pulse.stopping and (leaves := await leaving.take(outbox.LAST, full=False)):
-                await _change_list(pushing, name, [], leaves, missing.get(name))
-                pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+                await _change_list(this, name, [], leaves)
 
     await in_group([work(name) for name in sorted(names, key=pushing.job.urgency)])
 
@@ -122,6 +143,23 @@ class Landing:
         return self.upto
 
 
+@dataclass(frozen=True)
+class Round:
+    """Once through the outbox: what the ESP lacks, how much there is to do, and which lists are joined later."""
+
+    pushing: Pushing
+    missing: Mapping[str, str]
+    expected: int
+    later: frozenset[str]
+    landing: Landing = field(default_factory=Landing)
+
+    def settled(self) -> None:
+        """Tell of progress, after a batch."""
+        pushed = self.pushing.pushed
+        self.pushing.pulse.beat()
+        self.pushing.tick(pushed.contacts + pushed.entries, self.expected)
+
+
 async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
     """Bury what the ESP does not let us have: a letter for each name, not for each contact."""
     sync = pushing.job.sync
@@ -134,10 +172,9 @@ async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
     await pushing.db.run(runs.bury, sync, bad, pushing.now)
 
 
-async def _push_contacts(
-    pushing: Pushing, missing: Mapping[str, str], expected: int, landing: Landing
-) -> None:
+async def _push_contacts(this: Round) -> None:
     """Send batches, as many at once as the ESP bears."""
+    pushing, landing = this.pushing, this.landing
     job, esp, db = pushing.job, pushing.esp, pushing.db
     taking = asyncio.Lock()
     reached = 0
@@ -151,13 +188,12 @@ async def _push_contacts(
                     return
                 last = reached = batch[-1].contact.profile
                 landing.send(last)
-            refusals = await _send(esp, batch, missing)
+            refusals = await _send(esp, batch, this.missing)
             landed = await db.run(outbox.settle_contacts, job.target, batch, refusals, pushing.now)
             pushing.pushed.contacts += landed
             pushing.pushed.refused += sum(refusal.blame is not Blame.ABSENT for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
-            pushing.pulse.beat()
-            pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+            this.settled()
             await landing.land(last)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
@@ -194,39 +230,36 @@ def _without(contact: Contact, missing: Mapping[str, str]) -> Contact:
     return replace(contact, fields={n: value for n, value in contact.fields.items() if n not in missing})
 
 
-async def _push_lists(
-    pushing: Pushing, names: Iterable[str], missing: Mapping[str, str], expected: int, landing: Landing
-) -> None:
+async def _push_lists(this: Round, names: Iterable[str]) -> None:
     """Change a few lists at once, as many as the ESP bears; the changes of one list go one by one.
 
     An ESP that bears one push at a time gets the lists after the contacts.
     """
+    pushing = this.pushing
     slots = asyncio.Semaphore(pushing.esp.traits.pushes)
 
     async def work(name: str) -> None:
         if pushing.esp.traits.pushes == 1 or trigger_of(pushing.job, name):
-            await landing.beyond(outbox.LAST)
+            await this.landing.beyond(outbox.LAST)
         async with slots:
-            await _push_list(pushing, name, missing.get(name), expected, landing)
+            await _push_list(this, name)
 
     await in_group([work(name) for name in names])
 
 
-async def _push_list(
-    pushing: Pushing, name: str, missing: str | None, expected: int, landing: Landing
-) -> None:
-    """Send a list's changes in the vendor's bulk size, people who leave together with people who join.
+async def _push_list(this: Round, name: str) -> None:
+    """Send a list's changes in the vendor's bulk size, people who still have to leave together with people who join.
 
     While contacts are still to land only full calls go out: in all it takes no more of them than afterwards.
     """
+    pushing, landing = this.pushing, this.landing
     joining, leaving = Changes(pushing, name, joins=True), Changes(pushing, name, joins=False)
     while not pushing.pulse.stopping:
         is_over, upto = landing.is_over, landing.upto
-        joins = await joining.take(upto, full=not is_over)
+        joins = [] if name in this.later else await joining.take(upto, full=not is_over)
         leaves = await leaving.take(upto, full=not is_over)
         if joins or leaves:
-            await _change_list(pushing, name, joins, leaves, missing)
-            pushing.tick(pushing.pushed.contacts + pushing.pushed.entries, expected)
+            await _change_list(this, name, joins, leaves)
         elif is_over:
             return
         else:
@@ -234,13 +267,10 @@ async def _push_list(
 
 
 async def _change_list(
-    pushing: Pushing,
-    name: str,
-    joins: Sequence[MembershipJob],
-    leaves: Sequence[MembershipJob],
-    missing: str | None,
+    this: Round, name: str, joins: Sequence[MembershipJob], leaves: Sequence[MembershipJob]
 ) -> None:
     """Make one call's worth of changes, and settle them."""
+    pushing, missing = this.pushing, this.missing.get(name)
     job, esp, db = pushing.job, pushing.esp, pushing.db
     if trigger_of(job, name) and missing is None and isinstance(esp, Journeys):
         refusals = await start_journeys(job, esp, db, joins, pushing.now)
@@ -253,7 +283,7 @@ async def _change_list(
     pushing.pushed.entries += landed
     pushing.pushed.refused += len(refusals)
     log.info("list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals))
-    pushing.pulse.beat()
+    this.settled()
 
 
 class Changes:

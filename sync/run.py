@@ -23,7 +23,7 @@ from sync.leases import one_run
 from sync.limits import Limits, exceeded
 from sync.news import Taken, take_in
 from sync.plan import plan
-from sync.pull import Reading, Source, pull_changes, pull_history
+from sync.pull import TELLING, Pulled, Reading, Source, pull_changes, pull_history
 from sync.push import Pushing, push
 from sync.report import Failure, HeldPlan, Outcome, Report
 
@@ -196,7 +196,39 @@ async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: R
     if opted_out:
         await plan(sync.job, db, now)
     if not opted_out or await _may_push(sync, db, order, report):
-        await push(Pushing(sync.job, sync.esp, db, now, order.ticks.pushed, report.pushed, order.pulse))
+        look = partial(_look_again, sync, db, order, now, report)
+        ticks, pulse = order.ticks.pushed, order.pulse
+        await push(Pushing(sync.job, sync.esp, db, now, ticks, report.pushed, pulse, look))
+
+
+async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
+    """Ask the stores who has paid meanwhile, and plan anew; return whether those who wait to enter may.
+
+    They wait for the next run when a store does not answer: they may have paid there.
+    """
+    silent, changed = [], 0
+    for source in sync.sources:
+        asked = None if source.name in order.resting else await _look_at(source, db, order, now, report)
+        silent += [source.name] if asked is None else []
+        changed += asked or 0
+    if silent:
+        log.warning("entries_wait", stores=silent)
+        return False
+    if not changed:
+        return True
+    await db.run(approvals.forget_landed, sync.name)
+    await plan(sync.job, db, now)
+    return await _may_push(sync, db, order, report)
+
+
+async def _look_at(source: Source, db: Database, order: Order, now: datetime, report: Report) -> int | None:
+    """Read what tells of open checkouts; return how many rows changed, None when the store does not answer."""
+    pulled = report.stores.setdefault(source.name, Pulled())
+    before = pulled.changed
+    with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
+        if source.name not in report.failures:  # it failed in this very run
+            await pull_changes(Reading(source, db, now, pulled=pulled, pulse=order.pulse), TELLING)
+    return None if source.name in report.failures else pulled.changed - before
 
 
 async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> bool:
