@@ -99,7 +99,8 @@ class Keep(Model):
     )
     webhooks: Count = Field(
         default=7,
-        description="Days for which webhooks that were read are known again when they come once more.",
+        description="Days for which webhooks that were read are known again when they come once more, and for which "
+        "those wait whose records the store forbids us to read.",
     )
 
     def __str__(self) -> str:

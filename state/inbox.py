@@ -7,7 +7,7 @@ know it again; its body, which is about people, goes at once.
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
@@ -16,6 +16,10 @@ from connectors.base import Erasure, Page
 from state import cursors, privacy
 from state.dialect import chunks, insert_new
 from state.tables import CustomerRow, InboxRow, SubscriptionRow, table
+
+LONGEST = timedelta(hours=1)
+"""How long a delivery is put off at most."""
+INSTANT = timedelta(microseconds=1)
 
 INBOX, CUSTOMERS, SUBSCRIPTIONS = table(InboxRow), table(CustomerRow), table(SubscriptionRow)
 
@@ -33,11 +37,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A delivery that is not done yet."""
+    """A delivery that is not done yet; `tries` counts how often the store forbade what it names."""
 
     id: int
     topic: str
     body: bytes
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,27 @@ def receive(session: Session, deliveries: Sequence[Received]) -> None:
     insert_new(session, INBOX, rows, ("store", "delivery"))
 
 
-def waiting(session: Session, store: str, after: int, most: int) -> list[Waiting]:
-    """Return deliveries that are not done, the oldest first, behind the one with the id `after`."""
+def waiting(session: Session, store: str, now: datetime, after: int, most: int) -> list[Waiting]:
+    """Return deliveries that are not done, the oldest first, behind the one with the id `after`.
+
+    Those that were put off are left out until then; no further than a clock that was set back may reach.
+    """
     rows = session.execute(
-        select(INBOX.c.id, INBOX.c.topic, INBOX.c.body)
+        select(INBOX.c.id, INBOX.c.topic, INBOX.c.body, INBOX.c.tries)
         .where(INBOX.c.done_at.is_(None), INBOX.c.store == store, INBOX.c.id > after)
+        .where(INBOX.c.retry_at.is_(None) | ~INBOX.c.retry_at.between(now + INSTANT, now + LONGEST))
         .order_by(INBOX.c.id)
         .limit(most)
     )
-    return [Waiting(row.id, row.topic, row.body) for row in rows]
+    return [Waiting(*row) for row in rows]
+
+
+def put_off(session: Session, until: Mapping[int, datetime]) -> None:
+    """Let deliveries wait until a moment each, at most LONGEST from now, and count one try more."""
+    for number, moment in until.items():
+        session.execute(
+            update(INBOX).where(INBOX.c.id == number).values(retry_at=moment, tries=INBOX.c.tries + 1)
+        )
 
 
 def depths(session: Session) -> list[Depth]:
@@ -121,8 +138,9 @@ def _be_done(session: Session, numbers: Sequence[int], now: datetime) -> None:
 
 
 def drop_done(session: Session, before: datetime) -> None:
-    """Forget the names of deliveries that were done before a moment."""
-    session.execute(delete(INBOX).where(INBOX.c.done_at < before))
+    """Forget the names of deliveries that were done before a moment, and those that came before it and were put off."""
+    hopeless = INBOX.c.done_at.is_(None) & (INBOX.c.tries > 0) & (INBOX.c.received_at < before)
+    session.execute(delete(INBOX).where((INBOX.c.done_at < before) | hopeless))
 
 
 def probe(session: Session) -> None:

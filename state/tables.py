@@ -423,7 +423,10 @@ class EntryRow(SQLModel, table=True):
 
 
 class InboxRow(SQLModel, table=True):
-    """A webhook, kept before it is answered. Once its facts are stored, only `delivery` stays, to know it again."""
+    """A webhook, kept before it is answered. Once its facts are stored, only `delivery` stays, to know it again.
+
+    What it names may be forbidden to us: then it is asked for again at `retry_at`, after so many `tries`.
+    """
 
     __tablename__ = "inbox"
     __table_args__ = (
@@ -437,6 +440,8 @@ class InboxRow(SQLModel, table=True):
     body: bytes
     received_at: datetime
     done_at: datetime | None = None
+    tries: int = Field(default=0, sa_column_kwargs={"server_default": "0", "default": None})
+    retry_at: datetime | None = None
 
 
 class SubscriptionRow(SQLModel, table=True):

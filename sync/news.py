@@ -4,14 +4,16 @@ Webhooks are hints. What one tells is stored if it is newer than what is there; 
 for. A kill before the commit leaves the delivery waiting, one after it repeats nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from connectors.base import News, Page, Store, Webhooks
 from connectors.errors import BadRecord, ConnectorError, Refused, Retryable
+from connectors.writing import halves
 from state import inbox
 from state.db import Database
 from state.facts import name_of
@@ -23,8 +25,13 @@ log = structlog.get_logger()
 AT_ONCE = 100
 """Deliveries that are read, and settled in one transaction; as many records fit one question to any store."""
 
-KEY_REFUSED = 401
-"""A store that does not take the key answers nothing at all; 403 is about some of its records."""
+KEY_REFUSED, FORBIDDEN = 401, 403
+"""A store that does not take the key answers nothing at all. What is forbidden may be all of it, while a firewall
+stands in the way, all of a kind, where a right is missing, or a single record."""
+SPLITS = 10
+"""How often what is forbidden is asked for in smaller parts: enough to find a kind, and one record among AT_ONCE."""
+PAUSE = timedelta(minutes=15)
+"""How long what is forbidden is left alone first, then twice as long each time, up to `inbox.LONGEST`."""
 
 Read = tuple[Waiting, News]
 
@@ -46,13 +53,13 @@ async def take_in(source: Source, db: Database, now: datetime, taken: Taken, *, 
     """
     trouble: ConnectorError | None = None
     after = 0
-    while batch := await db.read(inbox.waiting, source.name, after, AT_ONCE):
+    while batch := await db.read(inbox.waiting, source.name, now, after, AT_ONCE):
         after = batch[-1].id
         news = [(each, _read(source.store, each)) for each in batch]
         naming = await _settle_told(source, db, now, news, taken)
         if naming and ask and trouble is None:
             try:
-                await _settle_named(source, db, now, naming, taken)
+                ask = await _settle_named(source, db, now, naming, taken)
             except (Retryable, Refused) as error:
                 trouble = error
     if taken.deliveries:
@@ -98,14 +105,52 @@ async def _settle_told(
 
 async def _settle_named(
     source: Source, db: Database, now: datetime, news: Sequence[Read], taken: Taken
+) -> bool:
+    """Ask for what deliveries name; of what is forbidden, for less at a time, so that it holds up nothing else.
+
+    Return whether the store answered anything: if not, nothing more is to be asked for now.
+    """
+    parts, splits, done = [news], SPLITS, taken.deliveries
+    while parts:
+        part = parts.pop()
+        try:
+            await _ask(source, db, now, part, taken)
+        except Refused as refused:
+            if refused.status != FORBIDDEN:
+                raise
+            if len(part) > 1 and splits:
+                parts += _apart(part)
+                splits -= 1
+            else:
+                await _put_off(source, db, now, part, refused)
+    return taken.deliveries > done
+
+
+def _apart(news: Sequence[Read]) -> list[Sequence[Read]]:
+    """Sort by the first kind that each names, where there are several; else cut in two."""
+    kinds: defaultdict[str, list[Read]] = defaultdict(list)
+    for each, told in news:
+        kinds[next(iter((*told.ask, *told.deleted))).partition(" ")[0]].append((each, told))
+    return list(kinds.values()) if len(kinds) > 1 else list(halves(news))
+
+
+async def _put_off(
+    source: Source, db: Database, now: datetime, news: Sequence[Read], refused: Refused
 ) -> None:
-    """Ask for what deliveries name; what they say is deleted, and is not there, is gone."""
+    """Leave deliveries alone for longer each time: the store may well answer again."""
+    until = {each.id: now + min(PAUSE * 2 ** min(each.tries, 10), inbox.LONGEST) for each, _ in news}
+    await db.run(inbox.put_off, until)
+    log.warning("webhooks_put_off", store=source.name, deliveries=len(until), reason=str(refused))
+
+
+async def _ask(source: Source, db: Database, now: datetime, news: Sequence[Read], taken: Taken) -> None:
+    """Ask for what deliveries name, and store it; what they say is deleted, and is not there, is gone."""
     deleted = {record for _, told in news for record in told.deleted}
     records = dict.fromkeys(record for _, told in news for record in (*told.ask, *told.deleted))
     try:
         page = await source.store.reread(list(records))
     except Refused as refused:
-        if refused.status == KEY_REFUSED:
+        if refused.status in {KEY_REFUSED, FORBIDDEN}:
             raise
         # As a letter each, it stops neither the others nor the schedule.
         page = Page([], "", [BadRecord(record, str(refused)) for record in records])

@@ -23,7 +23,7 @@ from state import inbox, privacy, runs
 from state.db import Database
 from state.inbox import Received
 from state.tables import CustomerRow, InboxRow, OrderLineRow, OrderRow, RefundRow, metadata, table
-from sync.news import Taken, take_in
+from sync.news import SPLITS, Taken, take_in
 from sync.pull import Reading, Source, pull_changes, pull_history
 from tests.connectors.stores.shops import Clock
 from tests.edge import edge
@@ -43,6 +43,7 @@ class Told:
     there: dict[str, Any] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
     trouble: Exception | None = None
+    forbidden: set[str] = field(default_factory=set)
 
     def verify(self, *_: object) -> None:
         """Believe nobody: deliveries are put into the inbox by hand."""
@@ -56,6 +57,8 @@ class Told:
         self.asked.append(records)
         if self.trouble:
             raise self.trouble
+        if self.forbidden & {*records, *(record.partition(" ")[0] for record in records)}:
+            raise Refused("shop: 403 this may not be read", status=403)
         return Page([self.there[record] for record in records if record in self.there], "")
 
 
@@ -73,9 +76,9 @@ async def tell(db: Database, store: Told, *news: News) -> None:
         await db.run(inbox.receive, [Received("shop", f"d{number}", "t", body, NOW)])
 
 
-async def take(db: Database, store: Any, **options: Any) -> Taken:
+async def take(db: Database, store: Any, now: datetime = NOW, **options: Any) -> Taken:
     taken = Taken()
-    await take_in(Source("shop", store), db, NOW, taken, **options)
+    await take_in(Source("shop", store), db, now, taken, **options)
     return taken
 
 
@@ -155,15 +158,15 @@ async def test_a_store_that_rests_is_not_asked(db: Database) -> None:
     assert (store.asked, await waiting(db), await stored(db)) == ([], 1, {"2": "paid"})
 
 
-async def test_what_the_store_does_not_let_us_ask_becomes_a_letter_and_stops_nothing(db: Database) -> None:
-    store = Told(trouble=Refused("shop: 403 customers cannot be read"))
+async def test_what_the_store_cannot_be_asked_becomes_a_letter_and_stops_nothing(db: Database) -> None:
+    store = Told(trouble=Refused("shop: 400 no such customer can be", status=400))
     await tell(db, store, News(ask=["customer 1"]), News([order(2)]))
 
     await take(db, store)
 
     letters = await db.read(runs.list_dead_letters, ["shop"])
     assert [(each.record, each.reason) for each in letters] == [
-        ("customer 1", "shop: 403 customers cannot be read")
+        ("customer 1", "shop: 400 no such customer can be")
     ]
     assert (await waiting(db), await stored(db)) == (0, {"2": "paid"})
 
@@ -183,6 +186,77 @@ async def test_P2_a_key_that_is_revoked_for_an_hour_costs_no_deletion(db: Databa
 
     assert left == (1, {"1": "paid", "2": "paid"}, [])
     assert (await waiting(db), await stored(db)) == (0, {"1": "deleted", "2": "paid"})
+
+
+QUARTER = timedelta(minutes=15)
+
+
+async def test_P2_what_is_forbidden_waits_and_is_asked_for_again_less_and_less_often(db: Database) -> None:
+    store = Told(there={"order 1": order(1)}, forbidden={"order"})
+    await tell(db, store, News(ask=["order 1"]), News([order(2)]))
+
+    for minutes in (0, 5, 15, 40, 45, 100, 105, 160, 165):
+        await take(db, store, NOW + timedelta(minutes=minutes))
+    asked, left = len(store.asked), await waiting(db)
+    store.forbidden = set()
+    taken = await take(db, store, NOW + timedelta(minutes=225))
+
+    assert (asked, left) == (5, 1)  # at the beginning, after 15, 45, 105 and 165 minutes
+    assert await db.read(runs.list_dead_letters, ["shop"]) == []
+    assert (taken.deliveries, await stored(db)) == (1, {"1": "paid", "2": "paid"})
+
+
+async def test_what_is_forbidden_holds_up_nothing_else(db: Database) -> None:
+    records = [f"order {number}" for number in range(1, 91)]
+    there = {record: order(number) for number, record in enumerate(records, start=1)}
+    store = Told(there=there, forbidden={"order 42", "customer"})
+    await tell(db, store, *(News(ask=[record]) for record in [*records, "customer 1", "customer 2"]))
+
+    await take(db, store)
+
+    assert sorted(await stored(db), key=int) == [str(n) for n in range(1, 91) if n != 42]
+    assert await waiting(db) == 3
+    assert len(store.asked) <= 2 * SPLITS + 1
+
+
+async def test_P9_a_firewall_is_asked_a_few_times_however_much_waits_and_deletes_nothing(
+    db: Database,
+) -> None:
+    store = Told()
+    await tell(db, store, News([order(1)]))
+    await take(db, store)
+    store.forbidden = {"order"}
+    await tell(db, store, *(News(deleted=[f"order {number}"]) for number in range(1, 301)))
+
+    await take(db, store)
+
+    assert len(store.asked) <= 2 * SPLITS + 1
+    assert (await waiting(db), await stored(db)) == (300, {"1": "paid"})
+
+
+async def test_what_is_forbidden_for_good_is_dropped_when_webhooks_are_kept_no_longer(db: Database) -> None:
+    store = Told(forbidden={"order 1"})
+    await tell(db, store, News(ask=["order 1"]))
+    await take(db, store)
+    await db.run(inbox.receive, [Received("shop", "unread", "t", b"x", NOW)])
+
+    await db.run(inbox.drop_done, NOW)
+    kept = await waiting(db)
+    await db.run(inbox.drop_done, NOW + QUARTER)
+
+    left = await db.read(inbox.waiting, "shop", NOW + QUARTER, 0, 10)
+    assert (kept, [each.body for each in left]) == (2, [b"x"])
+
+
+async def test_a_clock_that_was_set_back_puts_nothing_off_for_longer(db: Database) -> None:
+    store = Told(there={"order 1": order(1)}, forbidden={"order"})
+    await tell(db, store, News(ask=["order 1"]))
+    await take(db, store, NOW)
+    store.forbidden = set()
+
+    taken = await take(db, store, NOW - timedelta(days=365))
+
+    assert taken.deliveries == 1
 
 
 async def test_a_delivery_that_breaks_its_reader_becomes_a_letter_and_stops_nothing(db: Database) -> None:
@@ -228,7 +302,7 @@ async def test_forgetting_somebody_drops_what_still_waits_about_them(db: Databas
 
     await db.run(privacy.forget, ADA, NOW)
 
-    left = await db.read(inbox.waiting, "shop", 0, 10)
+    left = await db.read(inbox.waiting, "shop", NOW, 0, 10)
     assert [each.body for each in left] == [b'{"email": "bob@example.com"}']
 
 

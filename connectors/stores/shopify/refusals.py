@@ -46,7 +46,10 @@ class TooExpensive(Refused):
 
 
 class Denied(Refused):
-    """A right is missing."""
+    """A right is missing: a 403 that comes in a 200."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=403)
 
 
 def explain(answer: Answer) -> str | None:

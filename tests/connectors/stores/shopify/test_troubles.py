@@ -86,6 +86,18 @@ async def test_an_error_in_a_200_is_never_taken_for_a_page(
         await changed(store, CURSOR)
 
 
+async def test_a_right_that_is_missing_is_told_from_other_errors(
+    connect: Connect, router: respx.MockRouter
+) -> None:
+    answering(router, httpx.Response(200, json=said("ACCESS_DENIED")))
+    store = connect(simulator([]))
+
+    with pytest.raises(Refused) as caught:
+        await store.reread(["order 1"])
+
+    assert caught.value.status == 403
+
+
 async def test_a_fault_that_passes_is_waited_out(connect: Connect, router: respx.MockRouter) -> None:
     answering(
         router,
