@@ -57,7 +57,7 @@ class Senders:
                 while self._post(connection, number) == 200:
                     self.taken.append(number)
                     number += SENDERS
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return
 
     def _post(self, connection: http.client.HTTPConnection, number: int) -> int:
