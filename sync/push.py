@@ -1,7 +1,8 @@
 """Stage 3: empty the outbox into the ESP: who leaves a list first, then contacts, then who joins, list by list.
 
-Who enters a list because of an open checkout comes last of all, after a last look at the stores. A kill between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an
-upsert. What the ESP refuses is buried with its reason; the rest lands (P5).
+Who enters a list because of an open checkout comes last of all, after a last look at the stores. A kill
+between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an upsert.
+What the ESP refuses is buried with its reason; the rest lands (P5).
 """
 
 import asyncio
