@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, Table, func, literal, select
+from sqlalchemy import Row, Select, Table, case, func, literal, select
 from sqlalchemy.orm import Session
 
 from connectors.base import Value
 from connectors.facts import Standing
+from state import ledger
 from state.evaluation import sync_state
 from state.outbox import decode
 from state.people import Record, newest_word, records_of, tellers
@@ -27,22 +28,21 @@ from state.tables import (
     MembershipRow,
     OrderRow,
     ProfileRow,
-    RefundRow,
     table,
 )
 
-ORDERS, REFUNDS, CONSENTS = (
-    table(OrderRow),
-    table(RefundRow),
-    table(ConsentRow),
-)
+ORDERS, CONSENTS = table(OrderRow), table(ConsentRow)
 PROFILES, ACCEPTED, MEMBERSHIPS = table(ProfileRow), table(AcceptedRow), table(MembershipRow)
 CONTACT_JOBS, MEMBERSHIP_JOBS, ENTRIES = table(ContactJobRow), table(MembershipJobRow), table(EntryRow)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """One order; `why_not` is None when it counts. Amounts in minor units of `currency`."""
+    """One order; `why_not` is None when it counts.
+
+    Amounts in minor units of `currency`; `worth_minor` is what it adds to the totals, in those of the sync's
+    currency, and None where that has no rate.
+    """
 
     store: str
     number: str
@@ -51,6 +51,7 @@ class OrderLine:
     currency: str
     total_minor: int
     refunded_minor: int
+    worth_minor: int | None
     why_not: str | None
 
 
@@ -172,14 +173,9 @@ WHY_NOT = {
 
 
 def _orders(session: Session, scope: Scope, email: str) -> list[OrderLine]:
-    refunded = (
-        select(func.coalesce(func.sum(REFUNDS.c.amount_minor), 0))
-        .where(REFUNDS.c.store == ORDERS.c.store, REFUNDS.c.order_id == ORDERS.c.id)
-        .correlate(ORDERS)
-        .scalar_subquery()
-    )
+    worth = case((ledger.counts(), ledger.net(scope)), else_=0)
     rows = session.execute(
-        select(ORDERS, refunded.label("refunded_minor"))
+        select(ORDERS, ledger.refunded().label("refunded_minor"), worth.label("worth_minor"))
         .where(ORDERS.c.person == email, ORDERS.c.store.in_(scope.stores))
         .order_by(ORDERS.c.created_at, ORDERS.c.store, ORDERS.c.id)
     )
@@ -192,6 +188,7 @@ def _orders(session: Session, scope: Scope, email: str) -> list[OrderLine]:
             row.currency,
             row.total_minor,
             int(row.refunded_minor),
+            row.worth_minor,
             _why_not(row, scope),
         )
         for row in rows

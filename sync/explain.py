@@ -28,11 +28,12 @@ UNKNOWN = {True: "true", False: "false", None: "unknown"}
 class Explanation:
     """What one sync knows of a person, and how it decided.
 
-    `lists` says in a sentence where they stand with each list at the ESP, `consent` what was written of
+    Totals are in `currency`. `lists` says in a sentence where they stand with each list at the ESP, `consent` what was written of
     their consent, and why.
     """
 
     sync: str
+    currency: str
     dossier: Dossier
     rules: list[Explained]
     lists: Mapping[str, str]
@@ -59,7 +60,9 @@ async def _explain(db: Database, job: Job, address: str, now: datetime) -> Expla
         each.name: stands(each, truths[each.name], known.lists.get(each.name, Membership()), clock)
         for each in job.mapping.lists
     }
-    return Explanation(job.sync, known, rules, lists, consent_said(known, job.target.consent))
+    return Explanation(
+        job.sync, job.scope.currency, known, rules, lists, consent_said(known, job.target.consent)
+    )
 
 
 async def _ask(db: Database, job: Job, questions: Questions, clock: Clock, address: str) -> Answers:
@@ -163,7 +166,7 @@ def show_explanation(found: list[Explanation], *, json: bool) -> int:
 def _show(explanation: Explanation) -> None:
     known = explanation.dossier
     typer.echo(f"sync {explanation.sync}, profile {known.profile}, live since {_date(known.live_since)}")
-    _show_orders(known)
+    _show_orders(known, explanation.currency)
     for rule in explanation.rules:
         if rule.kind == "fields":
             typer.echo("\n".join(_field_lines(rule, known)))
@@ -175,13 +178,13 @@ def _show(explanation: Explanation) -> None:
     _show_pushed(known)
 
 
-def _show_orders(known: Dossier) -> None:
+def _show_orders(known: Dossier, currency: str) -> None:
     rows = [
-        (_amount(o), o.number, o.store, o.created_at, o.status, o.why_not or "counted") for o in known.orders
+        (_net(o), o.number, o.store, o.created_at, o.status, _worth(o, currency), o.why_not or "counted")
+        for o in known.orders
     ]
-    as_table(
-        "orders", ["total, net of refunds", "number", "store", "placed (UTC)", "status", "counts?"], rows
-    )
+    header = ["total, net of refunds", "number", "store", "placed (UTC)", "status", "adds", "counts?"]
+    as_table("orders", header, rows)
 
 
 def _field_lines(rule: Explained, known: Dossier) -> Iterator[str]:
@@ -274,10 +277,16 @@ def _show_pushed(known: Dossier) -> None:
         typer.echo("changes wait in the outbox")
 
 
-def _amount(order: OrderLine) -> str:
-    digits = exponent(order.currency)
-    net = order.total_minor - order.refunded_minor
-    return f"{Decimal(net).scaleb(-digits):f} {order.currency}"
+def _net(order: OrderLine) -> str:
+    return _amount(max(order.total_minor - order.refunded_minor, 0), order.currency)
+
+
+def _worth(order: OrderLine, currency: str) -> str:
+    return "unknown" if order.worth_minor is None else _amount(order.worth_minor, currency)
+
+
+def _amount(minor: int, currency: str) -> str:
+    return f"{Decimal(minor).scaleb(-exponent(currency)):f} {currency}"
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Runs, dead letters, how far a sync has come, and all that is known of one person."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import Select, literal, select, union_all
@@ -221,10 +222,36 @@ def test_a_dossier_says_of_each_order_whether_it_counts_and_why_not(session: Ses
         "Ndeleted": "deleted in the store",
     }
     assert found.orders[1] == OrderLine(
-        "shop", "N2", "completed", START, "EUR", 1000, 1000, "refunded in full"
+        "shop", "N2", "completed", START, "EUR", 1000, 1000, 0, "refunded in full"
     )
     assert found.accounts == []
     assert found.accepted is None
+
+
+def test_what_a_dossiers_orders_add_is_what_was_spent(session: Session) -> None:
+    yen, dollars = Money(1000, "JPY"), Money(1001, "USD")
+    save(session, order(1, total=yen), order(2, total=dollars, refunds=[Refund("a", "2", Money(500, "USD"))]))
+    save(
+        session, order(3), order(4, standing=Standing.UNPAID), order(5, refunds=[Refund("b", "5", eur(1200))])
+    )
+    rated = replace(SCOPE, rates={"JPY": Decimal("0.0061"), "USD": Decimal("0.5")})
+    refresh(session, rated)
+
+    found = dossier(session, rated, ADA)
+
+    assert found is not None
+    assert [line.worth_minor for line in found.orders] == [610, 251, 1000, 0, 0]
+    assert found.columns["total_spent"] == 1861
+
+
+def test_a_dossiers_order_without_a_rate_adds_nobody_knows_what(session: Session) -> None:
+    save(session, order(1, total=Money(5, "GBP")))
+    refresh(session)
+
+    found = dossier(session, SCOPE, ADA)
+
+    assert found is not None
+    assert (found.orders[0].worth_minor, found.columns["total_spent"]) == (None, None)
 
 
 def test_a_dossier_holds_accounts_words_and_columns(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -142,3 +143,26 @@ async def test_explain_tells_people_and_scripts_the_same(
     assert plain["dossier"]["origins"]["first_name"]["store"] == "shop"
     assert plain["dossier"]["accepted"]["fields"]["ORDERS"] == 5
     assert {"at", "told", "entered_at"} <= plain["dossier"]["lists"]["Welcome"].keys()
+
+
+async def test_the_orders_that_explain_shows_add_up_to_what_was_pushed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = world.folder / "cartwire.yaml"
+    file.write_text(file.read_text().replace("currency: EUR", "currency: EUR\nrates: {JPY: 0.0061}"))
+    world.reread()
+    world.shop.state.add_order(email=ADA, total="1000.00", currency="JPY")
+    returned = world.shop.state.add_order(email=ADA, total="10.00")
+    world.shop.state.refund(returned, "12.00")
+    await world.backfill()
+
+    found = await explained(world)
+    show_explanation([found], json=False)
+
+    accepted, people = found.dossier.accepted, capsys.readouterr().out
+    assert accepted is not None
+    assert sum(order.worth_minor or 0 for order in found.dossier.orders) == 5610
+    assert accepted.fields["SPENT"] == Decimal("56.10")
+    assert "1000 JPY" in people
+    assert "6.10 EUR" in people
+    assert "-2.00" not in people
