@@ -141,7 +141,7 @@ class SyncConfig(Model):
     refresh: Schedule | None = Field(
         default=None,
         description="When to work out anew what rests on the whole base (averages, top percent). "
-        "Without it, in every run up to 20,000 profiles, and daily at 03:00 beyond.",
+        "Without it, daily at 03:00, and up to 20,000 profiles also in every run that finds news.",
     )
     consent: Literal["from_store", "never_subscribe", "double_opt_in"] = Field(
         default="from_store",

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 CHUNK = 1000
 """Profiles in one transaction: memory and the length of a lock, against the cost of a commit."""
 SMALL_BASE = 20_000
-"""Up to so many profiles, what rests on the whole base is worked out in every run (a second's work)."""
+"""Up to so many profiles, what rests on the whole base is worked out whenever facts change (a second's work)."""
 REFRESH_LARGE = "daily at 03:00"
 
 
@@ -105,8 +105,8 @@ async def _refresh_figures(job: Job, db: Database, state: SyncState, now: dateti
 async def _is_time(job: Job, db: Database, state: SyncState, now: datetime, *, changed: bool) -> bool:
     if state.figures_at is None or state.mapping != job.digest or state.go_live_at is None:
         return True
-    if job.refresh is None and await db.read(evaluation.count_profiles, job.sync) <= SMALL_BASE:
-        return changed
+    if changed and job.refresh is None and await db.read(evaluation.count_profiles, job.sync) <= SMALL_BASE:
+        return True
     return struck(job.refresh or REFRESH_LARGE, state.figures_at, now, job.timezone)
 
 

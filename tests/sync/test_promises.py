@@ -192,6 +192,27 @@ async def test_time_alone_moves_a_list(world: World, monkeypatch: pytest.MonkeyP
     assert report.pushed.contacts == 0
 
 
+async def test_time_alone_moves_what_everybody_is_compared_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = "spent_in(days => 30) > overall_avg(spent_in(days => 30))"
+    world.configure(mapping=MAPPING + f"  Above: {rule}\n")
+    world.shop.state.add_order(
+        email="late@example.com", total="10.00", created_at=datetime(2026, 1, 5, 9, tzinfo=UTC)
+    )
+    moments = [datetime(2026, 1, 10, 9, tzinfo=UTC)]
+    monkeypatch.setattr("sync.run.utc_now", lambda: moments[-1])
+    await world.backfill()
+    before = {email for email, (_, lists, _) in world.contacts.items() if "Above" in lists}
+    moments.append(datetime(2026, 2, 2, 9, tzinfo=UTC))
+
+    await world.run()
+
+    after = {email for email, (_, lists, _) in world.contacts.items() if "Above" in lists}
+    assert before == {f"person{number}@example.com" for number in range(7)}
+    assert after == {"late@example.com"}
+
+
 async def test_an_account_that_changes_its_address_is_renamed_at_the_ESP(world: World) -> None:
     account = world.shop.state.add_account("old@example.com")
     world.shop.state.add_order(email="old@example.com", account=account, total="5.00")
