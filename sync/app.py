@@ -16,9 +16,10 @@ from connectors import registry
 from connectors.base import Esp, Store, Traits
 from mappings import model
 from mappings.compile import CompiledMapping, compile_mapping
-from mappings.errors import MappingError, MappingProblem
+from mappings.errors import MappingError, MappingProblem, did_you_mean
 from mappings.naming import Fitted, fit
 from mappings.traits import check_traits
+from mappings.uses import names_of
 from state.db import Database
 from state.outbox import Target
 from state.scope import Scope
@@ -65,7 +66,7 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
             problems.append(loaded.documents[MAIN_FILE].problem(("syncs", name, "consent"), what, instead))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
-    loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded), *notes))
+    loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded), *dict.fromkeys(notes)))
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
 
 
@@ -90,13 +91,15 @@ def _for_esp(
     """Compile a mapping for a sync and hold it against its ESP; return what else is to be said of it."""
     esp = settings.syncs[sync].esp
     traits = _traits(settings, esp)
-    fitted = _fitted(document, settings.folder, traits, esp, problems)
+    read = _read(document, settings.folder, problems)
+    fitted = fit(read.mapping, traits, esp) if read else None
     mapping = _compiled(document, fitted, scope_of(settings, sync), problems)
-    if fitted is None or mapping is None:
+    if read is None or fitted is None or mapping is None:
         return None, []
     found = [_as_written(each, fitted) for each in check_traits(mapping, traits, esp)]
     problems += [_problem(document, problem) for problem in found]
-    return mapping, [_problem(document, note) for note in fitted.notes]
+    notes = (*fitted.notes, *_unused(document, read.mapping))
+    return mapping, [_problem(document, note) for note in notes]
 
 
 def _traits(settings: Settings, esp: str) -> Traits:
@@ -130,13 +133,6 @@ def _read(document: yaml.Document, folder: Path, problems: list[Problem]) -> Fit
     except ConfigError as error:
         problems += error.problems
     return None
-
-
-def _fitted(
-    document: yaml.Document, folder: Path, traits: Traits, esp: str, problems: list[Problem]
-) -> Fitted | None:
-    read = _read(document, folder, problems)
-    return fit(read.mapping, traits, esp) if read else None
 
 
 def _compiled(
@@ -245,6 +241,17 @@ def _mapping(document: yaml.Document, folder: Path, depth: int = 0) -> model.Map
     if other.problems:
         raise ConfigError(other.problems)
     return model.read_mapping(raw, _mapping(other, folder, depth + 1))
+
+
+def _unused(document: yaml.Document, mapping: model.Mapping) -> Iterator[MappingProblem]:
+    """Warn of a file's own parameters and formulas that no expression names: a misspelt one changes nothing."""
+    rules = [text for spec in mapping.list_specs().values() for text in (spec.when, spec.until) if text]
+    values = [spec.value for spec in mapping.field_specs().values()]
+    used = frozenset[str]().union(*map(names_of, (*rules, *values, *mapping.formulas.values())))
+    for section in model.OWN_NAMES:
+        for name in sorted((document.data.get(section) or {}).keys() - used):
+            others = used & {*mapping.parameters, *mapping.formulas}
+            yield MappingProblem((section, name), "no expression uses it", did_you_mean(name, others))
 
 
 def _problem(document: yaml.Document, problem: MappingProblem) -> Problem:

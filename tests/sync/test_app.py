@@ -97,3 +97,20 @@ def test_an_ESP_that_cannot_rename_earns_a_warning(world: World, monkeypatch: py
     warnings = [str(warning) for warning in read_plant(world.folder, {}).loaded.warnings]
 
     assert any("syncs.crm.esp: `news` cannot change a contact's address" in each for each in warnings)
+
+
+def test_a_parameter_that_nothing_uses_earns_a_warning(world: World) -> None:
+    text = """
+extends: preset:crm
+parameters: {recent_day: 20, churned_months: 4, ltv_high: 900}
+formulas: {basket: spent_in(days => 90), unused: basket / 2}
+lists: {Fans: null}
+"""
+    (world.folder / "mappings" / "crm.yaml").write_text(text)
+
+    warnings = [str(warning) for warning in read_plant(world.folder, {}).loaded.warnings]
+
+    assert [each for each in warnings if "no expression" in each] == [
+        "mappings/crm.yaml:3: parameters.recent_day: no expression uses it; did you mean `recent_days`?",
+        "mappings/crm.yaml:4: formulas.unused: no expression uses it",
+    ]
