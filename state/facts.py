@@ -140,11 +140,10 @@ def touch(session: Session, emails: Iterable[str | None], revision: int, *, hist
     """
     columns = ("revision",) if history else ("revision", "news")
     people = sorted({email for email in emails if email})
-    rows = [
-        {"email": email, **dict.fromkeys(columns, revision + position // REVISION_SIZE)}
-        for position, email in enumerate(people)
-    ]
-    upsert(session, TOUCHED, rows)
+    for place, start in enumerate(range(0, len(people), REVISION_SIZE)):
+        marked = dict.fromkeys(columns, revision + place)
+        rows = [{"email": email, **marked} for email in people[start : start + REVISION_SIZE]]
+        upsert(session, TOUCHED, rows)
 
 
 def count_created(

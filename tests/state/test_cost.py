@@ -1,6 +1,7 @@
 """P6: what a small change costs does not depend on what is stored: no statement looks at a whole table."""
 
 import re
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Refusal
 from connectors.facts import Consent, Line, Money, Refund
-from state import cursors, evaluation, outbox, runs
+from state import cursors, evaluation, facts, outbox, runs
 from state.db import Database
 from state.outbox import Desired, Target
 from tests.state.makers import (
@@ -134,6 +135,18 @@ def test_P6_computing_the_profiles_of_a_small_change_looks_at_no_whole_table(sho
 
     assert len(statements) > 8
     assert whole_tables(shop, statements) == []
+
+
+def test_P6_marking_everybody_holds_a_part_of_them_in_memory(shop: Session) -> None:
+    people = [f"person{number}@example.com" for number in range(20_000)]
+    facts.touch(shop, people[:1], 100)
+
+    tracemalloc.start()
+    facts.touch(shop, people, 101)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 3_000_000
 
 
 def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Session) -> None:
