@@ -151,10 +151,14 @@ def dossier(session: Session, scope: Scope, email: str) -> Dossier | None:
 def _origins(session: Session, scope: Scope, email: str) -> dict[str, Origin]:
     records = [Record._make(row) for row in session.execute(records_of(scope, select(literal(email))))]
     told = tellers(records) if records else {}
-    return {
+    origins = {
         column: Origin(record.store, f"{_kind(record)} {record.id}", record.told_at or record.created_at)
         for column, record in told.items()
     }
+    for row in session.execute(ledger.open_checkouts(scope, select(literal(email)))):  # the newest last
+        begun = Origin(row.store, f"checkout {row.checkout_id}", row.checkout_at)
+        origins |= dict.fromkeys(ledger.CHECKOUT, begun)
+    return origins
 
 
 def _kind(record: Record) -> str:

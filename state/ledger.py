@@ -74,7 +74,7 @@ NO_ORDERS = {
 """What they are for somebody who never paid."""
 
 CHECKOUT = ("checkout_id", "checkout_url", "checkout_at", "checkout_total")
-"""Profile columns that `open_checkouts` tells, in its order, after the person."""
+"""Profile columns that `open_checkouts` tells, in its order, after the person and the store."""
 
 
 # --- one order -----------------------------------------------------------------------------------------
@@ -289,6 +289,7 @@ def open_checkouts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     )
     checkouts: Select[Any] = select(
         CHECKOUTS.c.person,
+        CHECKOUTS.c.store,
         CHECKOUTS.c.id.label("checkout_id"),
         CHECKOUTS.c.url.label("checkout_url"),
         CHECKOUTS.c.updated_at.label("checkout_at"),

@@ -328,3 +328,15 @@ def test_a_dossier_names_the_record_that_each_fact_came_from(session: Session) -
     assert found.origins["lead_source"] == Origin("shop", "order 1", START)
     assert found.origins["signup_at"] == Origin("outlet", "customer 7", at(9))
     assert "company" not in found.origins
+
+
+def test_a_dossier_names_the_checkout_that_is_open(session: Session) -> None:
+    older, newer = checkout(1), checkout(2, url="https://shop.example/2", updated_at=at(4))
+    save(session, newer, older, order(1, created_at=at(-9)))
+    refresh(session)
+
+    found = dossier(session, SCOPE, ADA)
+
+    assert found is not None
+    assert found.columns["checkout_id"] == "2"
+    assert found.origins["checkout_url"] == Origin("shop", "checkout 2", at(4))
