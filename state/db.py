@@ -6,6 +6,7 @@ Nothing can await inside a transaction, and no two writers meet.
 import asyncio
 import errno
 import functools
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
@@ -87,13 +88,20 @@ class Database:
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
-        """Let everything inside see its own writing, and undo all of it at the end."""
-        self._rehearsed = Session(self._engine)
+        """Let everything inside see its own writing, and nothing of it stay.
+
+        With SQLite it works on a copy, so that a worker in another process goes on meanwhile; with PostgreSQL
+        in a transaction that is undone. Raises StateError where there is no room for a copy.
+        """
+        store = self._engine
+        self._engine = await self._call(self._scratch)
+        self._rehearsed = Session(store) if self._engine is store else None
         try:
             yield
         finally:
+            scratch, self._engine = self._engine, store
             rehearsed, self._rehearsed = self._rehearsed, None
-            await self._call(rehearsed.close)
+            await self._call(rehearsed.close if rehearsed else scratch.dispose)
 
     async def tend(self) -> bool:
         """Do what keeps the file in shape; False when the log stays, as another process reads just now."""
@@ -108,6 +116,19 @@ class Database:
     async def _call(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         call = functools.partial(function, *arguments, **options)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _scratch(self) -> Engine:
+        if self._engine.dialect.name != "sqlite":
+            return self._engine
+        try:
+            copy = dialect.copied(self._engine)
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(
+                f"{self.name}: it could not be copied for a try; {_advice(str(error))}"
+            ) from error
+        scratch = create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool, hide_parameters=True)
+        event.listen(scratch, "begin", dialect.begin)
+        return scratch
 
     def _transaction(
         self,

@@ -1,11 +1,16 @@
 """The one place that knows two databases apart: upserts, and how SQLite is opened."""
 
+import os
 import sqlite3
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Compiled, Connection, Dialect, Engine, Integer, Table, event
@@ -29,6 +34,11 @@ BLOCK = 50
 REWRITES = "rewrites the file when it is committed"
 PATIENCE = 30_000
 """Milliseconds to wait for another process's writing."""
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL")
+COPY_PRAGMAS = ("journal_mode=MEMORY", "synchronous=OFF")
+COPY = ".copy-"
+HALF_MADE = 3600.0
+"""Seconds after which nobody is still making a copy."""
 TENDING = 1_000
 """Milliseconds to wait for readers before the log is left as it is until tomorrow."""
 
@@ -153,7 +163,7 @@ def prepare(engine: Engine) -> None:
     if engine.dialect.name != "sqlite":
         return
     event.listen(engine, "connect", _open_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", begin)
 
 
 def leave_no_trace(session: Session) -> None:
@@ -176,6 +186,7 @@ def tend(engine: Engine) -> bool:
     """
     if engine.dialect.name != "sqlite":
         return True
+    _sweep(engine, age=HALF_MADE)
     connection = engine.raw_connection()
     try:
         cursor = connection.cursor()
@@ -189,7 +200,47 @@ def tend(engine: Engine) -> bool:
     return not is_busy
 
 
+def copied(engine: Engine) -> sqlite3.Connection:
+    """Copy an SQLite store as it is now. The copy's file has no name: it ends with the connection, or the process.
+
+    Writers go on meanwhile. Raises sqlite3.Error and OSError where there is no room.
+    """
+    store = engine.url.database
+    if store in {None, "", ":memory:"}:
+        return _filled(engine, ":memory:")
+    descriptor, name = tempfile.mkstemp(prefix=Path(str(store)).name + COPY, dir=Path(str(store)).parent)
+    os.close(descriptor)
+    try:
+        return _filled(engine, name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _filled(engine: Engine, file: str) -> sqlite3.Connection:
+    copy = sqlite3.connect(file, check_same_thread=False)
+    original = engine.raw_connection()
+    try:
+        original.driver_connection.backup(copy)  # type: ignore[union-attr]
+        _open_sqlite(copy, None, COPY_PRAGMAS)
+    except BaseException:
+        copy.close()
+        raise
+    finally:
+        original.close()
+    return copy
+
+
+def _sweep(engine: Engine, age: float) -> None:
+    """Drop copies that a kill left half-made: they hold people."""
+    store = Path(str(engine.url.database))
+    for file in store.parent.glob(f"{store.name}{COPY}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime >= age:
+                file.unlink()
+
+
 def _rewrite(engine: Engine) -> None:
+    _sweep(engine, age=0)
     connection = engine.raw_connection()
     try:
         cursor = connection.cursor()
@@ -204,15 +255,14 @@ def _rewrite(engine: Engine) -> None:
         raise StateError("another process reads the state store: its log still holds traces; forget again")
 
 
-def _open_sqlite(connection: Any, _record: Any) -> None:
+def _open_sqlite(connection: Any, _record: Any, pragmas: Iterable[str] = PRAGMAS) -> None:
     connection.isolation_level = None
-    pragmas = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={PATIENCE}", "cache_size=-16000")
-    for pragma in pragmas:
+    for pragma in (*pragmas, f"busy_timeout={PATIENCE}", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}")
     functions.register(connection)
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def begin(connection: Connection) -> None:
     """Take the write lock at once, so that no transaction fails half-way for want of it."""
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

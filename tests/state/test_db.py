@@ -255,6 +255,41 @@ async def test_a_rehearsal_that_fails_is_undone_too(store: Database) -> None:
     assert await store.read(count_runs) == 0
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+async def test_a_rehearsal_keeps_nobody_from_writing_and_leaves_no_file(
+    impatient: None, store: Database, tmp_path: Path
+) -> None:
+    async with store.rehearsal():
+        await store.run(start_run)
+        files = names_in(tmp_path)
+        with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as worker:
+            worker.execute("BEGIN IMMEDIATE")
+            await store.run(start_run)
+            assert await store.read(count_runs) == 2
+
+    assert await store.read(count_runs) == 0
+    assert files == names_in(tmp_path)
+
+
+async def test_P8_copies_that_a_kill_left_are_dropped_once_nobody_can_be_making_them(
+    store: Database, tmp_path: Path
+) -> None:
+    old, new = (tmp_path / f"state.db.copy-{name}" for name in ("old", "new"))
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+
+    await store.tend()
+    tended = names_in(tmp_path)
+    await store.run(dialect.leave_no_trace)
+
+    assert (old.name in tended, new.name in tended) == (False, True)
+    assert new.name not in names_in(tmp_path)
+
+
 @pytest.fixture
 async def busy(impatient: None, store: Database, tmp_path: Path) -> AsyncIterator[Database]:
     """Let another process hold the write lock."""
