@@ -140,12 +140,10 @@ class CompiledMapping:
 
         `profiles` selects the ids to look at, None looks at all.
         """
-        query = self._bound(self._select, sync, clock)
-        if profiles is None:
-            return query.where(PROFILES.c.sync == sync)
-        # SQLite would rather look through the whole sync than for some ids.
+        # SQLite would rather look through the whole sync, row by row in another order, than for some ids.
         its_sync = Portable("unindexed", PROFILES.c.sync, kind=Kind.TEXT)
-        return query.where(PROFILES.c.id.in_(profiles), its_sync == sync)
+        query = self._bound(self._select, sync, clock).where(its_sync == sync)
+        return query if profiles is None else query.where(PROFILES.c.id.in_(profiles))
 
     def moved(self, sync: str, before: Clock, after: Clock) -> Select[Any] | None:
         """Select the ids of profiles that a comparison with the clock may see differently at `after`.

@@ -12,13 +12,24 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, literal_column, null, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    case,
+    func,
+    literal,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    type_coerce,
+)
 from sqlalchemy.dialects import sqlite
 
 from mappings.catalogue import PROFILES
 from mappings.clock import NOW, Bound
 from mappings.errors import did_you_mean
-from mappings.operators import FIGURES, arithmetic, compare, figure_exists, figure_rows
+from mappings.operators import FIFTHS, FIGURES, arithmetic, compare, figure_exists, figure_rows, reaches_fifth
 from mappings.portable import TYPES, Portable
 from mappings.terms import (
     Needs,
@@ -210,7 +221,7 @@ def hours_ago(hours: Number) -> Term:
 def days_since(moment: Moment) -> Term:
     """Count the whole days from a moment to now: `days_since(x) >= n` is `x <= days_ago(n)`."""
     moment_now, zone = clock_parameters()
-    sql = Portable("days_since", moment.sql, moment_now, zone, kind=Kind.NUMBER)
+    sql = Portable("days_between", moment.sql, moment_now, zone, kind=Kind.NUMBER)
     return Term(Kind.NUMBER, sql, _by_the_clock(moment), age=("days", moment))
 
 
@@ -481,14 +492,13 @@ def top_percent(amount: Amount) -> Term:
 def quintile(value: Rankable) -> Term:
     """Tell in which fifth of all profiles a value is, 5 being the largest; equal values share the lower."""
     figure = _figure("fifths", _measure(value))
-    double = Portable("double", figure.value.sql, kind=Kind.NUMBER)
-    reached = [
-        func.coalesce(case((double >= _border(figure.key, fifth), 1), else_=0), 0) for fifth in range(1, 5)
+    best: list[tuple[ColumnElement[bool], Any]] = [
+        (reaches_fifth(figure, fifth), literal_column(str(fifth))) for fifth in range(FIFTHS, 1, -1)
     ]
-    known = and_(value.sql.is_not(null()), figure_exists(figure.key))
-    score = case((known, 1 + sum(reached[1:], reached[0])), else_=null())
-    needs = replace(value.needs, figures=value.needs.figures | {figure}, size=value.needs.size + 4)
-    return Term(Kind.NUMBER, type_coerce(score, TYPES[Kind.NUMBER]), needs)
+    unknown = or_(value.sql.is_(null()), not_(figure_exists(figure.key)))
+    score = case((unknown, null()), *best, else_=literal_column("1"))
+    needs = replace(value.needs, figures=value.needs.figures | {figure}, size=value.needs.size + FIFTHS - 1)
+    return Term(Kind.NUMBER, type_coerce(score, TYPES[Kind.NUMBER]), needs, fifth=(figure, value))
 
 
 def _measure(value: Term) -> Term:
@@ -496,12 +506,6 @@ def _measure(value: Term) -> Term:
     if value.kind is not Kind.MOMENT:
         return value
     return replace(value, kind=Kind.NUMBER, sql=Portable("instant", value.sql, kind=Kind.NUMBER))
-
-
-def _border(key: str, fifth: int) -> ColumnElement[Any]:
-    """Select the smallest value within the best `fifth` fifths; it does not depend on the row."""
-    inside = (*figure_rows(key), FIGURES.c.rank <= literal_column(str(fifth)))
-    return select(func.min(FIGURES.c.value)).where(*inside).scalar_subquery()
 
 
 def _figure(kind: str, amount: Term) -> Overall:

@@ -10,13 +10,27 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, exists, false, func, literal, not_, null, or_, select, true
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from mappings.catalogue import PROFILES
 from mappings.clock import Bound
 from mappings.portable import TYPES, Portable
-from mappings.terms import AMOUNTS, Scale, Term, Wrong, bound_term, meet, needs_of, number_term
+from mappings.terms import AMOUNTS, Overall, Scale, Term, Wrong, bound_term, meet, needs_of, number_term
 from state.functions import lower
 from state.tables import FigureRow, Kind, MembershipRow, table
 
@@ -34,7 +48,7 @@ COMPARISONS: Mapping[str, Comparing] = {
 }
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 EQUALITIES = {"=", "<>"}
-PERMILLE = 1000
+PERMILLE, FIFTHS = 1000, 5
 ORDERED = {Kind.NUMBER, Kind.MONEY, Kind.MOMENT, Kind.DATE, Kind.TEXT}
 
 FOLDED: Mapping[str, Callable[[Decimal, Decimal], Decimal]] = {
@@ -175,6 +189,8 @@ def compare(sign: str, left: Term, right: Term, scale: Scale) -> Term:
         return _compare_age(sign, left.age, right.number)
     if right.number is not None and left.share is not None and sign not in EQUALITIES:
         return _compare_share(sign, left, right.number)
+    if right.number is not None and left.fifth is not None:
+        return _compare_fifth(sign, left, right.number)
     return _compare(sign, left, right, scale)
 
 
@@ -257,6 +273,39 @@ def _compare_share(sign: str, left: Term, percent: Decimal) -> Term:
     within = true() if everybody else func.coalesce(reaches, false())
     known = and_(value.sql.is_not(null()), figure_exists(figure.key))
     return Term(Kind.BOOLEAN, case((known, within if inside else not_(within)), else_=null()), left.needs)
+
+
+def _compare_fifth(sign: str, left: Term, number: Decimal) -> Term:
+    """Compare a fifth with a number: the value itself with the last one inside that fifth.
+
+    score >= n is value >= border; for a whole score every other comparison follows from that one.
+    """
+    assert left.fifth  # noqa: S101 - the caller has looked
+    figure, value = left.fifth
+    reached = reaches_fifth(figure, int(number.to_integral_value(ROUND_CEILING)))
+    passed = reaches_fifth(figure, int(number.to_integral_value(ROUND_FLOOR)) + 1)
+    answer = {
+        ">=": reached,
+        ">": passed,
+        "<": not_(reached),
+        "<=": not_(passed),
+        "=": and_(reached, not_(passed)),
+        "<>": or_(not_(reached), passed),
+    }[sign]
+    known = and_(value.sql.is_not(null()), figure_exists(figure.key))
+    return Term(Kind.BOOLEAN, case((known, answer), else_=null()), left.needs)
+
+
+def reaches_fifth(figure: Overall, fifth: int) -> ColumnElement[bool]:
+    """Ask whether the value that a figure is about is in this fifth or in a better one.
+
+    The border is the smallest value within these fifths; it does not depend on the row.
+    """
+    if not 1 < fifth <= FIFTHS:
+        return true() if fifth <= 1 else false()
+    inside = FIGURES.c.rank <= literal_column(str(FIFTHS + 1 - fifth))
+    border = select(func.min(FIGURES.c.value)).where(*figure_rows(figure.key), inside).scalar_subquery()
+    return func.coalesce(Portable("double", figure.value.sql, kind=Kind.NUMBER) >= border, false())
 
 
 def figure_rows(key: str) -> tuple[ColumnElement[bool], ...]:

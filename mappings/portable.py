@@ -77,7 +77,6 @@ TEMPLATES = {  # name: (SQLite, PostgreSQL)
     "like": ("({0} GLOB {2})", "({0} LIKE {1})"),
     "ilike": ("(cartwire_lower({0}) GLOB {2})", "({0} ILIKE {1})"),
     "days_between": ("cartwire_days_between({0}, {1}, {2})", DAYS_BETWEEN),
-    "days_since": ("cartwire_days_since({0}, {1}, {2})", DAYS_BETWEEN),
     "months_between": ("cartwire_months_between({0}, {1}, {2})", MONTHS_BETWEEN),
     "local_date": ("cartwire_local_date({0}, {1})", "CAST(({0} AT TIME ZONE {1}) AS DATE)"),
     "is_anniversary": ("cartwire_is_anniversary({0}, {1})", IS_ANNIVERSARY),

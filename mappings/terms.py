@@ -92,7 +92,7 @@ class Term:
 
     What a comparison can make use of is kept beside the SQL: the value of a literal (`number`, `string`),
     the bound of a moment that only the clock decides, the moment whose age in days or hours this is
-    (`age`), the figure whose share this is and the value it is taken of (`share`).
+    (`age`), the figure whose share or fifth this is and the value it is taken of (`share`, `fifth`).
     """
 
     kind: Kind | None
@@ -104,6 +104,7 @@ class Term:
     bound: Bound | None = None
     age: "tuple[str, Term] | None" = None
     share: "tuple[Overall, Term] | None" = None
+    fifth: "tuple[Overall, Term] | None" = None
 
     @property
     def said(self) -> str:
@@ -208,7 +209,7 @@ class Scale:
             sql: ColumnElement[Any] = literal(int(minor) if _whole(minor) else minor, number_type(minor))
             return replace(term, kind=Kind.MONEY, sql=sql, number=None)
         scaled = Portable("multiply", term.sql, literal(self.factor), kind=Kind.MONEY)
-        return replace(term, kind=Kind.MONEY, sql=scaled, age=None, share=None)
+        return replace(term, kind=Kind.MONEY, sql=scaled, age=None, share=None, fifth=None)
 
 
 def day_of(term: Term) -> Term:

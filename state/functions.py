@@ -7,7 +7,6 @@ forward by what they skipped, a time that came twice is the later one, as Postgr
 
 import calendar
 import math
-from bisect import bisect_left
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
@@ -19,10 +18,14 @@ Number = int | float
 
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)  # two days from the ends, so that every zone can show them
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
-DAY, CHANGE = timedelta(days=1), timedelta(hours=3)
+DAY = timedelta(days=1)
 INT64 = 2**63
 EXACT = Context(prec=700)  # wide enough for any double, written out
-MONTHS, YEAR, LONG = 12, 366, 50_000
+SURE, CLOSE = 10**9, 10**-4
+"""Below SURE, fifteen digits and what a double lacks differ by far less than CLOSE."""
+MONTHS, LEAP_DAY = 12, "-02-29"
+DAYS_KEPT = 20_000
+"""So many days' answers are remembered: people are many, the days on which they bought are not."""
 
 
 # --- the calendar --------------------------------------------------------------------------------------
@@ -62,11 +65,8 @@ def hours_before(now: datetime, hours: int) -> datetime:
 
 def days_between(moment: datetime, now: datetime, zone: ZoneInfo) -> int:
     """Count whole days: the largest n for which `moment` is not after `days_before(now, n)`."""
-    days, rest = divmod(_wall(now, zone) - _wall(moment, zone), DAY)
-    if CHANGE < rest < DAY - CHANGE and abs(_offset(now, zone) - _offset(moment, zone)) < CHANGE:
-        return days  # however the clocks were changed in between, it is too little to matter
-    days += 1
-    while moment > days_before(now, days, zone):
+    days = (_wall(now, zone) - _wall(moment, zone)) // DAY + 1
+    while min(moment, LATEST) > days_before(now, days, zone):
         days -= 1
     return days
 
@@ -122,32 +122,34 @@ def _stored(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _sql_days_between(moment: str | None, now: str, zone: str) -> int | None:
-    return None if moment is None else days_between(_stored(moment), _stored(now), ZoneInfo(zone))
+@lru_cache(maxsize=DAYS_KEPT)
+def _steady_offset(day: str, zone: str) -> timedelta | None:
+    """Tell how far the clocks are ahead on a day of UTC; None if they change on it or on a day beside it.
 
-
-def _sql_days_since(moment: str | None, now: str, zone: str) -> int | None:
-    """Count as `days_between` does, among the moments from which on so many days are full."""
-    if moment is None:
+    No zone ever changed twice within three days, so that a look at both ends is enough.
+    """
+    start = _stored(day)
+    if not EARLIEST + DAY <= start <= LATEST - 2 * DAY:
         return None
-    borders = _borders(now, zone)
-    while moment < borders[0] and len(borders) < LONG:
-        _lengthen(borders, _stored(now), ZoneInfo(zone))
-    if not borders[0] <= moment <= borders[-1]:
-        return _sql_days_between(moment, now, zone)
-    return len(borders) - 1 - bisect_left(borders, moment)
+    before, after = (_offset(end, ZoneInfo(zone)) for end in (start - DAY, start + 2 * DAY))
+    return before if before == after else None
 
 
-@lru_cache(maxsize=8)
-def _borders(now: str, _zone: str) -> list[str]:
-    """Begin the list of `days_before(now, n)`, the oldest first; it grows as far back as somebody asks."""
-    return [now]
+def _sql_wall(moment: str, zone: str) -> datetime:
+    ahead = _steady_offset(moment[:10], zone)
+    return _wall(_stored(moment), ZoneInfo(zone)) if ahead is None else datetime.fromisoformat(moment) + ahead
 
 
-def _lengthen(borders: list[str], now: datetime, zone: ZoneInfo) -> None:
-    known = len(borders)
-    older = (days_before(now, days, zone) for days in range(known + YEAR - 1, known - 1, -1))
-    borders[:0] = [each.isoformat(" ", "microseconds").removesuffix("+00:00") for each in older]
+def _sql_days_between(moment: str | None, now: str | None, zone: str) -> int | None:
+    """Count as `days_between` does; where the clocks stand still, days are all equally long."""
+    if moment is None or now is None:
+        return None
+    ahead = _steady_offset(moment[:10], zone)
+    if ahead is not None:
+        days = (_sql_wall(now, zone) - datetime.fromisoformat(moment) - ahead).days
+        if days < 0 or moment <= now:
+            return days
+    return days_between(_stored(moment), _stored(now), ZoneInfo(zone))
 
 
 def _sql_hours_between(moment: str | None, now: str) -> int | None:
@@ -159,15 +161,18 @@ def _sql_months_between(moment: str | None, now: str, zone: str) -> int | None:
 
 
 def _sql_local_date(moment: str | None, zone: str) -> str | None:
-    if moment is None:
-        return None
-    return min(max(_stored(moment), EARLIEST), LATEST).astimezone(ZoneInfo(zone)).date().isoformat()
+    return None if moment is None else _sql_wall(moment, zone).date().isoformat()
 
 
 def _sql_is_anniversary(day: str | None, today: str) -> bool | None:
-    return None if day is None else is_anniversary(date.fromisoformat(day), date.fromisoformat(today))
+    if day is None:
+        return None
+    if day[4:] != LEAP_DAY:
+        return day[4:] == today[4:] and day < today
+    return is_anniversary(date.fromisoformat(day), date.fromisoformat(today))
 
 
+@lru_cache(maxsize=DAYS_KEPT)
 def _sql_next_anniversary(day: str | None, today: str) -> str | None:
     if day is None:
         return None
@@ -189,8 +194,17 @@ def _plain(number: Decimal) -> Number:
 
 
 def _sql_round(number: Number | None, digits: int) -> Number | None:
+    """Round by the decimals that a number is read with; doubles that are no close call round themselves."""
     if number is None or not math.isfinite(number):
         return None
+    if digits >= 0:
+        if isinstance(number, int):
+            return number
+        scale: int = 10**digits
+        scaled = abs(number) * scale
+        if scaled < SURE and abs(scaled % 1 - 0.5) > CLOSE:
+            units = int(scaled + 0.5) if number > 0 else -int(scaled + 0.5)
+            return units / scale if units % scale else units // scale
     return _plain(_decimal(number).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, EXACT))
 
 
@@ -240,7 +254,6 @@ def _sql_upper(text: str | None) -> str | None:
 
 SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "cartwire_days_between": (3, _sql_days_between),
-    "cartwire_days_since": (3, _sql_days_since),
     "cartwire_hours_between": (2, _sql_hours_between),
     "cartwire_months_between": (3, _sql_months_between),
     "cartwire_local_date": (2, _sql_local_date),

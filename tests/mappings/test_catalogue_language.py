@@ -297,6 +297,27 @@ def test_fifths_are_those_of_plain_counting(values: list[int]) -> None:
     assert found == [5 - (place - 1) * 5 // len(values) for place in worst]
 
 
+@pytest.mark.parametrize("values", [[None, *range(10)], [1, 1, 1, 1, 1, 1, 2, 2, 3, 9], [5]])
+def test_a_fifth_is_compared_like_the_number_that_it_is(base: Base, values: list[int | None]) -> None:
+    for number, value in enumerate(values):
+        base.add(
+            f"{number}@example.com", **({} if value is None else {"last_order_at": NOW.now + value * DAY})
+        )
+    limits = [(sign, number) for sign in SIGNS for number in ("0", "1", "2.5", "3", "5", "6")]
+    fifth = "quintile(last_order_at)"
+    compared = compiled(lists={f"{sign} {number}": f"{fifth} {sign} {number}" for sign, number in limits})
+    counted = compiled(lists={f"{sign} {number}": f"0 + {fifth} {sign} {number}" for sign, number in limits})
+
+    before = base.run(compared)
+    base.refresh(compared)
+
+    assert {answer for each in before for answer in each.lists.values()} == {None}
+    assert base.run(compared) == base.run(counted)
+
+
+SIGNS = ("<", "<=", ">", ">=", "=", "<>")
+
+
 def test_every_pair_of_recency_and_frequency_has_a_name(base: Base) -> None:
     for number in range(25):
         base.add(

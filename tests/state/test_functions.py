@@ -1,7 +1,11 @@
 """The calendar, and the functions that SQLite is given."""
 
+import math
+import operator
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,13 +14,16 @@ from hypothesis import strategies as st
 
 from state import functions
 from state.functions import (
+    DAY,
     EARLIEST,
     LATEST,
     days_before,
     days_between,
     from_wall,
     hours_before,
+    is_anniversary,
     months_before,
+    next_anniversary,
 )
 
 ZONES = [
@@ -100,17 +107,6 @@ def test_days_between_is_the_largest_number_of_days_that_one_can_go_back(
     assert moment > days_before(now, days + 1, zone)
 
 
-@given(st.lists(moments, min_size=1, max_size=20), moments, zones)
-def test_days_since_counts_as_days_between_whatever_was_asked_before(
-    several: list[datetime], now: datetime, zone: ZoneInfo
-) -> None:
-    count = functions.SQLITE_FUNCTIONS["cartwire_days_since"][1]
-
-    found = [count(stored(moment), stored(now), zone.key) for moment in several]
-
-    assert found == [days_between(moment, now, zone) for moment in several]
-
-
 @given(moments, st.integers(-400, 4000), zones)
 def test_more_days_never_lead_to_a_later_moment(now: datetime, days: int, zone: ZoneInfo) -> None:
     assert days_before(now, days + 1, zone) <= days_before(now, days, zone)
@@ -130,6 +126,135 @@ def test_the_ends_of_the_calendar_can_be_counted_from() -> None:
 
 
 # --- SQLite --------------------------------------------------------------------------------------------
+
+
+def changes(zone: ZoneInfo) -> list[datetime]:
+    """Find the months in which clocks were changed since 1900, and in each the moment, to the minute."""
+    months = [datetime(year, month, 1, tzinfo=UTC) for year in range(1900, 2100) for month in range(1, 13)]
+    pairs = ((one, other) for one, other in pairwise(months) if offset(one, zone) != offset(other, zone))
+    return [_change(one, other, zone) for one, other in pairs]
+
+
+def offset(moment: datetime, zone: ZoneInfo) -> timedelta | None:
+    return moment.astimezone(zone).utcoffset()
+
+
+def _change(early: datetime, late: datetime, zone: ZoneInfo) -> datetime:
+    while late - early > timedelta(minutes=1):
+        middle = early + (late - early) / 2
+        early, late = (middle, late) if offset(middle, zone) == offset(early, zone) else (early, middle)
+    return late
+
+
+CHANGES = {zone.key: changes(zone) for zone in ZONES}
+SPANS = st.timedeltas(timedelta(days=-3), timedelta(days=3))
+ANY = st.datetimes(datetime(1900, 1, 1), datetime(2100, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+
+
+@st.composite
+def stays(draw: st.DrawFn) -> tuple[ZoneInfo, list[tuple[datetime, datetime]]]:
+    """Draw a zone and pairs of moments, many of them near a change of its clocks, or near one another."""
+    zone = draw(zones)
+    near = [st.builds(operator.add, st.sampled_from(CHANGES[zone.key]), SPANS)] if CHANGES[zone.key] else []
+    moment = st.one_of(ANY, *near)
+    together = moment.flatmap(lambda one: st.tuples(st.just(one), SPANS.map(lambda span: one + span)))
+    return zone, draw(st.lists(st.tuples(moment, moment) | together, min_size=10, max_size=20))
+
+
+@given(stays())
+def test_sqlite_counts_days_as_the_calendar_does(
+    drawn: tuple[ZoneInfo, list[tuple[datetime, datetime]]],
+) -> None:
+    zone, pairs = drawn
+    count = functions.SQLITE_FUNCTIONS["cartwire_days_between"][1]
+
+    found = [count(stored(moment), stored(now), zone.key) for moment, now in pairs]
+
+    assert found == [days_between(moment, now, zone) for moment, now in pairs]
+
+
+@given(stays())
+def test_sqlite_dates_a_moment_as_the_calendar_does(
+    drawn: tuple[ZoneInfo, list[tuple[datetime, datetime]]],
+) -> None:
+    zone, pairs = drawn
+    date_of = functions.SQLITE_FUNCTIONS["cartwire_local_date"][1]
+
+    found = [date_of(stored(moment), zone.key) for moment, _ in pairs]
+
+    assert found == [moment.astimezone(zone).date().isoformat() for moment, _ in pairs]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Apia", "America/Juneau", "Asia/Manila"])
+def test_days_are_counted_over_one_that_was_skipped_or_came_twice(zone: str) -> None:
+    count = functions.SQLITE_FUNCTIONS["cartwire_days_between"][1]
+    middles = [datetime(2011, 12, 30, 10, tzinfo=UTC), datetime(1867, 10, 18, tzinfo=UTC)]
+    hours = [middle + timedelta(hours=n) for middle in middles for n in range(-75, 75, 6)]
+
+    for moment in hours:
+        found = [count(stored(moment), stored(now), zone) for now in hours]
+
+        assert found == [days_between(moment, now, ZoneInfo(zone)) for now in hours]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata"])
+def test_sqlite_stops_at_the_ends_of_the_calendar(zone: str) -> None:
+    count = functions.SQLITE_FUNCTIONS["cartwire_days_between"][1]
+    date_of = functions.SQLITE_FUNCTIONS["cartwire_local_date"][1]
+    hours = [EARLIEST + timedelta(hours=n) for n in range(-48, 96, 7)]
+    hours += [LATEST - timedelta(hours=n) for n in range(-66, 96, 7)]
+
+    for moment in hours:
+        within = min(max(moment, EARLIEST), LATEST)
+
+        assert date_of(stored(moment), zone) == within.astimezone(ZoneInfo(zone)).date().isoformat()
+        found = [count(stored(moment), stored(now), zone) for now in hours]
+        assert found == [days_between(moment, now, ZoneInfo(zone)) for now in hours]
+
+
+days = st.dates(date(1899, 12, 1), date(2101, 1, 31)) | st.builds(
+    date, st.integers(1900, 2100), st.just(2), st.integers(27, 28)
+)
+leap_days = st.integers(476, 524).map(lambda n: date(4 * n, 2, 29))
+
+
+@given(st.lists(days | leap_days, min_size=10, max_size=20), days | leap_days)
+def test_sqlite_finds_the_anniversaries_of_the_calendar(born: list[date], today: date) -> None:
+    is_one = functions.SQLITE_FUNCTIONS["cartwire_is_anniversary"][1]
+    following = functions.SQLITE_FUNCTIONS["cartwire_next_anniversary"][1]
+    born += [day.replace(year=today.year - 1, day=min(day.day, 28)) for day in (today, today - DAY)]
+
+    assert [is_one(f"{day}", f"{today}") for day in born] == [is_anniversary(day, today) for day in born]
+    found = [following(f"{day}", f"{today}") for day in born]
+    assert found == [next_anniversary(day, today).isoformat() for day in born]
+
+
+halves = st.builds(lambda n, digits: (n + 0.5) / 10**digits, st.integers(-(10**6), 10**6), st.integers(0, 9))
+ratios = st.builds(operator.truediv, st.integers(-(10**6), 10**6), st.integers(1, 10**4))
+numbers = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.integers(1 - 2**63, 2**63 - 1), halves, ratios
+)
+
+
+@given(st.lists(numbers, min_size=10, max_size=20), st.integers(-12, 12))
+def test_sqlite_rounds_the_decimals_that_a_number_is_read_with(several: list[float], digits: int) -> None:
+    round_ = functions.SQLITE_FUNCTIONS["cartwire_round"][1]
+    several += [math.nextafter(number, 0) for number in several]
+
+    found = [round_(number, digits) for number in several]
+
+    wanted = [rounded(number, digits) for number in several]
+    assert list(zip(found, map(type, found), strict=True)) == list(
+        zip(wanted, map(type, wanted), strict=True)
+    )
+
+
+def rounded(number: float, digits: int) -> float:
+    """Write a double with fifteen digits, as PostgreSQL reads it, and round these; halves away from zero."""
+    written = Decimal(number) if isinstance(number, int) else Decimal(f"{number:.15g}")
+    exact = written.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=700))
+    whole = exact == exact.to_integral_value() and abs(exact) < 2**63
+    return int(exact) if whole else float(exact)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +289,7 @@ def test_the_ends_of_the_calendar_can_be_counted_from() -> None:
         ("cartwire_upper('àé')", "ÀÉ"),
         ("cartwire_upper(null)", None),
         ("cartwire_days_between(null, '2026-05-01 12:00:00.000000', 'UTC')", None),
+        ("cartwire_days_between('2026-05-01 12:00:00.000000', null, 'UTC')", None),
         ("cartwire_days_between('2026-04-30 12:00:00.000001', '2026-05-01 12:00:00.000000', 'UTC')", 0),
         ("cartwire_days_between('2026-05-01 12:00:00.000001', '2026-05-01 12:00:00.000000', 'UTC')", -1),
         ("cartwire_hours_between('2026-04-30 12:00:00.000000', '2026-05-01 12:00:00.000000')", 24),
