@@ -28,7 +28,7 @@ from mappings.figures import Figure, make_figure
 from mappings.functions import FUNCTIONS, LANGUAGE
 from mappings.operators import stays, truth
 from mappings.parts import cut, cut_list
-from mappings.portable import TYPES, Portable
+from mappings.portable import TYPES, of_sync
 from mappings.reentry import ALWAYS, Reentry, read_reentry
 from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, needs_of
 from mappings.values import READERS, Reader, natural_type
@@ -131,6 +131,8 @@ class CompiledMapping:
         self.moving: Sequence[Moving] = [Moving(column, bound.at) for column, bound in _ordered(needs)]
         self._scale = scale
         self._bounds = needs.bounds
+        self._readers = [(each.name, each.reader) for each in fields]
+        self._list_names = [each.name for each in lists]
         self._select = select(
             PROFILES.c.id.label("profile"), PROFILES.c.email.label("email"), *self._columns()
         )
@@ -140,9 +142,7 @@ class CompiledMapping:
 
         `profiles` selects the ids to look at, None looks at all.
         """
-        # SQLite would rather look through the whole sync, row by row in another order, than for some ids.
-        its_sync = Portable("unindexed", PROFILES.c.sync, kind=Kind.TEXT)
-        query = self._bound(self._select, sync, clock).where(its_sync == sync)
+        query = self._bound(self._select, sync, clock).where(of_sync(sync))
         return query if profiles is None else query.where(PROFILES.c.id.in_(profiles))
 
     def moved(self, sync: str, before: Clock, after: Clock) -> Select[Any] | None:
@@ -186,15 +186,12 @@ class CompiledMapping:
     def read(self, row: Row[Any], clock: Clock) -> Evaluated:
         """Turn a row of `select` into what is pushed."""
         profile, email, *values = tuple(row)
-        digits, count = self._scale.digits, len(self.compiled_fields)
+        digits, count = self._scale.digits, len(self._readers)
         fields = {
-            each.name: None if value is None else each.reader(value, clock, digits)
-            for each, value in zip(self.compiled_fields, values[:count], strict=True)
+            name: None if value is None else read(value, clock, digits)
+            for (name, read), value in zip(self._readers, values[:count], strict=True)
         }
-        lists = {
-            each.name: None if value is None else bool(value)
-            for each, value in zip(self.lists, values[count:], strict=True)
-        }
+        lists = dict(zip(self._list_names, values[count:], strict=True))
         return Evaluated(profile, email, fields, lists)
 
     def questions(self) -> Questions:

@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from mappings.catalogue import PROFILES
 from mappings.clock import Bound, Clock, clock_values
-from mappings.portable import Portable
+from mappings.portable import Portable, of_sync
 from mappings.terms import Overall
 from state.tables import Kind
 
@@ -43,7 +42,7 @@ def make_figure(overall: Overall) -> Figure:
 
 def _known(*columns: ColumnElement[Any], amount: ColumnElement[Any]) -> Select[Any]:
     known = select(amount.label("value"), *columns)
-    return known.where(PROFILES.c.sync == bindparam("sync"), amount.is_not(None))
+    return known.where(of_sync(bindparam("sync")), amount.is_not(None))
 
 
 def _single(values: Any, *where: ColumnElement[bool]) -> Select[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Date, Dialect, Float, Numeric, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -133,6 +134,12 @@ class Portable(FunctionElement[Any]):
         self.name = name
         super().__init__(*arguments)
         self.type = TYPES[kind]
+
+
+def of_sync(sync: Any) -> ColumnElement[bool]:
+    """Ask for the profiles of a sync, not by its index: by it SQLite jumps from row to row of a large base."""
+    its_sync: ColumnElement[Any] = Portable("unindexed", table(ProfileRow).c.sync, kind=Kind.TEXT)
+    return its_sync == sync
 
 
 def _fill(template: str, element: Portable, compiler: SQLCompiler, **options: Any) -> str:

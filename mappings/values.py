@@ -20,6 +20,8 @@ def number(value: Any) -> int | Decimal | None:
 
     What SQLite calls infinite is unknown.
     """
+    if isinstance(value, int):
+        return value
     if isinstance(value, float) and not math.isfinite(value):
         return None
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)

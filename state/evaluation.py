@@ -173,7 +173,7 @@ def compare(
 ) -> Offer:
     """Run a compiled mapping's SELECT and lay down jobs for what differs from what was accepted."""
     return outbox.offer(
-        session, target, [read(row) for row in session.execute(query)], now, journeys=journeys
+        session, target, [read(row) for row in session.execute(query).all()], now, journeys=journeys
     )
 
 

@@ -196,7 +196,9 @@ def offer(
     for want in desired:
         accepted = memory.accepted.get(want.profile)
         subscribe = _subscribe(target, memory.words.get(want.profile), accepted)
-        codes = {name: CODES[type(value)](value) for name, value in want.fields.items()}
+        codes = {
+            name: None if value is None else CODES[type(value)](value) for name, value in want.fields.items()
+        }
         contact = _difference(want, codes, accepted, subscribe)
         if accepted is not None and _is_hopeless(accepted, contact):
             if accepted.accepted_at is not None:
@@ -453,7 +455,7 @@ def _is_hopeless(accepted: Row[Any], contact: Contact) -> bool:
     """Tell whether the ESP refused just this before: the address for good, or this very content."""
     if accepted.blocked and accepted.email == contact.email:
         return True
-    return bool(accepted.refused_contact == digest(contact))
+    return accepted.refused_contact is not None and bool(accepted.refused_contact == digest(contact))
 
 
 def _subscribe(
@@ -519,8 +521,9 @@ def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None], s
 
 def _lists(session: Session, sync: str, want: Desired, memory: _Memory, laid: _Laid) -> None:
     """Lay down who joins and leaves; unknown does neither (P12)."""
+    memberships = memory.memberships[want.profile]
     for name, joins in want.lists.items():
-        known = memory.memberships[want.profile].get(name)
+        known = memberships.get(name)
         journey = name in memory.journeys
         if known is not None and known.inside and not known.told and not journey:
             _drop_membership(session, sync, known)  # a journey became a plain list: nobody told the ESP
