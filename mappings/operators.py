@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     and_,
     bindparam,
     case,
@@ -205,7 +206,10 @@ def _compare(sign: str, left: Term, right: Term, scale: Scale) -> Term:
         operands = [Portable("bytewise", sql, kind=Kind.TEXT) for sql in operands]
     if kind in AMOUNTS and any(side.needs.figures for side in sides):
         # An average is seldom a number that a computer can hold: 1.1 times 50.00 is to be 55.00 and no more.
-        operands = [Portable("settled", sql, kind=Kind.NUMBER) for sql in operands]
+        # A column is whole as it is.
+        operands = [
+            sql if isinstance(sql, Column) else Portable("settled", sql, kind=Kind.NUMBER) for sql in operands
+        ]
     return Term(Kind.BOOLEAN, COMPARISONS[sign](*operands), needs_of(sides))
 
 

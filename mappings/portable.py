@@ -139,7 +139,8 @@ class Portable(FunctionElement[Any]):
 def of_sync(sync: Any) -> ColumnElement[bool]:
     """Ask for the profiles of a sync, not by its index: by it SQLite jumps from row to row of a large base."""
     its_sync: ColumnElement[Any] = Portable("unindexed", table(ProfileRow).c.sync, kind=Kind.TEXT)
-    return its_sync == sync
+    same: ColumnElement[bool] = its_sync == sync
+    return same
 
 
 def _fill(template: str, element: Portable, compiler: SQLCompiler, **options: Any) -> str:
