@@ -417,7 +417,9 @@ def coalesce(scale: Scale, *values: Anything) -> Term:
     kind, terms = meet(values, scale, "choose between")
     if len(terms) == 1:
         return terms[0]
-    return Term(kind, func.coalesce(*(term.sql for term in terms)), needs_of(terms))
+    needs, still = needs_of(terms), terms[-1].needs.absent
+    needs = replace(needs, absent=still, replaced=needs.replaced | (needs.absent - still))
+    return Term(kind, func.coalesce(*(term.sql for term in terms)), needs)
 
 
 @function
@@ -512,7 +514,7 @@ def _figure(kind: str, amount: Term) -> Overall:
     """Name the figure by what it computes, so that two rules that want the same share it."""
     if amount.needs.figures:
         raise Wrong("a number over the whole base cannot be computed from another")
-    if not amount.needs.columns and not amount.needs.absent:
+    if not amount.needs.named:
         raise Wrong(f"this needs a column, not {amount.said}")
     compiled = select(amount.sql).select_from(PROFILES).compile(dialect=sqlite.dialect())
     identity = repr((LANGUAGE, kind, str(compiled), sorted(compiled.params.items(), key=str)))

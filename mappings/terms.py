@@ -56,8 +56,8 @@ class Needs:
 
     `moving` are comparisons of a column with the clock: the value changes when the bound passes the
     column's moment; `windows` begin at bounds, and orders leave them as the bound passes. `absent` are columns
-    that nothing fills. `clocked` says that it also changes in ways that nobody tracks. `size` counts the parts of
-    the SQL, in which an operand can stand twice.
+    that nothing fills, `replaced` those of them for which `coalesce` puts another value. `clocked` says that it
+    also changes in ways that nobody tracks. `size` counts the parts of the SQL, in which an operand can stand twice.
     """
 
     columns: frozenset[str] = frozenset()
@@ -66,6 +66,7 @@ class Needs:
     figures: frozenset[Overall] = frozenset()
     windows: frozenset[Bound] = frozenset()
     absent: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
     clocked: bool = False
     size: int = 1
 
@@ -77,9 +78,15 @@ class Needs:
             self.figures | other.figures,
             self.windows | other.windows,
             self.absent | other.absent,
+            self.replaced | other.replaced,
             self.clocked or other.clocked,
             self.size + other.size,
         )
+
+    @property
+    def named(self) -> frozenset[str]:
+        """All columns that the value speaks of, filled or not."""
+        return self.columns | self.absent | self.replaced
 
     @property
     def moments(self) -> frozenset[str]:

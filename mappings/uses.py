@@ -21,7 +21,7 @@ def is_used(part: tuple[str, Term], rule: tuple[str, Term]) -> bool:
 
     Each is an expression with its term.
     """
-    basis, seen = (needs.columns | needs.absent for needs in (part[1].needs, rule[1].needs))
+    basis, seen = (term.needs.named for term in (part[1], rule[1]))
     if basis:
         return basis <= seen
     whole = _parse(part[0])

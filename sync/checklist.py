@@ -103,8 +103,7 @@ def _columns(job: Job, preset: CompiledMapping, filled: Filled) -> Iterator[Line
 
 
 def _speaks_of(each: Compiled, column: str) -> bool:
-    needs = each.term.needs
-    return column in needs.columns | needs.absent | names_of(each.expression)
+    return column in each.term.needs.named | names_of(each.expression)
 
 
 def _line(job: Job, each: Compiled, filled: Filled, *, pushed: bool, in_preset: bool) -> Line:

@@ -372,6 +372,25 @@ def test_P12_what_nothing_fills_is_unknown_and_says_who_would_fill_it(base: Base
     ]
 
 
+def test_what_coalesce_replaces_is_known(base: Base) -> None:
+    base.add(orders_count=1)
+    mapping = compiled(
+        lists={
+            "A": "coalesce(visits, 0) = 0",
+            "B": "coalesce(visits, email_opens) > 1",
+            "C": "coalesce(visits, 0) = 0 and visits > 1",
+        }
+    )
+
+    (ada,) = base.run(mapping)
+
+    assert ada.lists == {"A": True, "B": None, "C": None}
+    assert [(each.name, list(each.columns)) for each in mapping.unknown] == [
+        ("B", ["email_opens"]),
+        ("C", ["visits"]),
+    ]
+
+
 def test_shares_are_in_percent_and_unknown_without_orders(base: Base) -> None:
     base.add(orders_count=3, discounted_orders=1, night_orders=0, paid_orders=4, refunded_orders=1)
     base.add(
@@ -418,7 +437,6 @@ def test_the_preset_compiles_with_windows_and_says_what_is_unknown() -> None:
     assert unknown == {
         "Fans",
         "High Potential Leads",
-        "B2B",
         "Potential Re-Order",
         "Re-Engagement",
         "Filled A Form",
