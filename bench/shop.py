@@ -5,12 +5,10 @@ Orders are paid by account, five to an account; every tenth names its buyer by a
 """
 
 import time
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +24,9 @@ DAY = 86_400
 YEARS = 5 * 365 * DAY
 HOUR = 3_600
 """From the making of an order to its last change, unless it is changed later on."""
+LATELY = 300
+"""Seconds over which what changes has changed, oldest first."""
+PRIME = 7_907
 STATUSES = ("pending", "refunded", "cancelled", *("completed",) * 47)
 OPEN = 0
 """Where among them the one stands that nobody paid."""
@@ -99,13 +100,14 @@ class Table:
         template = self._template(self.asked_for)
         self.written = [self._write(template, number) for number in range(len(self.created))]
 
-    def change(self, numbers: Sequence[int], at: int) -> int:
-        """Let these rows, and no others, have changed at a moment; return how many bytes they are."""
-        before, self.changed = self.changed, dict.fromkeys(numbers, at)
+    def change(self, moments: dict[int, int]) -> int:
+        """Let these rows, and no others, have changed at these moments; return how many bytes they are."""
+        touched = {*self.changed, *moments}
+        self.changed = moments
         template = self._template(self.asked_for)
-        for number in {*before, *numbers}:
+        for number in touched:
             self.written[number] = self._write(template, number)
-        return sum(len(self.written[number]) for number in numbers)
+        return sum(len(self.written[number]) for number in moments)
 
     def page(self, asked: Mapping[str, str]) -> tuple[bytes, int, int]:
         """Answer a list: a page of it as JSON, how many rows there are, and on how many pages."""
@@ -164,9 +166,9 @@ class Shop:
     def __init__(self, orders: int) -> None:
         self.customers = max(1, orders // ORDERS_A_CUSTOMER)
         end = int(time.time()) - DAY
-        made = array("q", (end - YEARS + YEARS * number // orders for number in range(orders)))
-        joined = array("q", (end - YEARS + YEARS * number // self.customers for number in range(self.customers)))
-        goods = array("q", (end - YEARS + number for number in range(PRODUCTS)))
+        made = [end - YEARS + YEARS * number // orders for number in range(orders)]
+        joined = [end - YEARS + YEARS * number // self.customers for number in range(self.customers)]
+        goods = [end - YEARS + number for number in range(PRODUCTS)]
         unpaid = range(OPEN, orders, len(STATUSES))
         self._changed_bytes = 0
         self._created = {"orders": made, "customers": joined, "products": goods}
@@ -185,11 +187,11 @@ class Shop:
         return Reply(200, body, f"x-wp-total: {total}\r\nx-wp-totalpages: {pages}\r\n".encode())
 
     def begin(self, wishes: Mapping[str, Any]) -> None:
-        """Let so many orders, all over the years and of different people, have changed just now."""
-        orders = self.tables["orders"]
-        borders = range(0, len(orders.created) + 1, max(1, len(orders.created) // max(1, wishes.get("changes", 0))))
-        numbers = [start for start, _ in pairwise(borders)][: wishes.get("changes", 0)]
-        self._changed_bytes = orders.change(numbers, int(time.time()))
+        """Let so many orders, from all over the years and of different people, have changed just now."""
+        orders, most = self.tables["orders"], int(wishes.get("changes", 0))
+        began = int(time.time()) - LATELY
+        changes = {number * PRIME % len(orders.created): began + LATELY * number // most for number in range(most)}
+        self._changed_bytes = orders.change(changes)
 
     def told(self) -> dict[str, int]:
         """Say how many bytes the changed rows are."""
