@@ -35,7 +35,13 @@ MEMBER = msgspec.json.encode(
         "web_id": 1,
         "email_type": "html",
         "status": "transactional",
-        "merge_fields": {"FNAME": "Zoë", "LNAME": "Fournier", "ORDERS": 5, "SPENT": 120.5, "LASTORD": "2026-01-01"},
+        "merge_fields": {
+            "FNAME": "Zoë",
+            "LNAME": "Fournier",
+            "ORDERS": 5,
+            "SPENT": 120.5,
+            "LASTORD": "2026-01-01",
+        },
         "stats": {"avg_open_rate": 0, "avg_click_rate": 0},
         "ip_signup": "",
         "timestamp_signup": "",
@@ -46,7 +52,14 @@ MEMBER = msgspec.json.encode(
         "language": "",
         "vip": False,
         "email_client": "",
-        "location": {"latitude": 0, "longitude": 0, "gmtoff": 0, "dstoff": 0, "country_code": "", "timezone": ""},
+        "location": {
+            "latitude": 0,
+            "longitude": 0,
+            "gmtoff": 0,
+            "dstoff": 0,
+            "country_code": "",
+            "timezone": "",
+        },
         "source": "API - Generic",
         "tags_count": 1,
         "tags": [{"id": 1, "name": "Customers"}],
@@ -104,19 +117,25 @@ class Audience:
         return _json({"merge_fields": self._merge_fields, "total_items": len(self._merge_fields)})
 
     def _add_merge_field(self, request: Request, _number: str) -> Reply:
-        self._merge_fields.append(msgspec.json.decode(request.body) | {"merge_id": len(self._merge_fields) + 1})
+        self._merge_fields.append(
+            msgspec.json.decode(request.body) | {"merge_id": len(self._merge_fields) + 1}
+        )
         return _json(self._merge_fields[-1])
 
     def _list_segments(self, _request: Request, _number: str) -> Reply:
         return _json({"segments": self._segments, "total_items": len(self._segments)})
 
     def _add_segment(self, request: Request, _number: str) -> Reply:
-        self._segments.append({"id": len(self._segments) + 1, "name": msgspec.json.decode(request.body)["name"]})
+        self._segments.append(
+            {"id": len(self._segments) + 1, "name": msgspec.json.decode(request.body)["name"]}
+        )
         return _json(self._segments[-1])
 
     def _change_segment(self, request: Request, _number: str) -> Reply:
         asked = msgspec.json.decode(request.body, type=_Members)
-        added, removed = (b",".join([MEMBER] * len(each)) for each in (asked.members_to_add, asked.members_to_remove))
+        added, removed = (
+            b",".join([MEMBER] * len(each)) for each in (asked.members_to_add, asked.members_to_remove)
+        )
         self._counts["entries"] += len(asked.members_to_add) + len(asked.members_to_remove)
         return Reply(200, b'{"members_added":[%b],"members_removed":[%b],"errors":[]}' % (added, removed))
 

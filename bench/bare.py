@@ -51,10 +51,25 @@ SELECT customers.email, first_name, last_name, company, phone, postcode, city, c
   spent / orders >= 1.5 * avg(spent / orders) OVER (), last >= date('now', '-30 days'), last < date('now', '-3 months')
 FROM customers LEFT JOIN bought USING (email) LEFT JOIN liked USING (email)
 """
-TAGS = (
-    "FNAME LNAME COMPANY MOBILE ZIPCODE CITY COUNTRY SIGNEDUP ORDERS SPENT AVGBASKET FIRSTORD LASTORD LASTORDNO "
-    "CURRENCY PREFCAT SOURCE"
-).split()
+TAGS = [
+    "FNAME",
+    "LNAME",
+    "COMPANY",
+    "MOBILE",
+    "ZIPCODE",
+    "CITY",
+    "COUNTRY",
+    "SIGNEDUP",
+    "ORDERS",
+    "SPENT",
+    "AVGBASKET",
+    "FIRSTORD",
+    "LASTORD",
+    "LASTORDNO",
+    "CURRENCY",
+    "PREFCAT",
+    "SOURCE",
+]
 SUBSCRIBED = len(TAGS) + 1
 LISTS = (
     "Customers",
@@ -78,7 +93,9 @@ def insert_orders(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 def _order(row: Row) -> tuple[Any, ...]:
     refunded = sum(_cents(refund["total"]) for refund in row["refunds"])
-    sources = [meta["value"] for meta in row["meta_data"] if meta["key"] == "_wc_order_attribution_utm_source"]
+    sources = [
+        meta["value"] for meta in row["meta_data"] if meta["key"] == "_wc_order_attribution_utm_source"
+    ]
     return (
         row["id"],
         row["number"],
@@ -98,7 +115,14 @@ def insert_customers(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
 def _customer(row: Row) -> tuple[Any, ...]:
     billing = row["billing"]
     subscribed = any(meta["value"] == "1" for meta in row["meta_data"])
-    known = (row["id"], row["email"], row["first_name"], row["last_name"], billing["company"], billing["phone"])
+    known = (
+        row["id"],
+        row["email"],
+        row["first_name"],
+        row["last_name"],
+        billing["company"],
+        billing["phone"],
+    )
     address = (billing["postcode"], billing["city"], billing["country"])
     return (*known, *address, row["date_created_gmt"], subscribed)
 
@@ -126,7 +150,9 @@ async def pull(client: httpx.AsyncClient, db: sqlite3.Connection) -> None:
         params = {**asked, "order": "asc", "per_page": PAGE, "_fields": FIELDS[resource]}
         first = await client.get(resource, params=params | {"per_page": 1})
         pages = ceil(int(first.headers["x-wp-total"]) / PAGE)
-        work += [_pull_page(client, db, resource, params | {"page": page + 1}, insert) for page in range(pages)]
+        work += [
+            _pull_page(client, db, resource, params | {"page": page + 1}, insert) for page in range(pages)
+        ]
     await at_once(work, PAGES_AT_ONCE)
 
 
@@ -144,7 +170,9 @@ async def _pull_page(
 
 async def push(client: httpx.AsyncClient, people: Sequence[Sequence[Any]]) -> None:
     """Make fields and lists, send everybody, then say who is on which list."""
-    await at_once([_send(client, f"{AUDIENCE}/merge-fields", {"tag": tag, "type": "text"}) for tag in TAGS], 1)
+    await at_once(
+        [_send(client, f"{AUDIENCE}/merge-fields", {"tag": tag, "type": "text"}) for tag in TAGS], 1
+    )
     lists = {name: await _send(client, f"{AUDIENCE}/segments", {"name": name}) for name in LISTS}
     await at_once([_send_batch(client, batch) for batch in _parts(people, BATCH)], CALLS_AT_ONCE)
     changes = [

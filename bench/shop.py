@@ -182,7 +182,9 @@ class Shop:
         parts = urlsplit(request.target)
         table = self.tables.get(parts.path.rpartition("/")[2])
         if table is None or request.method != "GET":
-            return Reply(404, b'{"code":"rest_no_route","message":"No route was found","data":{"status":404}}')
+            return Reply(
+                404, b'{"code":"rest_no_route","message":"No route was found","data":{"status":404}}'
+            )
         body, total, pages = table.page(dict(parse_qsl(parts.query)))
         return Reply(200, body, f"x-wp-total: {total}\r\nx-wp-totalpages: {pages}\r\n".encode())
 
@@ -190,7 +192,9 @@ class Shop:
         """Let so many orders, from all over the years and of different people, have changed just now."""
         orders, most = self.tables["orders"], int(wishes.get("changes", 0))
         began = int(time.time()) - LATELY
-        changes = {number * PRIME % len(orders.created): began + LATELY * number // most for number in range(most)}
+        changes = {
+            number * PRIME % len(orders.created): began + LATELY * number // most for number in range(most)
+        }
         self._changed_bytes = orders.change(changes)
 
     def told(self) -> dict[str, int]:
@@ -207,17 +211,21 @@ class Shop:
         status = number % len(STATUSES)
         total = number * 31 % 9_000 + 1_000 + (100 if changed else 0)
         refund = '[{"id":%d,"reason":"","total":"-5.00"}]' % (10_000_000 + number)  # noqa: UP031 - JSON has braces
-        return times | _person(account) | {
-            "status": STATUSES[status],
-            "paid": "null" if status == OPEN else f'"{times["created"]}"',
-            "total": f"{total / 100:.2f}",
-            "net": f"{total / 100 - 4:.2f}",
-            "price": total / 200 - 2,
-            "account": 0 if number % 10 == 9 else account,
-            "category": CATEGORIES[number % len(CATEGORIES)],
-            "product": number % PRODUCTS + 1,
-            "refunds": refund if status == PARTLY_REFUNDED else "[]",
-        }
+        return (
+            times
+            | _person(account)
+            | {
+                "status": STATUSES[status],
+                "paid": "null" if status == OPEN else f'"{times["created"]}"',
+                "total": f"{total / 100:.2f}",
+                "net": f"{total / 100 - 4:.2f}",
+                "price": total / 200 - 2,
+                "account": 0 if number % 10 == 9 else account,
+                "category": CATEGORIES[number % len(CATEGORIES)],
+                "product": number % PRODUCTS + 1,
+                "refunds": refund if status == PARTLY_REFUNDED else "[]",
+            }
+        )
 
     def _customer(self, number: int, changed: int) -> Values:
         subscribed = "1" if number % 3 == 0 else "0"
