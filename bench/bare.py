@@ -147,7 +147,12 @@ async def pull(client: httpx.AsyncClient, db: sqlite3.Connection) -> None:
     """Ask how much there is, then for all of it."""
     work = []
     for resource, (asked, insert) in WANTED.items():
-        params = {**asked, "order": "asc", "per_page": PAGE, "_fields": FIELDS[resource]}
+        params: dict[str, str | int] = {
+            **asked,
+            "order": "asc",
+            "per_page": PAGE,
+            "_fields": FIELDS[resource],
+        }
         first = await client.get(resource, params=params | {"per_page": 1})
         pages = ceil(int(first.headers["x-wp-total"]) / PAGE)
         work += [

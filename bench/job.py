@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bench.meter import Figures, metered
+from config import logging
 from state import profiles
 from sync import cli
-from sync.app import Cartwire, read_plant, set_up_logging
+from sync.app import Cartwire
 from sync.job import utc_now
 from sync.plan import CHUNK, plan
+from sync.plant import read_plant
 from sync.pull import Reading, pull_history
 from sync.push import Pushing, push
 from sync.run import Order, run_sync
@@ -48,7 +50,7 @@ JOBS: Mapping[str, Callable[[Cartwire, Figures], Awaitable[None]]] = {"sync": ru
 
 async def main(folder: Path, job: str) -> None:
     plant = read_plant(folder, {})
-    set_up_logging(plant.loaded.secrets, json=True, level="warning")
+    logging.configure(secrets=plant.loaded.secrets, json=True, level="warning")
     gc.set_threshold(cli.COLLECT_AFTER)
     figures = Figures()
     async with Cartwire(plant) as cartwire:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ UNCACHED = "PYTHONDONTWRITEBYTECODE"
 """With it every start compiles our code anew, which no installation does."""
 REPEATS = 3
 FAULTY = {"faults": 7}
-SLOW = {"shop": {"latency": (0.3, 0.3)}, "news": {"latency": (0.25, 0.45), "empty": True}}
+SLOW: Mapping[str, Mapping[str, Any]] = {
+    "shop": {"latency": (0.3, 0.3)},
+    "news": {"latency": (0.25, 0.45), "empty": True},
+}
 CHANGES = (0, 100, 1_000)
 CONFIGURATION = """
 timezone: Europe/Paris
@@ -230,7 +234,7 @@ def incremental(world: World) -> None:
     """Measure runs after which so many orders have changed."""
     world.first_sync()
     for changes in CHANGES:
-        found = least(lambda changes=changes: _changed(world, changes))
+        found = least(partial(_changed, world, changes))
         world.known[f"changes {changes}"] = found.whole
         world.say(f"{changes} changes, wall", found.whole.wall, "s")
         world.say(f"{changes} changes, CPU", found.whole.cpu, "s")
