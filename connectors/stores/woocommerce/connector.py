@@ -47,6 +47,7 @@ from connectors.stores.woocommerce.listing import (
     MODIFIED,
     PAGE_SIZE,
     SECOND,
+    SMALL,
     Params,
     Place,
     Shop,
@@ -342,18 +343,20 @@ class WooCommerce:
     async def _changed_customers(self, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
         """Read the accounts made since the last reading, then one page of all: a slow round.
 
+        A few at first: mostly there is none, and a page would be more than all else that a run reads.
         Until the end each page carries the old cursor: a reading that broke off begins anew.
         """
         told: dict[str, Any] = {"began": since.isoformat(), "scan": 1} | json.loads(cursor or "{}")
         here = json.dumps(told)
         horizon = datetime.fromisoformat(told["began"]) - OVERLAP
         listed = self._asked(Resource.CUSTOMERS, LISTED[Resource.CUSTOMERS])
-        began = datetime.now(UTC)
-        number, is_last = 0, False
+        listing = await self._shop.list(Resource.CUSTOMERS, listed | NEWEST_FIRST, size=SMALL)
+        began = listing.sent_at or datetime.now(UTC)
+        yield self._page(Resource.CUSTOMERS, listing.rows, here)
+        number, is_last = 0, listing.is_last or not _all_since(listing.rows, horizon)
         while not is_last:
             number += 1
             listing = await self._shop.list(Resource.CUSTOMERS, listed | NEWEST_FIRST, number)
-            began = listing.sent_at or began if number == 1 else began
             yield self._page(Resource.CUSTOMERS, listing.rows, here)
             is_last = listing.is_last or not _all_since(listing.rows, horizon)
         listing = await self._shop.list(Resource.CUSTOMERS, listed | BY_ID, told["scan"])
