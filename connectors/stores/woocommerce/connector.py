@@ -69,8 +69,8 @@ from connectors.writing import together
 
 log = structlog.get_logger()
 
-PAGES_AT_ONCE: Mapping[Resource, int] = {Resource.ORDERS: 1, Resource.CUSTOMERS: 4, Resource.PRODUCTS: 4}
-"""Of one window. Those of orders are read side by side; the rest has one only."""
+PAGES_AT_ONCE: Mapping[Resource, int] = {Resource.ORDERS: 2, Resource.CUSTOMERS: 4, Resource.PRODUCTS: 4}
+"""Of one window. A few windows of orders are read side by side, if there are so many; the rest has one only."""
 WINDOWS = 8
 ORDERS_PER_WINDOW = 2_500
 
@@ -179,7 +179,8 @@ class WooCommerce:
         if oldest is None or newest is None:
             return [Window(resource, since)]
         parts = min(WINDOWS, ceil(count / ORDERS_PER_WINDOW))
-        between = [await self._created(since, "asc", part * count // parts) for part in range(1, parts)]
+        cuts = [part * count // parts for part in range(1, parts)]
+        between = await together([self._created(since, "asc", cut) for cut in cuts])
         return _windows(oldest, newest + SECOND, [moment for moment, _ in between])
 
     def backfill(self, window: Window, cursor: str | None, *, careful: bool = False) -> AsyncIterator[Page]:
