@@ -22,6 +22,8 @@ CATEGORIES = ("Tea", "Coffee", "Cups", "Pots", "Books", "Gifts", "Spices", "Hone
 PRODUCTS = 200
 DAY = 86_400
 YEARS = 5 * 365 * DAY
+QUIET = 200 * DAY
+"""How long ago the last order was: nobody enters or leaves a list by time alone while something is measured."""
 HOUR = 3_600
 """From the making of an order to its last change, unless it is changed later on."""
 LATELY = 300
@@ -161,11 +163,11 @@ class Table:
 
 
 class Shop:
-    """`orders` orders of the last five years, and who placed them."""
+    """`orders` orders of five years, and who placed them."""
 
     def __init__(self, orders: int) -> None:
         self.customers = max(1, orders // ORDERS_A_CUSTOMER)
-        end = int(time.time()) - DAY
+        end = int(time.time()) - QUIET
         made = [end - YEARS + YEARS * number // orders for number in range(orders)]
         joined = [end - YEARS + YEARS * number // self.customers for number in range(self.customers)]
         goods = [end - YEARS + number for number in range(PRODUCTS)]
