@@ -3,6 +3,7 @@
 #   make demo    the main job on your machine, with no account at all
 #   make test    the test suite            make check   formatter, linter, types, import rules, docs
 #   make soak    three simulated days of a worker with every fault on (minutes)
+#   make bench   what it costs, beside the bare cost of the same work (minutes; bench-full: 500,000 orders too)
 #   make lock    remake the locks          make clean   remove what the others made
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
 
-.PHONY: demo test soak check lock clean
+.PHONY: demo test soak bench bench-full check lock clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -25,6 +26,16 @@ test: $(READY_DEV)
 
 soak: $(READY_DEV)
 	@PYTHONPATH=. $(BIN)/python bench/soak.py $(ARGS)
+
+bench: $(READY_DEV)
+	@PYTHONPATH=. $(BIN)/python bench/evaluation.py 100000
+	@PYTHONPATH=. $(BIN)/python bench/webhooks.py 10
+	@PYTHONPATH=. $(BIN)/python -m bench.measure $(ARGS)
+
+bench-full: $(READY_DEV)
+	@PYTHONPATH=. $(BIN)/python bench/evaluation.py 1000000
+	@PYTHONPATH=. $(BIN)/python bench/webhooks.py
+	@PYTHONPATH=. $(BIN)/python -m bench.measure --orders 5000 50000 500000 $(ARGS)
 
 check: $(READY_DEV)
 	@$(BIN)/ruff format --check --quiet

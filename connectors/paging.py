@@ -1,13 +1,16 @@
-"""From a vendor's rows to our facts: one bad row never costs the page."""
+"""From a vendor's rows to our facts: one bad row never costs the page. And pages asked for a few at once."""
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 from connectors.errors import BadRecord
 from connectors.facts import Fact
 
 Row = Mapping[str, Any]
+Listing = TypeVar("Listing")
 
 _ID = re.compile(r"(?!None$)[A-Za-z0-9:/_-]{1,100}")  # 727, gid://shopify/Order/727; never an address
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,50}")
@@ -51,3 +54,21 @@ class UnreadableField(ValueError):
 
     def __init__(self, field: str, expected: str) -> None:
         super().__init__(f"`{field}` is not {expected}")
+
+
+async def in_order(
+    ask: Callable[[int], Coroutine[Any, Any, Listing]], pages: Iterable[int], most: int
+) -> AsyncIterator[Listing]:
+    """Ask for pages by their numbers, `most` at once; hand them out in order. The first that fails ends it."""
+    waiting: deque[asyncio.Task[Listing]] = deque()
+    try:
+        for page in pages:
+            waiting.append(asyncio.create_task(ask(page)))
+            if len(waiting) == most:
+                yield await waiting.popleft()
+        while waiting:
+            yield await waiting.popleft()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -135,6 +135,12 @@ def has_open_backfill(session: Session, store: str) -> bool:
     )
 
 
+def history_was_read(session: Session, store: str, since: datetime) -> bool:
+    """Tell whether the end of a backfill was reached at `since` or later, and none was begun after it."""
+    read_at = session.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
+    return read_at is not None and read_at >= since and not has_open_backfill(session, store)
+
+
 def open_windows(session: Session, store: str, resource: Resource) -> list[OpenWindow]:
     rows = session.execute(
         select(WINDOWS)

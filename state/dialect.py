@@ -1,5 +1,6 @@
 """The one place that knows two databases apart: upserts, and how SQLite is opened."""
 
+import importlib
 import os
 import sqlite3
 import tempfile
@@ -14,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Compiled, Connection, Dialect, Engine, Integer, Table, event
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -71,7 +70,7 @@ def upsert(
 
 def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]], index: Sequence[str]) -> None:
     """Insert rows whose `index` is not there yet, and leave the others alone."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite_dialect).insert(table)
+    insert = _insert(session.get_bind().dialect, table)
     if rows:
         session.connection().execute(insert.on_conflict_do_nothing(index_elements=index), list(rows))
 
@@ -97,11 +96,16 @@ class _Upsertion:
         return tuple(values) if self.positional else dict(zip(self.names, values, strict=True))
 
 
+def _insert(dialect: Dialect, table: Table) -> Any:
+    """Begin an INSERT that can upsert; the database that is not in use, with all its drivers, stays unloaded."""
+    return importlib.import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
+
+
 @lru_cache(maxsize=128)
 def _upsertion(
     dialect: Dialect, table: Table, names: tuple[str, ...], index: tuple[str, ...], newer: str | None
 ) -> _Upsertion:
-    insert = (postgresql if dialect.name == "postgresql" else sqlite_dialect).insert(table)
+    insert = _insert(dialect, table)
     keys = index or tuple(column.name for column in table.primary_key)
     changed = {name: insert.excluded[name] for name in names if name not in keys}
     guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None

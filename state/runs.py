@@ -18,6 +18,8 @@ from state.errors import Busy, StateError
 from state.tables import DeadLetterRow, RunRow, table
 
 LETTERS, RUNS = table(DeadLetterRow), table(RunRow)
+STOPPED = "stopped"
+"""The outcome of a run that was told to stop: as one that was killed, it has more to do."""
 HAS_LETTERS = select(exists().where(LETTERS.c.scope == bindparam("scope")))
 
 
@@ -92,6 +94,18 @@ def runs_since(session: Session, after: int, among: Sequence[int]) -> list[Run]:
     """Return the runs behind one, and those of `among`, by number."""
     query = select(RUNS).where((RUNS.c.id > after) | RUNS.c.id.in_(among)).order_by(RUNS.c.id)
     return [_run(row) for row in session.execute(query)]
+
+
+def broke_off(session: Session, sync: str, kind: str) -> datetime | None:
+    """Return when the first run of this kind began that was killed or stopped, and that none came after which ended."""
+    ended = select(func.max(RUNS.c.id)).where(
+        RUNS.c.sync == sync, RUNS.c.ended_at.is_not(None), RUNS.c.outcome != STOPPED
+    )
+    query = select(func.min(RUNS.c.started_at)).where(
+        RUNS.c.sync == sync, RUNS.c.kind == kind, RUNS.c.id > func.coalesce(ended.scalar_subquery(), 0)
+    )
+    found: datetime | None = session.scalar(query)
+    return found
 
 
 def last_end(session: Session, sync: str, outcomes: Iterable[str]) -> datetime | None:

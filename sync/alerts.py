@@ -13,7 +13,7 @@ import structlog
 
 from config.errors import ConfigError, Problem
 from config.settings import MAIN_FILE
-from sync.app import Plant
+from sync.plant import Plant
 
 log = structlog.get_logger()
 

@@ -1,30 +1,26 @@
-"""`check` and `schema`: is the configuration right, and do the other ends let us do our work."""
+"""`check`: is the configuration right, and do the other ends let us do our work."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import typer
 
-from config import schema as schemas
-from connectors import registry
 from connectors.base import Esp, Store
 from connectors.errors import ConnectorError
-from mappings.catalogue import column_table
 from mappings.compile import Unknown
-from mappings.functions import function_table
-from mappings.model import Mapping
 from sync.alerts import check_alerts
-from sync.app import Cartwire, Plant
+from sync.plant import Plant
 from sync.show import as_json
 from sync.web.reach import doubts
+
+if TYPE_CHECKING:  # who checks files only need not load what opens state stores
+    from sync.app import Cartwire
 
 REFUSED = 3
 
 
-async def check_connections(cartwire: Cartwire) -> dict[str, list[str]]:
+async def check_connections(cartwire: "Cartwire") -> dict[str, list[str]]:
     """Try every store and ESP; return what is wrong with each, nothing for those that are fine.
 
     Raises ConfigError for addresses that no alert can be sent to.
@@ -74,23 +70,3 @@ def unknown_lines(unknown: Sequence[Unknown]) -> Iterator[str]:
         waiting[each.section, " and ".join(dict.fromkeys(each.columns.values()))].append(each.name)
     for (section, provider), names in waiting.items():
         yield f"{section} unknown until there are {provider}: {', '.join(names)}"
-
-
-def write_schemas(folder: Path) -> list[Path]:
-    """Write the JSON Schemas beside cartwire.yaml, over older ones."""
-    made: dict[str, dict[str, Any]] = schemas.json_schema(
-        registry.store_types(), registry.esp_types(), Mapping.model_json_schema()
-    )
-    written = []
-    for name, content in made.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = msgspec.json.format(msgspec.json.encode(content), indent=2)
-        path.write_bytes(text + b"\n")
-        written.append(path)
-    return written
-
-
-def mapping_docs() -> str:
-    """Return the mapping language's columns and functions, as in docs/mapping.md."""
-    return f"{column_table()}\n\n{function_table()}"

@@ -131,7 +131,7 @@ def schema(
     ] = False,
 ) -> None:
     """Write JSON Schemas of cartwire.yaml and of mappings into the folder, for editors to complete and check."""
-    from sync.check import mapping_docs, write_schemas
+    from sync.schemas import mapping_docs, write_schemas
 
     if docs:
         typer.echo(mapping_docs())
@@ -464,7 +464,7 @@ def _named(cartwire: "Cartwire", name: str) -> Any:
 
 
 def _plant() -> Any:
-    from sync.app import read_plant
+    from sync.plant import read_plant
 
     plant = read_plant(Settings.folder)
     _set_up_logging(plant.loaded.secrets)
@@ -472,9 +472,9 @@ def _plant() -> Any:
 
 
 def _set_up_logging(secrets: Iterable[str]) -> None:
-    from sync.app import set_up_logging
+    from config import logging
 
-    set_up_logging(secrets, json=not _terminal(), level="info" if Settings.verbose else "warning")
+    logging.configure(secrets=secrets, json=not _terminal(), level="info" if Settings.verbose else "warning")
 
 
 def _in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:

@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
+from config import logging
 from state import evaluation, outbox
-from sync.app import Cartwire, read_plant, set_up_logging
+from sync.app import Cartwire
+from sync.plant import read_plant
 from sync.progress import progress
 from sync.report import Outcome, Report
 from sync.run import Order, run_sync
@@ -96,7 +98,7 @@ def _demonstrate(orders: int | None, store: str, esp: str, *, json: bool, verbos
         folder = Path(temporary)
         write_configuration(folder, (store, urls[0]), (esp, urls[1]))
         plant = read_plant(folder, {})
-        set_up_logging(plant.loaded.secrets, json=False, level="info" if verbose else "warning")
+        logging.configure(secrets=plant.loaded.secrets, json=False, level="info" if verbose else "warning")
         summary = asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
     summary.megabytes = _peak_megabytes()
     return summary

@@ -13,13 +13,14 @@ from mappings.compile import CompiledMapping
 from state import approvals, outbox, showing
 from state.db import Database
 from state.showing import FieldChange
-from sync.app import Cartwire, read_other_mapping
+from sync.app import Cartwire
 from sync.compare import Comparison, compare
 from sync.filled import Filled, measure
 from sync.job import utc_now
 from sync.journeys import missing_triggers
 from sync.limits import exceeded
 from sync.plan import plan
+from sync.plant import read_other_mapping
 from sync.run import Sync, lacks_history
 
 SAMPLES = 3

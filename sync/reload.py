@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config.secrets import ENV_FILE, REFERENCE
 from config.settings import MAIN_FILE
-from sync.app import Plant
+from sync.plant import Plant
 
 Stamp = tuple[tuple[str, int, int], ...]
 

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,8 @@ class Order:
     """What a run is asked to do beyond its sync's ordinary work.
 
     `history` reads everything again, of the stores in `only` or of all, created since `since`.
-    `approved` lets it go beyond the limits, whatever the plan turns out to be. Without `pull` it decides
+    What such a run has read that was killed or stopped, the next one does not read again: `resumes` is when
+    that one began. `approved` lets it go beyond the limits, whatever the plan turns out to be. Without `pull` it decides
     and pushes on what is stored. `resting` are stores and ESPs to leave alone, with the reasons. `patience`
     is how many seconds to wait for the end of another run.
     """
@@ -85,6 +86,7 @@ class Order:
     pull: bool = True
     resting: Mapping[str, str] = field(default_factory=dict)
     patience: float = 0.0
+    resumes: datetime | None = None
     ticks: Ticks = field(default_factory=Silent)
     pulse: Pulse = field(default_factory=Pulse)
 
@@ -111,6 +113,7 @@ async def _run_alone(sync: Sync, db: Database, order: Order, clock: Callable[[],
     began, now = time.monotonic(), clock()
     report = Report(sync.name, order.kind)
     before = _tallies(sync)
+    order = replace(order, resumes=await db.read(runs.broke_off, sync.name, order.kind))
     number = await db.run(runs.start_run, sync.name, order.kind, now)
     with structlog.contextvars.bound_contextvars(run=number):
         try:
@@ -163,11 +166,16 @@ async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: R
 async def _pull_store(source: Source, db: Database, order: Order, now: datetime, report: Report) -> None:
     reading = Reading(source, db, now, partial(order.ticks.pulled, source.name), pulse=order.pulse)
     report.stores[source.name] = reading.pulled
-    wanted = order.history and order.only in {None, source.name}
+    wanted = order.history and order.only in {None, source.name} and not await _was_read(source, db, order)
     if wanted or await lacks_history(source, db):
         await pull_history(reading, order.since if wanted else None)
     else:
         await pull_changes(reading)
+
+
+async def _was_read(source: Source, db: Database, order: Order) -> bool:
+    """Tell whether a run that this one goes on with got to the end of a store's history."""
+    return order.resumes is not None and await db.read(cursors.history_was_read, source.name, order.resumes)
 
 
 async def lacks_history(source: Source, db: Database) -> bool:

@@ -21,12 +21,13 @@ from config.settings import MAIN_FILE
 from state import runs
 from state.errors import LeaseLost
 from sync.alerts import Alerts, check_alerts, urls_of
-from sync.app import Cartwire, Plant, read_plant
+from sync.app import Cartwire
 from sync.clock import Clock, SystemClock
 from sync.follower import GOOD, LOOK_AGAIN, Facts, Follower
 from sync.generations import Generations
 from sync.job import first_error
 from sync.leases import one_worker
+from sync.plant import Plant, read_plant
 from sync.reload import stamp
 from sync.run import Order
 from sync.troubles import Kind, Tell, Troubles

@@ -13,7 +13,7 @@ from config.errors import ConfigError, Problem
 from config.model import Web
 from config.settings import MAIN_FILE
 from connectors.base import Webhooks
-from sync.app import Plant
+from sync.plant import Plant
 from sync.run import Order
 from sync.web.app import web_app
 from sync.web.door import WEBHOOK, Door

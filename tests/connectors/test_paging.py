@@ -1,5 +1,6 @@
 """One bad row never costs the page, and is never quoted."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.errors import RemoteFault
 from connectors.facts import Product, money, utc
-from connectors.paging import UnreadableField, read_rows, row_id
+from connectors.paging import UnreadableField, in_order, read_rows, row_id
 
 SECRET = "zz@secret.example"
 GOOD = {
@@ -111,3 +113,35 @@ def test_good_rows_keep_their_order() -> None:
 
     assert [fact.id for fact in facts] == ["3", "1", "2"]  # type: ignore[union-attr]
     assert bad == []
+
+
+async def test_pages_asked_for_at_once_come_in_their_order_and_never_too_many_at_once() -> None:
+    under_way, most = 0, 0
+
+    async def ask(page: int) -> int:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(10 - page):  # the later a page, the sooner it is there
+            await asyncio.sleep(0)
+        under_way -= 1
+        return page
+
+    pages = [page async for page in in_order(ask, range(10), 3)]
+
+    assert pages == list(range(10))
+    assert most == 3
+
+
+async def test_a_page_that_fails_ends_the_others_that_were_asked_for() -> None:
+    async def ask(page: int) -> int:
+        if page == 1:
+            raise RemoteFault("broken")
+        if page > 1:
+            await asyncio.Event().wait()
+        return page
+
+    with pytest.raises(RemoteFault):
+        _ = [page async for page in in_order(ask, range(10), 3)]
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -15,7 +15,8 @@ from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import HistoricOrder, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import db
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
+from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
 from tests.edge import edge

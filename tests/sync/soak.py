@@ -23,7 +23,8 @@ from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import inbox, runs
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
+from sync.plant import read_plant
 from sync.run import Order, run_sync
 from sync.upkeep import tidy_beside
 from sync.web import door as doors

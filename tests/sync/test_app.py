@@ -9,7 +9,7 @@ from config.errors import ConfigError
 from connectors.esps.autopilot import simulator as autopilot
 from connectors.esps.mailchimp import Mailchimp
 from connectors.esps.mailchimp import simulator as mailchimp
-from sync.app import read_plant
+from sync.plant import read_plant
 from tests.sync.conftest import MAPPING, World
 
 

@@ -16,8 +16,8 @@ from connectors.stores.woocommerce import simulator as woocommerce
 from state import audits, runs
 from state.audits import Audit
 from state.errors import StateError
-from sync.app import read_plant
 from sync.audit import AuditReport, audit, months_between, show_audit
+from sync.plant import read_plant
 from sync.status import status_of
 from tests.edge import edge
 from tests.sync.conftest import FIRST, World, order

@@ -18,10 +18,10 @@ from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import runs
-from sync.app import read_plant
 from sync.audit import audit
 from sync.check import check_connections
 from sync.forget import forget_everywhere
+from sync.plant import read_plant
 from sync.status import status_of
 from tests.canaries import leaks
 from tests.sync.conftest import World

@@ -1,6 +1,8 @@
 """The commands as an owner types them: exit codes, what is said, and where."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         file.write_text(file.read_text().replace(SHOP, store.url).replace(NEWS, esp.url))
         assert cartwire(folder, *BACKFILLED).returncode == 0
         yield world
+
+
+def test_to_check_the_files_loads_nothing_that_opens_a_state_store_or_runs_a_sync() -> None:
+    told = "import sys, sync.cli, sync.plant, sync.check; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert {"mappings.compile", "alembic", "sync.run", "apscheduler", "uvicorn"} & {*loaded} == {
+        "mappings.compile"
+    }
 
 
 def test_a_run_says_what_it_did_and_that_nothing_changed(shop: World) -> None:

@@ -18,8 +18,9 @@ from ruamel.yaml import YAML
 from connectors.simulation import Fault, Seen, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import outbox, runs
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
 from sync.job import utc_now
+from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
 from sync.worker import Worker

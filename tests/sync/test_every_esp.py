@@ -12,8 +12,9 @@ from ruamel.yaml import YAML
 
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import evaluation
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
 from sync.explain import explain_person
+from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
 from tests.connectors.esps.harness import ROWS

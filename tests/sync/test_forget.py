@@ -10,8 +10,8 @@ from connectors.simulation import Fault
 from state import runs
 from state.backup import backup
 from state.errors import StateError
-from sync.app import read_plant
 from sync.forget import Forgotten, forget_everywhere, forget_person, show_forgotten
+from sync.plant import read_plant
 from tests.sync.conftest import World
 from tests.sync.test_promises import letters
 

@@ -12,9 +12,10 @@ from connectors.esps.autopilot import simulator as autopilot
 from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import outbox, runs
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
 from sync.explain import explain_person
 from sync.letters import retry_all
+from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
 from tests.edge import edge

@@ -9,7 +9,8 @@ from connectors.esps.autopilot import simulator as autopilot
 from connectors.simulation import Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import runs
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
+from sync.plant import read_plant
 from sync.run import Order, run_sync
 from tests.edge import edge
 from tests.sync.conftest import HISTORY, MAPPING, World

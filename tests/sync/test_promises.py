@@ -7,7 +7,7 @@ import pytest
 from connectors.simulation import Fault, Kind
 from state import outbox, runs
 from state.runs import DeadLetter
-from sync.app import read_plant
+from sync.plant import read_plant
 from tests.sync.conftest import MAPPING, World
 
 SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"

@@ -11,8 +11,9 @@ import respx
 
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import HistoricOrder, read_history
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
 from sync.demo import SYNC, write_configuration
+from sync.plant import read_plant
 from sync.run import Order, run_sync
 from sync.simulate import CDNOW, simulated_types, simulator_module
 from tests.edge import edge

@@ -14,10 +14,11 @@ from connectors.simulation import Fault, Simulation
 from state import runs, troubles
 from state.errors import StateError
 from state.troubles import Trouble
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
 from sync.follower import Follower
 from sync.generations import Generations
 from sync.job import Pulse
+from sync.plant import read_plant
 from sync.run import Order
 from sync.troubles import Troubles
 from sync.worker import Worker, work

@@ -36,7 +36,7 @@ from connectors.base import Delivery, News, Page, Resource, Subscription, Window
 from connectors.errors import Refused
 from connectors.facts import Fact, Order
 from connectors.http import Answer, Api
-from connectors.paging import Row, read_rows
+from connectors.paging import Row, in_order, read_rows
 from connectors.stores.woocommerce import webhooks
 from connectors.stores.woocommerce.checkouts import KIND as CHECKOUT
 from connectors.stores.woocommerce.checkouts import Checkouts, closed
@@ -47,6 +47,8 @@ from connectors.stores.woocommerce.listing import (
     MODIFIED,
     PAGE_SIZE,
     SECOND,
+    SMALL,
+    Listing,
     Params,
     Place,
     Shop,
@@ -67,6 +69,8 @@ from connectors.writing import together
 
 log = structlog.get_logger()
 
+PAGES_AT_ONCE: Mapping[Resource, int] = {Resource.ORDERS: 2, Resource.CUSTOMERS: 4, Resource.PRODUCTS: 4}
+"""Of one window. A few windows of orders are read side by side, if there are so many; the rest has one only."""
 WINDOWS = 8
 ORDERS_PER_WINDOW = 2_500
 
@@ -175,7 +179,8 @@ class WooCommerce:
         if oldest is None or newest is None:
             return [Window(resource, since)]
         parts = min(WINDOWS, ceil(count / ORDERS_PER_WINDOW))
-        between = [await self._created(since, "asc", part * count // parts) for part in range(1, parts)]
+        cuts = [part * count // parts for part in range(1, parts)]
+        between = await together([self._created(since, "asc", cut) for cut in cuts])
         return _windows(oldest, newest + SECOND, [moment for moment, _ in between])
 
     def backfill(self, window: Window, cursor: str | None, *, careful: bool = False) -> AsyncIterator[Page]:
@@ -271,16 +276,29 @@ class WooCommerce:
 
     async def _by_number(self, resource: Resource, params: Params, cursor: str | None) -> AsyncIterator[Page]:
         """Read page by page; a row that moved to the next page comes once."""
-        number = int(cursor or 0)
+        number = int(cursor or 0) + 1
         before: frozenset[str] = frozenset()
-        is_last = False
-        while not is_last:
-            number += 1
-            listing = await self._shop.list(resource, self._asked(resource, params), number)
+        async for listing in self._numbered(resource, self._asked(resource, params), number):
             if listing.rows or number == 1:
                 rows = unseen(listing.rows, before)
                 yield self._page(resource, rows, str(number), total=listing.total)
-            before, is_last = ids_of(listing.rows), listing.is_last
+            before, number = ids_of(listing.rows), number + 1
+
+    async def _numbered(self, resource: Resource, asked: Params, number: int) -> AsyncIterator[Listing]:
+        """Ask for pages from a number on: once it is known how many there are, a few at once."""
+        listing = await self._shop.list(resource, asked, number)
+        yield listing
+        known = ceil((listing.total or 0) / PAGE_SIZE)
+        rest = range(number + 1, known + 1)
+        async for listing in in_order(
+            partial(self._shop.list, resource, asked), rest, PAGES_AT_ONCE[resource]
+        ):
+            yield listing
+        number = max(number, known)
+        while not listing.is_last:
+            number += 1
+            listing = await self._shop.list(resource, asked, number)
+            yield listing
 
     async def _by_half_pages(
         self, resource: Resource, params: Params, cursor: str | None
@@ -342,18 +360,20 @@ class WooCommerce:
     async def _changed_customers(self, since: datetime, cursor: str | None) -> AsyncIterator[Page]:
         """Read the accounts made since the last reading, then one page of all: a slow round.
 
+        A few at first: mostly there is none, and a page would be more than all else that a run reads.
         Until the end each page carries the old cursor: a reading that broke off begins anew.
         """
         told: dict[str, Any] = {"began": since.isoformat(), "scan": 1} | json.loads(cursor or "{}")
         here = json.dumps(told)
         horizon = datetime.fromisoformat(told["began"]) - OVERLAP
         listed = self._asked(Resource.CUSTOMERS, LISTED[Resource.CUSTOMERS])
-        began = datetime.now(UTC)
-        number, is_last = 0, False
+        listing = await self._shop.list(Resource.CUSTOMERS, listed | NEWEST_FIRST, size=SMALL)
+        began = listing.sent_at or datetime.now(UTC)
+        yield self._page(Resource.CUSTOMERS, listing.rows, here)
+        number, is_last = 0, listing.is_last or not _all_since(listing.rows, horizon)
         while not is_last:
             number += 1
             listing = await self._shop.list(Resource.CUSTOMERS, listed | NEWEST_FIRST, number)
-            began = listing.sent_at or began if number == 1 else began
             yield self._page(Resource.CUSTOMERS, listing.rows, here)
             is_last = listing.is_last or not _all_since(listing.rows, horizon)
         listing = await self._shop.list(Resource.CUSTOMERS, listed | BY_ID, told["scan"])

@@ -159,8 +159,7 @@ class Shop:
         rows = as_rows(answer.json)
         if rows is None:
             raise RemoteFault(f"{path}: the shop answered an object where a list should be")
-        if answer.sent_at:
-            self.lag = min(MOST_LAG, max(timedelta(), datetime.now(UTC) - answer.sent_at))
+        self.lag = _lag(answer.sent_at, self.lag)
         total = _count(answer, "x-wp-total")
         return Listing(
             rows=rows,
@@ -273,6 +272,13 @@ def unseen(rows: Sequence[Any], ids: AbstractSet[str]) -> list[Any]:
 def _moved(place: Place, rows: Sequence[Any], fresh: Sequence[Any], last: datetime, axis: Axis) -> Place:
     ids = ids_of(row for row in rows if axis.moment(row) == last)
     return Place(last, ids, place.count + len(place.ids) + len(fresh) - len(ids))
+
+
+def _lag(sent_at: datetime | None, before: timedelta | None) -> timedelta:
+    """Say how far a clock is behind ours; of a host that does not tell the time, that it is not."""
+    if sent_at is None:
+        return before or timedelta()
+    return min(MOST_LAG, max(timedelta(), datetime.now(UTC) - sent_at))
 
 
 def _last(rows: Sequence[Any], axis: Axis) -> datetime | None:

@@ -403,7 +403,10 @@ async def test_no_order_escapes_a_history_while_rows_move(harness: Harness, seed
 
 
 async def broken_off(make: Callable[[Store, str | None], AsyncIterator[Page]], harness: Harness) -> int:
-    """Read, killed after each page in turn, and go on as another process would: the book is always the same."""
+    """Read, killed after each page in turn, and go on as another process would: nothing of the book is ever missing.
+
+    There may be more: where accounts are read in a slow round, the next reading reads further.
+    """
     whole: Book | None = None
     for lives in range(1000):
         book, cursor, told = Book(), None, 0
@@ -419,7 +422,7 @@ async def broken_off(make: Callable[[Store, str | None], AsyncIterator[Page]], h
             return lives
         async for page in make(harness.connect(), cursor):
             book.take(page)
-        assert book.facts == whole.facts
+        assert whole.facts.items() <= book.facts.items()
     raise AssertionError("the reading has no end")
 
 

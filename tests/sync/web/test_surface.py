@@ -21,7 +21,8 @@ from config.model import Web
 from connectors.simulation import Fault
 from state.errors import StateError
 from state.troubles import Trouble
-from sync.app import Cartwire, read_plant
+from sync.app import Cartwire
+from sync.plant import read_plant
 from sync.web import health as healths
 from sync.web.server import serve
 from tests.sync.conftest import World
