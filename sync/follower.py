@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from state.errors import Busy, StateError
+from sync.app import Cartwire
 from sync.clock import Clock
 from sync.generations import Generations
 from sync.job import Pulse
@@ -80,10 +81,11 @@ class Follower:
         self._broken = 0
         self._look_at = clock.now()
         self._seen = clock.now()
+        self._last = generations.now
 
     @property
     def sync(self) -> Sync:
-        return self._generations.now.syncs[self.name]
+        return self._cartwire.syncs[self.name]
 
     @property
     def names(self) -> list[str]:
@@ -92,7 +94,14 @@ class Follower:
 
     @property
     def schedule(self) -> str | None:
-        return self._generations.now.plant.settings.syncs[self.name].schedule
+        return self._cartwire.plant.settings.syncs[self.name].schedule
+
+    @property
+    def _cartwire(self) -> Cartwire:
+        """The configuration in use; when it has just dropped the sync, the last that had it."""
+        if self.name in self._generations.now.syncs:
+            self._last = self._generations.now
+        return self._last
 
     def poke(self, order: Order) -> None:
         """Run soon, whatever the schedule says; of orders of one kind that wait together the last counts."""
@@ -114,7 +123,7 @@ class Follower:
         with structlog.contextvars.bound_contextvars(sync=self.name):
             while not self.pulse.stopping and not self.gone:
                 order = await self._next_order()
-                if order is not None:
+                if order is not None and not self.gone:
                     await self.run(order)
 
     async def run(self, order: Order) -> None:

@@ -19,7 +19,7 @@ import structlog
 from config.errors import ConfigError, Problem
 from config.settings import MAIN_FILE
 from state import runs
-from state.errors import LeaseLost
+from state.errors import LeaseLost, StateError
 from sync.alerts import Alerts, check_alerts, urls_of
 from sync.app import Cartwire, Plant, read_plant
 from sync.clock import Clock, SystemClock
@@ -135,20 +135,24 @@ class Worker:
         await check_alerts(plant)
         self._secrets |= plant.loaded.secrets  # runs of before may still fail, and say why
         self._hide(self._secrets)
-        await self._generations.replace(Cartwire(plant, self.cartwire.db))
+        new = Cartwire(plant, self.cartwire.db)
+        self._leave_syncs(self.followers.keys() - new.syncs.keys())  # before they look for themselves in it
+        await self._generations.replace(new)
         self.alerts.urls = urls_of(plant)
         await self.troubles.try_now(self.clock.now())
+        for follower in self.followers.values():
+            follower.poke(Order(kind="reload"))
         await self._follow_syncs()
         log.info("configuration_taken", syncs=sorted(self.followers))
 
-    async def _follow_syncs(self) -> None:
-        """Begin to follow syncs that are new, leave those that are gone, run the others."""
-        names = self.cartwire.syncs
-        for name in self.followers.keys() - names.keys():
+    def _leave_syncs(self, names: Iterable[str]) -> None:
+        for name in names:
             self.followers.pop(name).leave()
-        for follower in self.followers.values():
-            follower.poke(Order(kind="reload"))
-        for name in names.keys() - self.followers.keys():
+            self._watches.pop(name, None)
+
+    async def _follow_syncs(self) -> None:
+        """Begin to follow syncs that are new."""
+        for name in self.cartwire.syncs.keys() - self.followers.keys():
             follower = Follower(
                 name,
                 self._generations,
@@ -157,11 +161,18 @@ class Worker:
                 share=(self._spread + _share(name)) % 1,
                 look_again=self._look_again,
             )
-            follower.facts.good_at = await self.cartwire.db.read(runs.last_end, name, GOOD)
+            follower.facts.good_at = await self._last_good(name)
             self.followers[name] = follower
             task = self._group.create_task(follower.follow())
             self._following.add(task)
             task.add_done_callback(self._following.discard)
+
+    async def _last_good(self, sync: str) -> datetime | None:
+        try:
+            return await self.cartwire.db.read(runs.last_end, sync, GOOD)
+        except StateError as error:
+            log.warning("last_run_not_found", sync=sync, reason=str(error))
+            return None
 
     async def _end(self, beside: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the stop, then for what is in hand, and end the rest."""
@@ -210,7 +221,8 @@ class Worker:
         while True:
             await self.clock.wait(self.clock.now() + WATCH, self._never)
             for follower in list(self.followers.values()):
-                await self._watch(follower, self._watches.setdefault(follower.name, Watch(began)))
+                if not follower.gone:
+                    await self._watch(follower, self._watches.setdefault(follower.name, Watch(began)))
 
     async def _watch(self, follower: Follower, watch: Watch) -> None:
         now, facts = self.clock.now(), follower.facts

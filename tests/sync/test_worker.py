@@ -497,6 +497,30 @@ async def test_syncs_come_and_go_with_the_configuration(world: World) -> None:
         assert set(worker.facts) == {"crm"}
 
 
+async def test_a_sync_that_is_dropped_while_somebody_wants_it_to_run_ends_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.configure(extra=OFTEN)
+    second = f"  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/crm.yaml\n{OFTEN}"
+
+    async def close_while_a_webhook_comes() -> None:
+        worker.poke("second", Order(kind="webhook"))
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    async with world.open() as cartwire, Beside(cartwire) as worker:
+        rewrite(world, "cartwire.yaml", OFTEN, OFTEN + second)
+        await worker.reread()
+        await until(lambda: bool(worker.facts["second"].runs))
+        dropped = worker.followers["second"]
+        monkeypatch.setattr(worker.cartwire.esps["news"], "aclose", close_while_a_webhook_comes)
+        rewrite(world, "cartwire.yaml", second, "")
+        await worker.reread()
+
+        assert dropped.schedule == "every 5 minutes"
+        await until(lambda: worker.facts["crm"].runs["done"] == 3)
+
+
 async def test_another_state_store_needs_another_start(world: World) -> None:
     world.configure(extra=OFTEN)
     async with world.open() as cartwire, Beside(cartwire) as worker:
