@@ -41,7 +41,7 @@ GOOD = frozenset({Outcome.DONE, Outcome.DEAD_LETTERS, Outcome.INCOMPLETE, Outcom
 class Facts:
     """How a sync is doing, for whoever wants to see it; moments in UTC, None for never.
 
-    `good_at` is when a run last came to its end, `next_at` when the next one begins at the latest.
+    `good_at` is when a run that read the stores last came to its end (any run, where there is no schedule), `next_at` when the next one begins at the latest.
     """
 
     last_at: datetime | None = None
@@ -154,13 +154,14 @@ class Follower:
         if order.pull:
             self._ticked = began
         self._note(report.outcome)
+        # Webhooks are hints: as long as they come through, nobody would see that the schedule does not.
+        if report.outcome in GOOD and (order.pull or self.schedule is None):
+            self.facts.good_at = self.facts.last_at
 
     def _note(self, outcome: Outcome) -> None:
         facts = self.facts
         facts.last_at, facts.last_outcome = self._clock.now(), outcome.value
         facts.runs[outcome.value] = facts.runs.get(outcome.value, 0) + 1
-        if outcome in GOOD:
-            facts.good_at = facts.last_at
 
     def _again(self, order: Order, pause: timedelta) -> None:
         """Come back to an order after a pause; what was poked meanwhile is newer."""

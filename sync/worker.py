@@ -225,13 +225,14 @@ class Worker:
                     await self._watch(follower, self._watches.setdefault(follower.name, Watch(began)))
 
     async def _watch(self, follower: Follower, watch: Watch) -> None:
+        """Tell of a sync that gets nowhere, unless the reason is a store or an ESP that one is told of anyway."""
         now, facts = self.clock.now(), follower.facts
         watch.see(follower.pulse.beats, facts.good_at, now)
         zone = follower.sync.job.timezone
         reason = watch.stalled(facts.running_since, follower.schedule, zone, now)
-        if reason:
+        if reason and not any(each.retry_at for each in self.troubles.of(follower.names)):
             await self.troubles.begin(follower.name, Kind.STALLED, reason, now)
-        else:
+        elif not reason:
             await self.troubles.end(follower.name, Kind.STALLED)
 
 

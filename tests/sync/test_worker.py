@@ -21,7 +21,7 @@ from sync.job import Pulse
 from sync.run import Order
 from sync.troubles import Troubles
 from sync.worker import Worker, work
-from tests.sync.clocks import Enough, Look, OneWaits
+from tests.sync.clocks import AllWait, Enough, Look, OneWaits
 from tests.sync.conftest import UNLIMITED, World, order
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -406,6 +406,53 @@ async def test_what_runs_beside_the_syncs_is_ended_with_them(world: World) -> No
         await Worker(cartwire).work([side])
 
     assert seen == [{"crm"}, "ended"]
+
+
+async def test_a_store_that_refuses_for_hours_is_one_alert_and_not_another_for_its_sync(world: World) -> None:
+    world.configure(extra=OFTEN)
+    await world.run()
+    world.shop.chances = {REVOKED: 1.0}
+    told: list[str] = []
+
+    async def tell(_title: str, text: str) -> None:
+        told.append(text)
+
+    async with world.open() as cartwire:
+        clock = AllWait(START)
+        worker = Worker(cartwire, clock, tell=tell, look_again=HOUR)
+        working = asyncio.ensure_future(worker.work())
+        while clock.now() < START + HOUR:
+            await clock.quiet(lambda waiting: waiting == 3)
+            clock.jump(START + HOUR)
+        worker.stop()
+        await working
+
+    assert [text.split(" since")[0] for text in told] == ["shop refuses us"]
+
+
+async def test_webhooks_that_come_through_hide_no_schedule_that_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.configure(extra=OFTEN)
+    await world.run()
+
+    async def broken(*_: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr("sync.run.pull_changes", broken)
+
+    def poke(now: datetime) -> None:
+        if now >= START + len(told) * MINUTE:
+            told.append(now)
+            life.follower.poke(Order(kind="webhook", pull=False))
+
+    told: list[datetime] = []
+    async with world.open() as cartwire:
+        life = Life(cartwire, START + HOUR, poke)
+        await life.live()
+
+    assert life.follower.facts.runs["done"] > 10
+    assert life.follower.facts.good_at is None
 
 
 # --- configuration that changes ------------------------------------------------------------------------
