@@ -26,7 +26,8 @@ class Watch:
         """Take note of what the sync has done since the last look: pages and batches are beats."""
         if beats != self.beats:
             self.beats, self.moved_at = beats, now
-        self.ended_at = min(max(self.ended_at, good_at or self.ended_at), now)
+        known = good_at if good_at and good_at <= now else self.ended_at
+        self.ended_at = min(max(self.ended_at, known), now)
         self.moved_at = min(self.moved_at or now, now)
 
     def stalled(

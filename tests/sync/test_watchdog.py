@@ -54,6 +54,7 @@ def test_a_clock_that_was_ahead_for_a_while_does_not_blind_it() -> None:
     watch = Watch(START)
     watch.see(1, START + 900 * DAY, START + 900 * DAY)
     watch.see(1, START + 900 * DAY, START)
+    watch.see(1, START + 900 * DAY, START + HOUR)
 
     late = [
         watch.stalled(began, "every 5 minutes", ZONE, START + HOUR) for began in (None, START + 900 * DAY)

@@ -132,6 +132,8 @@ async def test_a_clock_that_is_set_back_neither_stops_a_sync_nor_makes_it_run_on
         await life.live()
         done = await cartwire.db.read(runs.list_runs, "crm")
 
+    assert life.follower.facts.good_at
+    assert life.follower.facts.good_at < START
     after = [moment for moment in at(done, "scheduled") if moment < START]
     assert len(after) == 2
     assert len(done) <= 7
