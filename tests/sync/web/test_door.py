@@ -158,6 +158,31 @@ async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytes
     assert outcome.status == 408
 
 
+async def test_many_large_bodies_at_once_are_told_to_wait_and_small_ones_get_in(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "AT_ONCE", 1000)
+    monkeypatch.setattr(doors, "SMALL", 100)
+    half, end = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 990
+        half.set()
+        await end.wait()
+
+    large = b"x" * 300
+    first = asyncio.ensure_future(site.door.take("shop", {}, slow()))
+    await half.wait()
+    refused = await site.post("shop", large)
+    small = await site.post("shop")
+    end.set()
+    await first
+    later = await site.post("shop", large)
+
+    assert [answer.status_code for answer in (refused, small, later)] == [429, 200, 200]
+    assert first.result().status == 401
+
+
 async def test_a_rush_is_kept_and_what_goes_beyond_is_told_to_wait(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
