@@ -29,11 +29,17 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WHSEC = "whsec_" + base64.b64encode(b"k" * 32).decode()
 BODY = json.dumps({"id": 7}).encode()
 
-PRESTASHOP = f"""  modules:
+OTHERS = f"""  modules:
     type: prestashop
     url: https://musee.example
     key: {"K" * 32}
     webhook_secret: {WHSEC}
+  idle:
+    type: woocommerce
+    url: https://idle.example
+    key: ck_2
+    secret: cs_2
+    webhook_secret: {SECRET}
   deaf:
     type: woocommerce
     url: https://deaf.example
@@ -90,7 +96,8 @@ def standard(body: bytes, secret: str = WHSEC, message: str = "msg_1", at: datet
 async def site(world: World) -> AsyncIterator[Site]:
     configure(world)
     file = world.folder / "cartwire.yaml"
-    file.write_text(file.read_text().replace("esps:\n", f"{PRESTASHOP}esps:\n"))
+    text = file.read_text().replace("esps:\n", f"{OTHERS}esps:\n")
+    file.write_text(text.replace("stores: [shop]", "stores: [shop, modules, deaf]"))
     world.reread()
     async with world.open() as cartwire:
         made = Site(Still(cartwire))
@@ -107,7 +114,9 @@ async def test_a_delivery_is_kept_before_it_is_answered_and_once_however_often_i
     assert site.door.counts == {("shop", "accepted"): 10}
 
 
-async def test_an_unknown_store_a_deaf_one_and_a_wrong_signature_are_answered_alike(site: Site) -> None:
+async def test_an_unknown_store_a_deaf_one_an_idle_one_and_a_wrong_signature_are_answered_alike(
+    site: Site,
+) -> None:
     forged = signed(BODY, "another")
     answers = [
         await site.post("shop", headers=forged),
@@ -115,12 +124,13 @@ async def test_an_unknown_store_a_deaf_one_and_a_wrong_signature_are_answered_al
         await site.post("nobody", headers=signed(BODY)),
         await site.post("deaf", headers=signed(BODY, "")),
         await site.post("modules", headers=signed(BODY)),
+        await site.post("idle"),
     ]
 
     assert {(answer.status_code, answer.content) for answer in answers} == {(401, answers[0].content)}
     assert len({tuple(sorted(answer.headers)) for answer in answers}) == 1
     assert await site.kept() == 0
-    assert site.door.counts == {("", "refused"): 5}
+    assert site.door.counts == {("", "refused"): 6}
 
 
 async def test_the_ping_is_greeted_at_any_address(site: Site) -> None:
