@@ -11,7 +11,7 @@ import pytest
 
 from config.errors import ConfigError
 from connectors.simulation import Fault, Simulation
-from state import runs, troubles
+from state import evaluation, runs, troubles
 from state.errors import StateError
 from state.troubles import Trouble
 from sync.app import Cartwire, read_plant
@@ -279,6 +279,7 @@ async def test_an_esp_for_which_nothing_waits_any_more_is_not_tried_on_and_on(wo
 
     async with world.open() as cartwire:
         await cartwire.db.run(troubles.save_trouble, failing)
+        await cartwire.db.run(evaluation.mark_opt_outs, "crm", START)
         life = Life(cartwire, START + 3 * HOUR, lambda _now: None)
         await life.live()
         done = await cartwire.db.read(runs.list_runs, "crm")
