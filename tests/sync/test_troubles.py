@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -53,3 +53,19 @@ async def test_a_state_store_that_cannot_be_written_keeps_no_word_from_the_owner
     await troubles.end("crm", Kind.STALLED)
 
     assert len(told) == 2
+
+
+async def test_what_a_server_needs_to_start_anew_is_nobodys_concern(
+    troubles: Troubles, told: list[str]
+) -> None:
+    for minutes in (0, 9, 10, 40):
+        await troubles.begin("shop", Kind.DOWN, "503", NOW + timedelta(minutes=minutes))
+        told.append(f"{minutes} minutes")
+
+    assert [words[:23] for words in told] == [
+        "0 minutes",
+        "9 minutes",
+        "shop cannot be reached ",
+        "10 minutes",
+        "40 minutes",
+    ]

@@ -156,6 +156,27 @@ async def test_a_body_beyond_the_limit_is_refused(
     assert answer.status_code == 413
 
 
+async def test_pings_are_no_way_around_the_limit_for_what_is_not_signed(site: Site) -> None:
+    site.door._forged = Bucket(0.0, 1)
+
+    answers = [(await site.post("shop", b"webhook_id=12", {"x": "y"})).status_code for _ in range(2)]
+
+    assert answers == [200, 429]
+
+
+async def test_P2_whoever_comes_while_the_disk_is_busy_is_kept_though_it_takes_several_turns(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.web.intake.AT_ONCE", 3)
+    bodies = [json.dumps({"id": number}).encode() for number in range(20)]
+
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*[site.post("shop", body) for body in bodies])
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert await site.kept() == 20
+
+
 async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "PATIENCE", 0.01)
 
