@@ -100,7 +100,7 @@ class Keep(Model):
     webhooks: Count = Field(
         default=7,
         description="Days for which webhooks that were read are known again when they come once more, and for which "
-        "those wait whose records the store forbids us to read.",
+        "those wait whose records the store forbids us to read, or whose store no sync reads any more.",
     )
 
     def __str__(self) -> str:

@@ -398,8 +398,13 @@ def _read(body: bytes, shape: Any = Any) -> Any:
     try:
         return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        text = body.decode("utf-8-sig", "replace")
-        return decode(_ESCAPE.sub(lambda found: r"\ufffd" if found["half"] else found[0], text))
+        return decode(letters_of(body))
+
+
+def letters_of(body: bytes) -> str:
+    """Decode the text of a JSON document, with U+FFFD for what is no letter: nothing could store half a pair."""
+    text = body.decode("utf-8-sig", "replace")
+    return _ESCAPE.sub(lambda found: r"\ufffd" if found["half"] else found[0], text)
 
 
 def _words(answer: Answer) -> str:

@@ -12,12 +12,14 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from connectors.base import Delivery, News
 from connectors.errors import BadRecord
+from connectors.http import letters_of
 
 PREFIX = "whsec_"
 TOLERANCE = timedelta(minutes=5)
@@ -88,6 +90,11 @@ def fingerprint(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
+def read_json(body: bytes) -> Any:
+    """Read a delivery as exactly as what is asked for: amounts as Decimal. Raises ValueError or RecursionError."""
+    return json.loads(letters_of(body), parse_float=Decimal)
+
+
 # --- the Standard Webhooks form: https://www.standardwebhooks.com ----------------------------------------
 
 
@@ -120,7 +127,7 @@ def verify_standard(
 def read_hint(body: bytes, known: Iterable[str]) -> News:
     """Read `{"resource": "orders", "id": "42"}`: one of `known`, to be asked for; `event` may be "deleted"."""
     try:
-        told = json.loads(body)
+        told = read_json(body)
     except (ValueError, RecursionError):
         return News(bad=[BadRecord("webhook hint", "its body is no JSON")])
     hints = told if isinstance(told, list) else [told]

@@ -20,6 +20,7 @@ from state.db import Database, is_older_or_same
 from state.errors import StateError
 from state.presence import Absence
 
+LOGS = ("-wal", "-shm")
 COUNTED = ("orders", "customers", "profiles", "accepted", "consents", "dead_letters", "forgotten")
 
 
@@ -113,14 +114,14 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
                 forgotten = _prepare(file, fresh, store, now)
                 return Restored(copy, _replace(store, fresh, now), forgotten)
             finally:
-                fresh.unlink(missing_ok=True)
+                _drop(fresh)
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"{store}: the copy could not be put there ({error})") from error
 
 
 def _prepare(file: Path, fresh: Path, store: Path, now: datetime) -> int | None:
     """Copy, bring it to the newest schema, and forget in it whoever was forgotten in the store since."""
-    fresh.unlink(missing_ok=True)
+    _drop(fresh)
     shutil.copyfile(file, fresh)
     fresh.chmod(0o600)
     memory = _forgotten_in(store)
@@ -133,6 +134,13 @@ def _prepare(file: Path, fresh: Path, store: Path, now: datetime) -> int | None:
     with fresh.open("rb") as written:
         os.fsync(written.fileno())
     return again if store.exists() else 0
+
+
+def _drop(fresh: Path) -> None:
+    """Remove what a restore works on, and what a killed one left: its log would be read into any other file."""
+    for end in LOGS:
+        fresh.with_name(fresh.name + end).unlink(missing_ok=True)
+    fresh.unlink(missing_ok=True)
 
 
 def _forgotten_in(store: Path) -> privacy.Memory | None:
@@ -156,7 +164,7 @@ def _replace(store: Path, fresh: Path, now: datetime) -> Path | None:
     aside = store.with_name(f"{store.name}.before-{now:%Y%m%dT%H%M%S}")
     with suppress(sqlite3.Error), closing(sqlite3.connect(store)) as old:
         old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for end in ("-wal", "-shm"):
+    for end in LOGS:
         with suppress(FileNotFoundError):
             store.with_name(store.name + end).rename(aside.with_name(aside.name + end))
     os.link(store, aside)

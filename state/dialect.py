@@ -31,6 +31,8 @@ PARAMETERS = 500
 BLOCK = 50
 """Rows that one statement inserts; the widest table makes 1,800 values of them, SQLite takes 32,766."""
 REWRITES = "rewrites the file when it is committed"
+TRACES = 1
+"""SQLite's `user_version` while a file may hold traces of somebody who was forgotten."""
 PATIENCE = 30_000
 """Milliseconds to wait for another process's writing."""
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL")
@@ -175,18 +177,21 @@ def leave_no_trace(session: Session) -> None:
 
     SQLite: secure_delete is not enough, it leaves what moved from one page to another; VACUUM writes the
     file anew, and the log is emptied. PostgreSQL overwrites in its own time. Raises StateError when
-    another process reads meanwhile.
+    another process reads meanwhile. A mark in the file says that this is still to be done, also after a kill:
+    `tend` makes up for it.
     """
     engine = session.get_bind()
     if engine.dialect.name == "sqlite" and not session.info.get(REWRITES):
         session.info[REWRITES] = True
+        session.connection().exec_driver_sql(f"PRAGMA user_version = {TRACES}")
         event.listen(session, "after_commit", lambda _session: _rewrite(engine.engine), once=True)
 
 
 def tend(engine: Engine) -> bool:
     """Keep SQLite's statistics new and its log short; False when somebody reads the log just now.
 
-    The log grows while anybody reads, and only an empty one shrinks.
+    The log grows while anybody reads, and only an empty one shrinks. Where somebody was forgotten and traces
+    are left, they go first. Raises StateError when they stay.
     """
     if engine.dialect.name != "sqlite":
         return True
@@ -194,6 +199,9 @@ def tend(engine: Engine) -> bool:
     connection = engine.raw_connection()
     try:
         cursor = connection.cursor()
+        (traces,) = cursor.execute("PRAGMA user_version").fetchone()
+        if traces == TRACES:
+            _rewrite(engine)
         cursor.execute("PRAGMA optimize")
         cursor.execute(f"PRAGMA busy_timeout={TENDING}")
         is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -250,6 +258,8 @@ def _rewrite(engine: Engine) -> None:
         cursor = connection.cursor()
         cursor.execute("VACUUM")
         is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not is_busy:
+            cursor.execute("PRAGMA user_version = 0")
         cursor.close()
     except sqlite3.OperationalError as error:
         raise StateError(f"the file still holds traces ({error}); mend that, and forget again") from error

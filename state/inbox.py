@@ -4,7 +4,7 @@ A delivery is marked done in the transaction that stores what it told. Then only
 know it again; its body, which is about people, goes at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -141,6 +141,12 @@ def drop_done(session: Session, before: datetime) -> None:
     """Forget the names of deliveries that were done before a moment, and those that came before it and were put off."""
     hopeless = INBOX.c.done_at.is_(None) & (INBOX.c.tries > 0) & (INBOX.c.received_at < before)
     session.execute(delete(INBOX).where((INBOX.c.done_at < before) | hopeless))
+
+
+def drop_of_others(session: Session, stores: Iterable[str], before: datetime) -> None:
+    """Forget what came before a moment and waits for stores other than these: nobody will read it."""
+    waiting = INBOX.c.done_at.is_(None) & (INBOX.c.received_at < before)
+    session.execute(delete(INBOX).where(waiting, INBOX.c.store.not_in(sorted(stores))))
 
 
 def probe(session: Session) -> None:

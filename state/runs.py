@@ -83,16 +83,16 @@ def end_run(session: Session, run: int, outcome: str, report: dict[str, Any], no
 
 
 def list_runs(session: Session, sync: str | None = None, *, most: int = 20) -> list[Run]:
-    """Return the last runs, the newest first."""
-    query: Select[Any] = select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.id.desc()).limit(most)
+    """Return the last runs, the newest first: by number, since a clock may have been ahead for a while."""
+    query: Select[Any] = select(RUNS).order_by(RUNS.c.id.desc()).limit(most)
     if sync is not None:
         query = query.where(RUNS.c.sync == sync)
     return [_run(row) for row in session.execute(query)]
 
 
-def runs_since(session: Session, after: int, among: Sequence[int]) -> list[Run]:
-    """Return the runs behind one, and those of `among`, by number."""
-    query = select(RUNS).where((RUNS.c.id > after) | RUNS.c.id.in_(among)).order_by(RUNS.c.id)
+def runs_since(session: Session, after: int, among: Sequence[int], most: int) -> list[Run]:
+    """Return the next runs behind one, and those of `among`, by number."""
+    query = select(RUNS).where((RUNS.c.id > after) | RUNS.c.id.in_(among)).order_by(RUNS.c.id).limit(most)
     return [_run(row) for row in session.execute(query)]
 
 
@@ -112,7 +112,7 @@ def last_end(session: Session, sync: str, outcomes: Iterable[str]) -> datetime |
     """Return when a run with one of these outcomes last ended."""
     mine = (RUNS.c.sync == sync, RUNS.c.outcome.in_(list(outcomes)))
     found: datetime | None = session.scalar(
-        select(RUNS.c.ended_at).where(*mine).order_by(RUNS.c.started_at.desc()).limit(1)
+        select(RUNS.c.ended_at).where(*mine).order_by(RUNS.c.id.desc()).limit(1)
     )
     return found
 

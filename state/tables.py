@@ -493,7 +493,7 @@ class DeadLetterRow(SQLModel, table=True):
 
 class RunRow(SQLModel, table=True):
     __tablename__ = "runs"
-    __table_args__ = (Index("runs_sync", "sync", "started_at"),)
+    __table_args__ = (Index("runs_sync", "sync", "id"),)
     id: int | None = Field(default=None, primary_key=True)
     sync: str
     kind: str

@@ -35,6 +35,7 @@ class Cartwire:
             name: registry.esp_types()[esp.type](esp.settings) for name, esp in settings.esps.items()
         }
         self.syncs = {name: self._sync(name) for name in settings.syncs}
+        self.read_stores = frozenset(source.name for sync in self.syncs.values() for source in sync.sources)
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from state.errors import Busy, StateError
+from sync.app import Cartwire
 from sync.clock import Clock
 from sync.generations import Generations
 from sync.job import Pulse
@@ -40,7 +41,7 @@ GOOD = frozenset({Outcome.DONE, Outcome.DEAD_LETTERS, Outcome.INCOMPLETE, Outcom
 class Facts:
     """How a sync is doing, for whoever wants to see it; moments in UTC, None for never.
 
-    `good_at` is when a run last came to its end, `next_at` when the next one begins at the latest.
+    `good_at` is when a run that read the stores last came to its end (any run, where there is no schedule), `next_at` when the next one begins at the latest.
     """
 
     last_at: datetime | None = None
@@ -80,10 +81,11 @@ class Follower:
         self._broken = 0
         self._look_at = clock.now()
         self._seen = clock.now()
+        self._last = generations.now
 
     @property
     def sync(self) -> Sync:
-        return self._generations.now.syncs[self.name]
+        return self._cartwire.syncs[self.name]
 
     @property
     def names(self) -> list[str]:
@@ -92,7 +94,14 @@ class Follower:
 
     @property
     def schedule(self) -> str | None:
-        return self._generations.now.plant.settings.syncs[self.name].schedule
+        return self._cartwire.plant.settings.syncs[self.name].schedule
+
+    @property
+    def _cartwire(self) -> Cartwire:
+        """The configuration in use; when it has just dropped the sync, the last that had it."""
+        if self.name in self._generations.now.syncs:
+            self._last = self._generations.now
+        return self._last
 
     def poke(self, order: Order) -> None:
         """Run soon, whatever the schedule says; of orders of one kind that wait together the last counts."""
@@ -114,7 +123,7 @@ class Follower:
         with structlog.contextvars.bound_contextvars(sync=self.name):
             while not self.pulse.stopping and not self.gone:
                 order = await self._next_order()
-                if order is not None:
+                if order is not None and not self.gone:
                     await self.run(order)
 
     async def run(self, order: Order) -> None:
@@ -145,13 +154,14 @@ class Follower:
         if order.pull:
             self._ticked = began
         self._note(report.outcome)
+        # Webhooks are hints: as long as they come through, nobody would see that the schedule does not.
+        if report.outcome in GOOD and (order.pull or self.schedule is None):
+            self.facts.good_at = self.facts.last_at
 
     def _note(self, outcome: Outcome) -> None:
         facts = self.facts
         facts.last_at, facts.last_outcome = self._clock.now(), outcome.value
         facts.runs[outcome.value] = facts.runs.get(outcome.value, 0) + 1
-        if outcome in GOOD:
-            facts.good_at = facts.last_at
 
     def _again(self, order: Order, pause: timedelta) -> None:
         """Come back to an order after a pause; what was poked meanwhile is newer."""
@@ -165,6 +175,7 @@ class Follower:
         now = self._clock.now()
         if now < self._seen:  # the clock was set back: nothing that was worked out holds
             self._look_at, self._paused = now, None
+            self.facts.good_at = self.facts.good_at and min(self.facts.good_at, now)
         self._seen = now
         if self._paused and now < self._paused <= now + LONGEST:
             self.facts.next_at = self._paused

@@ -263,7 +263,7 @@ async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
     A sync goes live when it has heard that for the first time, and compared: it is history, too (P10).
     """
     heard_at = (await db.read(evaluation.sync_state, sync.name)).opt_outs_at
-    if heard_at is None or now - heard_at >= OPT_OUTS_EVERY:
+    if heard_at is None or not timedelta() <= now - heard_at < OPT_OUTS_EVERY:
         found = await _read_opt_outs(sync, db, now)
         if found or heard_at is None:
             await plan(sync.job, db, now)
@@ -272,12 +272,12 @@ async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
 async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
     """Learn who may not be mailed before anything is written (P4); return whether there was anybody.
 
-    Once in a run is enough.
+    Once in a run is enough. Was the last time by a clock that was ahead, nobody knows when it was: then all are read.
     """
-    state = await db.read(evaluation.sync_state, sync.name)
-    if state.opt_outs_at == now:
+    heard_at = (await db.read(evaluation.sync_state, sync.name)).opt_outs_at
+    if heard_at == now:
         return False
-    since = state.opt_outs_at - OPT_OUT_OVERLAP if state.opt_outs_at else None
+    since = heard_at - OPT_OUT_OVERLAP if heard_at and heard_at < now else None
     found = False
     async for page in sync.esp.opt_outs(since):
         words = [

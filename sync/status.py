@@ -5,20 +5,38 @@ from typing import Any
 
 import typer
 
-from state import audits, evaluation, outbox, runs, troubles
+from state import audits, cursors, evaluation, inbox, outbox, runs, troubles
 from state.runs import Run
 from state.troubles import Trouble
 from sync.app import Cartwire
 from sync.show import as_json, as_table
+
+SHOWN = {
+    "profiles": "profiles",
+    "contacts_waiting": "contacts waiting",
+    "entries_waiting": "list entries waiting",
+    "webhooks_waiting": "webhooks waiting",
+    "dead_letters": "dead letters",
+    "go_live_at": "live since (UTC)",
+    "stores_read_at": "stores read (UTC)",
+    "last_run_at": "last run (UTC)",
+    "last_outcome": "outcome",
+    "drift": "drift",
+    "audited_at": "audited (UTC)",
+}
+"""What a person on call is shown of each line, one below the other: beside each other it fits no terminal."""
 
 
 async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
     """Return one line for each sync."""
     lines = []
     audited = await cartwire.db.read(audits.last_audits)
+    depths = {each.store: each.count for each in await cartwire.db.read(inbox.depths)}
+    read_at = await cartwire.db.read(cursors.read_until, list(cartwire.stores))
     for name, sync in cartwire.syncs.items():
         db = cartwire.db
-        scopes = [name, *(source.name for source in sync.sources)]
+        stores = [source.name for source in sync.sources]
+        scopes = [name, *stores]
         names = [*scopes, sync.job.target.esp]
         waiting = await db.read(outbox.pending, name)
         last = await db.read(runs.list_runs, name, most=1)
@@ -29,8 +47,10 @@ async def status_of(cartwire: Cartwire) -> list[dict[str, Any]]:
                 "profiles": await db.read(evaluation.count_profiles, name),
                 "contacts_waiting": waiting.contacts,
                 "entries_waiting": sum(waiting.lists.values()),
+                "webhooks_waiting": sum(depths.get(store, 0) for store in stores),
                 "dead_letters": await db.read(runs.count_dead_letters, scopes),
                 "go_live_at": state.go_live_at,
+                "stores_read_at": min((read_at[store] for store in stores if store in read_at), default=None),
                 "last_run_at": last[0].started_at if last else None,
                 "last_outcome": _outcome(last[0]) if last else None,
                 "drift": audited[name].people + audited[name].orders if name in audited else None,
@@ -45,13 +65,8 @@ def show_status(lines: list[dict[str, Any]], *, json: bool) -> None:
     if json:
         as_json(lines)
         return
-    header = ["sync", "profiles", "contacts waiting", "entries waiting", "dead letters", "live since (UTC)"]
-    header += ["last run (UTC)", "outcome", "drift", "audited (UTC)"]
-    as_table(
-        "status",
-        header,
-        [[value for key, value in line.items() if key != "troubles"] for line in lines],
-    )
+    rows = [(words, *(line[key] for line in lines)) for key, words in SHOWN.items()]
+    as_table("status", ["sync", *(line["sync"] for line in lines)], rows)
     for trouble in dict.fromkeys(each for line in lines for each in line["troubles"]):
         typer.echo(trouble)
 

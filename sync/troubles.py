@@ -4,7 +4,8 @@ A store or an ESP that fails is tried again after a minute, then after two, four
 others go on. The owner is told once when it stops, and once when it recovers.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +14,7 @@ import structlog
 
 from state import troubles
 from state.db import Database
+from state.errors import StateError
 from state.troubles import Trouble
 from sync.report import Failure, Report
 from sync.run import Sync
@@ -68,7 +70,10 @@ WORDS: Mapping[Kind, Words] = {
 
 
 class Troubles:
-    """All that is in trouble, as the worker knows it and as the state store keeps it."""
+    """All that is in trouble, as the worker knows it and as the state store keeps it.
+
+    Several syncs meet the same trouble at once: what is known changes before anything is waited for.
+    """
 
     def __init__(self, db: Database, tell: Tell) -> None:
         self.tell = tell
@@ -146,11 +151,9 @@ class Troubles:
 
     async def end(self, name: str, kind: Kind) -> None:
         """Note that a trouble is over; tell the owner if they knew of it."""
-        trouble = self._known.get((name, kind))
+        trouble = await self._drop(name, kind)
         if trouble is None:
             return
-        await self._db.run(troubles.drop_trouble, name, kind.value)
-        del self._known[name, kind]
         log.warning("trouble_ended", about=name, kind=kind.value)
         if trouble.told:
             await self._say(trouble, WORDS[kind].ends)
@@ -158,19 +161,34 @@ class Troubles:
     async def _failed(self, name: str, failure: Failure, now: datetime) -> None:
         kind, other = (Kind.REFUSED, Kind.DOWN) if failure.refused else (Kind.DOWN, Kind.REFUSED)
         before = self._known.get((name, kind))
-        if (name, other) in self._known:
-            await self._db.run(troubles.drop_trouble, name, other.value)
-            del self._known[name, other]
+        await self._drop(name, other)
         await self.begin(name, kind, failure.reason, now, _pause(kind, before, failure.retry_after))
 
     async def _keep(self, trouble: Trouble) -> None:
-        await self._db.run(troubles.save_trouble, trouble)
         self._known[trouble.name, trouble.kind] = trouble
+        with _noted():
+            await self._db.run(troubles.save_trouble, trouble)
+
+    async def _drop(self, name: str, kind: Kind) -> Trouble | None:
+        trouble = self._known.pop((name, kind), None)
+        if trouble is not None:
+            with _noted():
+                await self._db.run(troubles.drop_trouble, name, kind.value)
+        return trouble
 
     async def _say(self, trouble: Trouble, words: str) -> None:
         since = f"{trouble.since:%Y-%m-%d %H:%M} UTC"
         text = words.format(name=trouble.name, since=since, reason=trouble.reason.rstrip("."))
         await self.tell(f"Cartwire: {trouble.name}", text)
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Let a state store that cannot be written keep no word from the owner: it may be what the word is about."""
+    try:
+        yield
+    except StateError as error:
+        log.warning("trouble_not_kept", reason=str(error))
 
 
 def _asked(report: Report, esp: str) -> bool:

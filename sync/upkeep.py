@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from state import inbox
 from state.errors import StateError
 from state.housekeeping import keep_house
 from sync.app import Cartwire
@@ -18,7 +19,9 @@ DAY = timedelta(days=1)
 async def tidy(cartwire: Cartwire, now: datetime) -> int:
     """Clean once; return how many runs were dropped."""
     keep = cartwire.plant.settings.keep
-    return await keep_house(cartwire.db, timedelta(days=keep.runs), timedelta(days=keep.webhooks), now)
+    webhooks = timedelta(days=keep.webhooks)
+    await cartwire.db.run(inbox.drop_of_others, cartwire.read_stores, now - webhooks)
+    return await keep_house(cartwire.db, timedelta(days=keep.runs), webhooks, now)
 
 
 async def tidy_beside(worker: Worker) -> None:

@@ -19,7 +19,7 @@ import structlog
 from config.errors import ConfigError, Problem
 from config.settings import MAIN_FILE
 from state import runs
-from state.errors import LeaseLost
+from state.errors import LeaseLost, StateError
 from sync.alerts import Alerts, check_alerts, urls_of
 from sync.app import Cartwire
 from sync.clock import Clock, SystemClock
@@ -136,20 +136,24 @@ class Worker:
         await check_alerts(plant)
         self._secrets |= plant.loaded.secrets  # runs of before may still fail, and say why
         self._hide(self._secrets)
-        await self._generations.replace(Cartwire(plant, self.cartwire.db))
+        new = Cartwire(plant, self.cartwire.db)
+        self._leave_syncs(self.followers.keys() - new.syncs.keys())  # before they look for themselves in it
+        await self._generations.replace(new)
         self.alerts.urls = urls_of(plant)
         await self.troubles.try_now(self.clock.now())
+        for follower in self.followers.values():
+            follower.poke(Order(kind="reload"))
         await self._follow_syncs()
         log.info("configuration_taken", syncs=sorted(self.followers))
 
-    async def _follow_syncs(self) -> None:
-        """Begin to follow syncs that are new, leave those that are gone, run the others."""
-        names = self.cartwire.syncs
-        for name in self.followers.keys() - names.keys():
+    def _leave_syncs(self, names: Iterable[str]) -> None:
+        for name in names:
             self.followers.pop(name).leave()
-        for follower in self.followers.values():
-            follower.poke(Order(kind="reload"))
-        for name in names.keys() - self.followers.keys():
+            self._watches.pop(name, None)
+
+    async def _follow_syncs(self) -> None:
+        """Begin to follow syncs that are new."""
+        for name in self.cartwire.syncs.keys() - self.followers.keys():
             follower = Follower(
                 name,
                 self._generations,
@@ -158,11 +162,20 @@ class Worker:
                 share=(self._spread + _share(name)) % 1,
                 look_again=self._look_again,
             )
-            follower.facts.good_at = await self.cartwire.db.read(runs.last_end, name, GOOD)
+            follower.facts.good_at = await self._last_good(name)
             self.followers[name] = follower
             task = self._group.create_task(follower.follow())
             self._following.add(task)
             task.add_done_callback(self._following.discard)
+
+    async def _last_good(self, sync: str) -> datetime | None:
+        """Look up when a run last came to its end; by a clock that was ahead, that is now."""
+        try:
+            found = await self.cartwire.db.read(runs.last_end, sync, GOOD)
+            return found and min(found, self.clock.now())
+        except StateError as error:
+            log.warning("last_run_not_found", sync=sync, reason=str(error))
+            return None
 
     async def _end(self, beside: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the stop, then for what is in hand, and end the rest."""
@@ -211,16 +224,18 @@ class Worker:
         while True:
             await self.clock.wait(self.clock.now() + WATCH, self._never)
             for follower in list(self.followers.values()):
-                await self._watch(follower, self._watches.setdefault(follower.name, Watch(began)))
+                if not follower.gone:
+                    await self._watch(follower, self._watches.setdefault(follower.name, Watch(began)))
 
     async def _watch(self, follower: Follower, watch: Watch) -> None:
+        """Tell of a sync that gets nowhere, unless the reason is a store or an ESP that one is told of anyway."""
         now, facts = self.clock.now(), follower.facts
         watch.see(follower.pulse.beats, facts.good_at, now)
         zone = follower.sync.job.timezone
         reason = watch.stalled(facts.running_since, follower.schedule, zone, now)
-        if reason:
+        if reason and not any(each.retry_at for each in self.troubles.of(follower.names)):
             await self.troubles.begin(follower.name, Kind.STALLED, reason, now)
-        else:
+        elif not reason:
             await self.troubles.end(follower.name, Kind.STALLED)
 
 

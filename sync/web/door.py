@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 LARGEST = 1_000_000
 """Bytes of a body; the largest orders have some hundred thousand."""
+AT_ONCE, SMALL = 32_000_000, 100_000
+"""Bytes of all bodies under way; beyond that only small ones get in: who sends thousands, unsigned, fills no memory."""
 PATIENCE = 10.0
 """Seconds for a body to arrive."""
 RATE, BURST = 200.0, 2_000
@@ -82,6 +84,7 @@ class Door:
         self._runner = runner
         self._now = now
         self._intake = Intake()
+        self._held = 0
         self._kept: dict[str, Bucket] = {}
         self._forged = Bucket(FORGED_RATE, FORGED_BURST)
         self._ringing: dict[str, asyncio.TimerHandle] = {}
@@ -103,9 +106,14 @@ class Door:
             handle.cancel()
 
     async def _take(self, store: str, headers: Mapping[str, str], body: AsyncIterable[bytes]) -> Outcome:
-        read = await _read(headers, body)
-        if isinstance(read, Outcome):
-            return read
+        read = bytearray()
+        try:
+            refusal = await self._read(headers, body, read)
+            return refusal or await self._judge(store, headers, bytes(read))
+        finally:
+            self._held -= len(read)
+
+    async def _judge(self, store: str, headers: Mapping[str, str], read: bytes) -> Outcome:
         if is_greeting(read):
             return Outcome.GREETED if self._forged.take() else Outcome.TOO_MANY
         delivery = self._verified(store, headers, read)
@@ -115,8 +123,29 @@ class Door:
             return Outcome.TOO_MANY
         return await self._keep(Received(store, delivery.id, delivery.topic, read, self._now()))
 
+    async def _read(
+        self, headers: Mapping[str, str], body: AsyncIterable[bytes], read: bytearray
+    ) -> Outcome | None:
+        """Read a body to its end, unless it is too large or too slow, or too much is under way."""
+        announced = headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > LARGEST:
+            return Outcome.TOO_LARGE
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for part in body:
+                    read += part
+                    self._held += len(part)
+                    if len(read) > LARGEST:
+                        return Outcome.TOO_LARGE
+                    if self._held > AT_ONCE and len(read) > SMALL:
+                        return Outcome.TOO_MANY
+        except TimeoutError:
+            return Outcome.TOO_SLOW
+        return None
+
     def _verified(self, store: str, headers: Mapping[str, str], body: bytes) -> Delivery | None:
-        connector = self._runner.cartwire.stores.get(store)
+        cartwire = self._runner.cartwire
+        connector = cartwire.stores[store] if store in cartwire.read_stores else None
         if isinstance(connector, Webhooks):
             return connector.verify(headers, body, self._now())
         is_signed([], body, [""])  # so that it takes as long
@@ -136,20 +165,3 @@ class Door:
         for name, sync in self._runner.cartwire.syncs.items():
             if any(source.name == store for source in sync.sources):
                 self._runner.poke(name, Order(kind=WEBHOOK, pull=False))
-
-
-async def _read(headers: Mapping[str, str], body: AsyncIterable[bytes]) -> bytes | Outcome:
-    """Read a body to its end, unless it is too large or too slow."""
-    announced = headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > LARGEST:
-        return Outcome.TOO_LARGE
-    read = bytearray()
-    try:
-        async with asyncio.timeout(PATIENCE):
-            async for part in body:
-                read += part
-                if len(read) > LARGEST:
-                    return Outcome.TOO_LARGE
-    except TimeoutError:
-        return Outcome.TOO_SLOW
-    return bytes(read)

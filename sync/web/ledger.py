@@ -7,6 +7,9 @@ from state import runs
 from state.db import Database
 from state.runs import Run
 
+AT_ONCE = 500
+"""Runs that are held in memory together."""
+
 
 class Ledger:
     """Counts each run once, when it has ended; runs of other processes on this state store too."""
@@ -25,13 +28,22 @@ class Ledger:
         self._after = last[0].id if last else 0
 
     async def catch_up(self, db: Database) -> None:
-        for run in await db.read(runs.runs_since, self._after or 0, sorted(self._open)):
-            self._after = max(self._after or 0, run.id)
-            if run.outcome is None:
-                self._open.add(run.id)
-            else:
-                self._open.discard(run.id)
-                self._count(run, run.outcome)
+        """Count what has ended since the last time, which may be months ago."""
+        wanted, is_last = sorted(self._open), False
+        while not is_last:
+            found = await db.read(runs.runs_since, self._after or 0, wanted, AT_ONCE)
+            for run in found:
+                self._take(run)
+            is_last = len(found) < AT_ONCE
+            wanted = [] if is_last else [number for number in wanted if number > found[-1].id]
+
+    def _take(self, run: Run) -> None:
+        self._after = max(self._after or 0, run.id)
+        if run.outcome is None:
+            self._open.add(run.id)
+        else:
+            self._open.discard(run.id)
+            self._count(run, run.outcome)
 
     def _count(self, run: Run, outcome: str) -> None:
         self.runs[run.sync, run.kind, outcome] += 1

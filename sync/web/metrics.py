@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from connectors.base import Tally
-from state import cursors, inbox, outbox, runs
+from state import audits, cursors, inbox, outbox, runs
 from state.db import Database
 from state.inbox import Depth
 from sync.web.door import Door
@@ -41,6 +41,7 @@ class Stored:
     read_at: Mapping[str, datetime] = field(default_factory=dict)
     depths: Sequence[Depth] = ()
     outbox: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    drift: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -72,12 +73,15 @@ async def _read(runner: Runner, db: Database) -> Stored:
     cartwire = runner.cartwire
     scopes = [*cartwire.stores, *cartwire.syncs]
     waiting = {name: await db.read(outbox.pending, name) for name in cartwire.syncs}
+    audited = (await db.read(audits.last_audits)).items()
     return Stored(
         dead_letters={scope: await db.read(runs.count_dead_letters, [scope]) for scope in scopes},
         read_at=await db.read(cursors.read_until, list(cartwire.stores)),
         depths=await db.read(inbox.depths),
         outbox={(name, "contacts"): each.contacts for name, each in waiting.items()}
         | {(name, "entries"): sum(each.lists.values()) for name, each in waiting.items()},
+        drift={(name, "people"): each.people for name, each in audited if name in cartwire.syncs}
+        | {(name, "orders"): each.orders for name, each in audited if name in cartwire.syncs},
     )
 
 
@@ -129,6 +133,8 @@ class _Numbers(Collector):
             each.store: each.count for each in stored.depths
         }
         yield _gauge("inbox", "Webhooks that wait to be read.", ("store",), _single(depths))
+        words = "People and orders that the last audit found to have drifted."
+        yield _gauge("drift", words, ("sync", "what"), stored.drift)
 
     def _times(self) -> Iterator[Metric]:
         now = self.now

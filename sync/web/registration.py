@@ -135,6 +135,9 @@ async def mend(cartwire: Cartwire) -> list[Line]:
         except (ConnectorError, StateError) as error:
             log.warning("webhooks_not_checked", store=store, reason=str(error))
             continue
+        except Exception as error:  # noqa: BLE001 - the top of a job: an odd answer, or a connector that was replaced meanwhile
+            log.warning("webhooks_not_checked", store=store, kind=type(error).__name__)
+            continue
         lines += [each for each in mended if each.state != "active"]
     for line in lines:
         log.warning("webhook_mended", store=line.store, topic=line.topic, was=line.state)

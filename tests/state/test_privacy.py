@@ -170,6 +170,29 @@ async def test_a_log_that_another_process_reads_is_said_to_hold_traces_and_clean
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_traces_that_a_kill_or_a_reader_left_go_with_the_next_cleaning(
+    store: Database, tmp_path: Path
+) -> None:
+    """As after a webhook that asks for it: there nobody is who would forget again."""
+    await store.run(lives)
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM orders").fetchone()
+        with pytest.raises(StateError, match="another process reads the state store"):
+            await store.run(forget, SECRET)
+        with pytest.raises(StateError, match="still hold"):
+            await store.tend()
+    left = traces(tmp_path)
+
+    await store.tend()
+
+    assert left
+    assert traces(tmp_path) == set()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as reader:
+        assert reader.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_file_that_cannot_be_written_anew_is_said_to_hold_traces(
     store: Database, tmp_path: Path
 ) -> None:

@@ -51,6 +51,15 @@ def test_runs_are_listed_the_newest_first(session: Session) -> None:
     assert [run.id for run in runs.list_runs(session, most=2)] == [other, second]
 
 
+def test_a_run_of_a_clock_that_was_ahead_is_not_the_last_for_ever(session: Session) -> None:
+    for moment in (at(900), START):
+        number = runs.start_run(session, "crm", "sync", moment)
+        runs.end_run(session, number, "done", {}, moment)
+
+    assert runs.list_runs(session, "crm", most=1)[0].started_at == START
+    assert runs.last_end(session, "crm", ["done"]) == START
+
+
 # --- dead letters --------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,21 @@ def test_a_log_of_the_store_from_before_is_never_read_into_the_copy(url: str, co
     assert restored.aside.exists()
 
 
+def test_what_a_killed_restore_left_is_never_read_into_the_copy(url: str, copy: Path, tmp_path: Path) -> None:
+    """A log applies itself to whatever file stands beside it."""
+    fresh = tmp_path / ".state.db.restoring"
+    opened = Database(f"sqlite:///{fresh}")
+    asyncio.run(opened.run(lambda session: save(session, order(7, "killed@example.com"))))
+    log = fresh.with_name(f"{fresh.name}-wal").read_bytes()
+    opened.close()
+    fresh.with_name(f"{fresh.name}-wal").write_bytes(log)
+
+    restore(url, copy, START)
+
+    during(url, refresh)
+    assert people(url) == sorted([ADA, BOB])
+
+
 def test_a_damaged_store_can_be_replaced_and_says_that_it_told_nothing(url: str, copy: Path) -> None:
     Path(url.removeprefix("sqlite:///")).write_bytes(b"\xff" * 9000)
 

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 import structlog
@@ -51,6 +52,23 @@ async def test_an_alert_reaches_those_who_can_be_reached_and_names_nobody_in_the
     (got,) = hook.got  # type: ignore[attr-defined]
     assert (got["title"], got["message"]) == ("Cartwire: shop", "shop refuses us since noon")
     assert logged == [{"event": "alert_not_sent", "addresses": [2], "log_level": "warning"}]
+
+
+async def test_a_messenger_that_hangs_is_ended_and_the_alert_counts_as_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 300\n")
+    hanging.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(hanging))
+    monkeypatch.setattr("sync.alerts.LIMIT", 0.05)
+    alerts = Alerts(["json://127.0.0.1:1/x"])
+
+    with structlog.testing.capture_logs() as logged:
+        await alerts.tell("a", "b")
+        await alerts.aclose(20.0)
+
+    assert logged == [{"event": "alert_not_sent", "addresses": [1], "log_level": "warning"}]
 
 
 async def test_without_addresses_nothing_is_started() -> None:

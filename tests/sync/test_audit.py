@@ -70,6 +70,26 @@ async def test_it_finds_who_is_missing_and_which_fields_and_lists_differ(world: 
     assert {drift.email for drift in report.esp.samples} == {ADA, BOB, "person3@example.com"}
 
 
+async def test_a_contact_that_comes_on_two_pages_counts_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.backfill()
+    change(world, BOB, ORDERS="99")
+    async with world.open() as cartwire:
+        sync = cartwire.syncs["crm"]
+        contacts = sync.esp.contacts  # type: ignore[attr-defined]
+
+        async def twice(*wanted: Any) -> Any:
+            async for page in contacts(*wanted):
+                yield page
+                yield page
+
+        monkeypatch.setattr(sync.esp, "contacts", twice)
+        report = await audit(cartwire, sync, NOW, repair=False)
+
+    assert (report.esp.compared, report.esp.drifted) == (7, 1)
+
+
 async def test_without_repair_nothing_is_written_again_and_with_it_the_next_run_does(world: World) -> None:
     await world.backfill()
     before = world.contacts

@@ -260,12 +260,15 @@ async def test_a_trigger_that_is_not_there_is_named_once_with_those_that_are(wor
 async def test_P10_what_a_killed_backfill_found_is_history_in_the_next_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Orders that only a backfill finds: they are older than what has been read of changes."""
+    """Orders that only a backfill finds: they are older than what has been read of changes.
+
+    It is killed in its second half, with its windows laid down.
+    """
     await world.run(history=True)
     with monkeypatch.context() as patches:
         whole = kill_at(10**9, patches)
         await world.run(history=True)
-    for step in range(whole.steps // 3, whole.steps, whole.steps // 3):
+    for step in range(whole.steps // 2, whole.steps, whole.steps // 5):
         world.shop.state.add_order(email=f"missed{step}@example.com", total="5.00", created_at=FIRST)
         with monkeypatch.context() as patches, contextlib.suppress(Killed):
             kill_at(step, patches)

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextvars import Context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from state import evaluation, leases, runs
 from state.db import Database
 from state.errors import Busy, LeaseLost
 from state.leases import TERM, Lease
-from sync.leases import one_run, one_worker
+from sync.leases import WORKER, one_run, one_worker
 from tests.sync.commands import cartwire
 from tests.sync.conftest import World
 
@@ -86,6 +89,26 @@ async def test_a_run_that_lost_its_lease_writes_nothing_more(db: Database, tmp_p
         await replaced()
 
     assert await db.read(runs.list_runs) == []
+
+
+async def test_a_worker_renews_its_lease_and_is_told_when_another_has_taken_over(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.leases.BEAT", 0.001)
+    lost = asyncio.Event()
+
+    async with asyncio.timeout(20), one_worker(db, tmp_path, lost.set):
+        first = await db.read(expiry)
+        while await db.read(expiry) <= first:  # noqa: ASYNC110 - a row tells nobody that it changed
+            await asyncio.sleep(0.001)
+        await db.run(leases.take, replace(THERE, name=WORKER), datetime.now(UTC) + 2 * TERM)
+        await lost.wait()
+
+    assert (await db.read(leases.holder, WORKER) or "").startswith("process 3 on other")
+
+
+def expiry(session: Session) -> datetime:
+    return session.scalars(select(leases.LEASES.c.expires_at)).one()
 
 
 async def test_a_lease_is_given_back_at_the_end_and_after_an_error(db: Database, tmp_path: Path) -> None:

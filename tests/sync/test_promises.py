@@ -1,15 +1,18 @@
 """The promises that only the whole can keep, through real connectors and both simulators."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from connectors.simulation import Fault, Kind
-from state import outbox, runs
+from state import evaluation, outbox, runs
 from state.runs import DeadLetter
+from state.tables import ProfileRow, table
 from sync.plant import read_plant
 from tests.sync.conftest import MAPPING, World
 
+PROFILES = table(ProfileRow)
 SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"
 JOURNEY = MAPPING + "  Welcome: {when: orders_count >= 1, journey: true}\n"
 
@@ -67,6 +70,24 @@ async def test_P4_who_opted_out_at_the_ESP_stays_out(world: World) -> None:
     assert world.contacts["person2@example.com"][2] != "subscribed"
     assert world.contacts["person3@example.com"][2] == "cleaned"
     assert world.contacts["person4@example.com"][2] == "subscribed"
+
+
+async def test_P4_opt_outs_that_came_while_the_clock_was_ahead_are_heard(world: World) -> None:
+    world.shop.state.set_order_meta(1, SUBSCRIBED, "1")
+    await world.backfill()
+    async with world.open() as cartwire:
+        await cartwire.db.run(evaluation.mark_opt_outs, "crm", datetime.now(UTC) + timedelta(days=30))
+    world.news.state.unsubscribe("person1@example.com")
+
+    await world.run()
+
+    async with world.open() as cartwire:
+        (heard,) = await cartwire.db.read(
+            lambda session: session.scalars(
+                select(PROFILES.c.accepts_marketing).where(PROFILES.c.email == "person1@example.com")
+            ).all()
+        )
+    assert heard is False
 
 
 async def test_P4_a_proof_taken_back_in_the_store_unsubscribes_once(world: World) -> None:

@@ -8,8 +8,9 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from state import runs
-from sync.upkeep import DAY, tidy_daily
+from state import inbox, runs
+from state.inbox import Received
+from sync.upkeep import DAY, tidy, tidy_daily
 from tests.sync.commands import cartwire as command
 from tests.sync.conftest import World
 
@@ -42,6 +43,21 @@ async def test_a_day_that_fails_is_followed_by_one_that_does_not(world: World) -
     assert [log["event"] for log in logs] == ["house_not_kept", "house_kept"]
     assert logs[1]["runs"] == 3
     assert waited == [NOW + DAY, NOW + DAY]
+
+
+async def test_webhooks_that_nobody_will_read_are_kept_no_longer_than_the_others(world: World) -> None:
+    told = [
+        Received(store, f"{days}", "order.created", b"{}", NOW - timedelta(days=days))
+        for store in ("shop", "gone")
+        for days in (1, 9)
+    ]
+    async with world.open() as cartwire:
+        await cartwire.db.run(inbox.receive, told)
+
+        await tidy(cartwire, NOW)
+
+        left = {each.store: each.count for each in await cartwire.db.read(inbox.depths)}
+    assert left == {"shop": 2, "gone": 1}
 
 
 def test_tidy_and_restore_are_commands(world: World) -> None:

@@ -41,6 +41,28 @@ def test_a_run_that_came_to_its_end_begins_the_count_anew() -> None:
     assert watch.stalled(None, "every 5 minutes", ZONE, START + HOUR + 10 * MINUTE) is None
 
 
+def test_runs_that_read_something_and_never_come_to_their_end_are_no_progress() -> None:
+    watch = Watch(START)
+
+    for minute in range(17):
+        watch.see(minute, None, START + minute * MINUTE)
+
+    assert watch.stalled(None, "every 5 minutes", ZONE, START + 16 * MINUTE)
+
+
+def test_a_clock_that_was_ahead_for_a_while_does_not_blind_it() -> None:
+    watch = Watch(START)
+    watch.see(1, START + 900 * DAY, START + 900 * DAY)
+    watch.see(1, START + 900 * DAY, START)
+    watch.see(1, START + 900 * DAY, START + HOUR)
+
+    late = [
+        watch.stalled(began, "every 5 minutes", ZONE, START + HOUR) for began in (None, START + 900 * DAY)
+    ]
+
+    assert all(late)
+
+
 def test_a_run_that_reads_and_writes_may_take_days_but_one_that_does_neither_may_not() -> None:
     watch = Watch(START)
     for hour in range(48):

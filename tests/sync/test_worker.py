@@ -11,7 +11,7 @@ import pytest
 
 from config.errors import ConfigError
 from connectors.simulation import Fault, Simulation
-from state import runs, troubles
+from state import evaluation, runs, troubles
 from state.errors import StateError
 from state.troubles import Trouble
 from sync.app import Cartwire
@@ -22,7 +22,7 @@ from sync.plant import read_plant
 from sync.run import Order
 from sync.troubles import Troubles
 from sync.worker import Worker, work
-from tests.sync.clocks import Enough, Look, OneWaits
+from tests.sync.clocks import AllWait, Enough, Look, OneWaits
 from tests.sync.conftest import UNLIMITED, World, order
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -133,6 +133,8 @@ async def test_a_clock_that_is_set_back_neither_stops_a_sync_nor_makes_it_run_on
         await life.live()
         done = await cartwire.db.read(runs.list_runs, "crm")
 
+    assert life.follower.facts.good_at
+    assert life.follower.facts.good_at < START
     after = [moment for moment in at(done, "scheduled") if moment < START]
     assert len(after) == 2
     assert len(done) <= 7
@@ -278,6 +280,7 @@ async def test_an_esp_for_which_nothing_waits_any_more_is_not_tried_on_and_on(wo
 
     async with world.open() as cartwire:
         await cartwire.db.run(troubles.save_trouble, failing)
+        await cartwire.db.run(evaluation.mark_opt_outs, "crm", START)
         life = Life(cartwire, START + 3 * HOUR, lambda _now: None)
         await life.live()
         done = await cartwire.db.read(runs.list_runs, "crm")
@@ -409,6 +412,53 @@ async def test_what_runs_beside_the_syncs_is_ended_with_them(world: World) -> No
     assert seen == [{"crm"}, "ended"]
 
 
+async def test_a_store_that_refuses_for_hours_is_one_alert_and_not_another_for_its_sync(world: World) -> None:
+    world.configure(extra=OFTEN)
+    await world.run()
+    world.shop.chances = {REVOKED: 1.0}
+    told: list[str] = []
+
+    async def tell(_title: str, text: str) -> None:
+        told.append(text)
+
+    async with world.open() as cartwire:
+        clock = AllWait(START)
+        worker = Worker(cartwire, clock, tell=tell, look_again=HOUR)
+        working = asyncio.ensure_future(worker.work())
+        while clock.now() < START + HOUR:
+            await clock.quiet(lambda waiting: waiting == 3)
+            clock.jump(START + HOUR)
+        worker.stop()
+        await working
+
+    assert [text.split(" since")[0] for text in told] == ["shop refuses us"]
+
+
+async def test_webhooks_that_come_through_hide_no_schedule_that_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.configure(extra=OFTEN)
+    await world.run()
+
+    async def broken(*_: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr("sync.run.pull_changes", broken)
+
+    def poke(now: datetime) -> None:
+        if now >= START + len(told) * MINUTE:
+            told.append(now)
+            life.follower.poke(Order(kind="webhook", pull=False))
+
+    told: list[datetime] = []
+    async with world.open() as cartwire:
+        life = Life(cartwire, START + HOUR, poke)
+        await life.live()
+
+    assert life.follower.facts.runs["done"] > 10
+    assert life.follower.facts.good_at is None
+
+
 # --- configuration that changes ------------------------------------------------------------------------
 
 
@@ -496,6 +546,30 @@ async def test_syncs_come_and_go_with_the_configuration(world: World) -> None:
         await worker.reread()
 
         assert set(worker.facts) == {"crm"}
+
+
+async def test_a_sync_that_is_dropped_while_somebody_wants_it_to_run_ends_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.configure(extra=OFTEN)
+    second = f"  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/crm.yaml\n{OFTEN}"
+
+    async def close_while_a_webhook_comes() -> None:
+        worker.poke("second", Order(kind="webhook"))
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    async with world.open() as cartwire, Beside(cartwire) as worker:
+        rewrite(world, "cartwire.yaml", OFTEN, OFTEN + second)
+        await worker.reread()
+        await until(lambda: bool(worker.facts["second"].runs))
+        dropped = worker.followers["second"]
+        monkeypatch.setattr(worker.cartwire.esps["news"], "aclose", close_while_a_webhook_comes)
+        rewrite(world, "cartwire.yaml", second, "")
+        await worker.reread()
+
+        assert dropped.schedule == "every 5 minutes"
+        await until(lambda: worker.facts["crm"].runs["done"] == 3)
 
 
 async def test_another_state_store_needs_another_start(world: World) -> None:

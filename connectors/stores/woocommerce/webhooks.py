@@ -10,16 +10,14 @@ https://woocommerce.github.io/woocommerce-rest-api-docs/#webhooks
 - A secret is never told again, so that making a webhook active also sets it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from connectors.base import Delivery, News, Resource, Subscription
 from connectors.errors import BadRecord, Refused
 from connectors.http import Answer
 from connectors.stores.woocommerce.listing import PAGE_SIZE, Shop, ids_of
-from connectors.webhooks import fingerprint, is_signed
+from connectors.webhooks import fingerprint, is_signed, read_json
 
 TOPICS: Mapping[str, Resource] = {
     "order": Resource.ORDERS,
@@ -53,7 +51,7 @@ def read_body(topic: str, body: bytes) -> tuple[Resource, Any] | News:
     kind, _, event = topic.partition(".")
     resource = TOPICS.get(kind)
     try:
-        row = json.loads(body, parse_float=Decimal)
+        row = read_json(body)
     except (ValueError, RecursionError):
         return News(bad=[BadRecord(f"webhook {kind}" if resource else "webhook", "its body is no JSON")])
     if resource is None or (isinstance(row, Mapping) and "code" in row and "id" not in row):

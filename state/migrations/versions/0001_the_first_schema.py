@@ -348,7 +348,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
-        batch_op.create_index("runs_sync", ["sync", "started_at"], unique=False)
+        batch_op.create_index("runs_sync", ["sync", "id"], unique=False)
 
     op.create_table(
         "secrets",

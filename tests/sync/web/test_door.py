@@ -29,11 +29,17 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WHSEC = "whsec_" + base64.b64encode(b"k" * 32).decode()
 BODY = json.dumps({"id": 7}).encode()
 
-PRESTASHOP = f"""  modules:
+OTHERS = f"""  modules:
     type: prestashop
     url: https://musee.example
     key: {"K" * 32}
     webhook_secret: {WHSEC}
+  idle:
+    type: woocommerce
+    url: https://idle.example
+    key: ck_2
+    secret: cs_2
+    webhook_secret: {SECRET}
   deaf:
     type: woocommerce
     url: https://deaf.example
@@ -90,7 +96,8 @@ def standard(body: bytes, secret: str = WHSEC, message: str = "msg_1", at: datet
 async def site(world: World) -> AsyncIterator[Site]:
     configure(world)
     file = world.folder / "cartwire.yaml"
-    file.write_text(file.read_text().replace("esps:\n", f"{PRESTASHOP}esps:\n"))
+    text = file.read_text().replace("esps:\n", f"{OTHERS}esps:\n")
+    file.write_text(text.replace("stores: [shop]", "stores: [shop, modules, deaf]"))
     world.reread()
     async with world.open() as cartwire:
         made = Site(Still(cartwire))
@@ -107,7 +114,9 @@ async def test_a_delivery_is_kept_before_it_is_answered_and_once_however_often_i
     assert site.door.counts == {("shop", "accepted"): 10}
 
 
-async def test_an_unknown_store_a_deaf_one_and_a_wrong_signature_are_answered_alike(site: Site) -> None:
+async def test_an_unknown_store_a_deaf_one_an_idle_one_and_a_wrong_signature_are_answered_alike(
+    site: Site,
+) -> None:
     forged = signed(BODY, "another")
     answers = [
         await site.post("shop", headers=forged),
@@ -115,12 +124,13 @@ async def test_an_unknown_store_a_deaf_one_and_a_wrong_signature_are_answered_al
         await site.post("nobody", headers=signed(BODY)),
         await site.post("deaf", headers=signed(BODY, "")),
         await site.post("modules", headers=signed(BODY)),
+        await site.post("idle"),
     ]
 
     assert {(answer.status_code, answer.content) for answer in answers} == {(401, answers[0].content)}
     assert len({tuple(sorted(answer.headers)) for answer in answers}) == 1
     assert await site.kept() == 0
-    assert site.door.counts == {("", "refused"): 5}
+    assert site.door.counts == {("", "refused"): 6}
 
 
 async def test_the_ping_is_greeted_at_any_address(site: Site) -> None:
@@ -146,6 +156,27 @@ async def test_a_body_beyond_the_limit_is_refused(
     assert answer.status_code == 413
 
 
+async def test_pings_are_no_way_around_the_limit_for_what_is_not_signed(site: Site) -> None:
+    site.door._forged = Bucket(0.0, 1)
+
+    answers = [(await site.post("shop", b"webhook_id=12", {"x": "y"})).status_code for _ in range(2)]
+
+    assert answers == [200, 429]
+
+
+async def test_P2_whoever_comes_while_the_disk_is_busy_is_kept_though_it_takes_several_turns(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.web.intake.AT_ONCE", 3)
+    bodies = [json.dumps({"id": number}).encode() for number in range(20)]
+
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*[site.post("shop", body) for body in bodies])
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert await site.kept() == 20
+
+
 async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "PATIENCE", 0.01)
 
@@ -156,6 +187,31 @@ async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytes
     outcome = await site.door.take("shop", {}, parts())
 
     assert outcome.status == 408
+
+
+async def test_many_large_bodies_at_once_are_told_to_wait_and_small_ones_get_in(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "AT_ONCE", 1000)
+    monkeypatch.setattr(doors, "SMALL", 100)
+    half, end = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 990
+        half.set()
+        await end.wait()
+
+    large = b"x" * 300
+    first = asyncio.ensure_future(site.door.take("shop", {}, slow()))
+    await half.wait()
+    refused = await site.post("shop", large)
+    small = await site.post("shop")
+    end.set()
+    await first
+    later = await site.post("shop", large)
+
+    assert [answer.status_code for answer in (refused, small, later)] == [429, 200, 200]
+    assert first.result().status == 401
 
 
 async def test_a_rush_is_kept_and_what_goes_beyond_is_told_to_wait(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+import structlog
 
 from config.errors import ConfigError
 from config.model import Web
@@ -87,6 +88,17 @@ async def test_a_store_that_is_down_is_looked_at_again_later(reachable: World) -
         reachable.shop.fail(Fault(status=503), times=7)
 
         assert await mend(cartwire) == []
+
+
+async def test_a_connector_that_was_replaced_meanwhile_ends_no_worker(reachable: World) -> None:
+    async with reachable.open() as cartwire:
+        await register(cartwire, "shop")
+        await cartwire.stores["shop"].aclose()
+
+        with structlog.testing.capture_logs() as logs:
+            assert await mend(cartwire) == []
+
+    assert [(log["event"], log["store"]) for log in logs] == [("webhooks_not_checked", "shop")]
 
 
 async def test_nothing_is_registered_before_somebody_says_how_we_are_reached(world: World) -> None:

@@ -19,6 +19,8 @@ from ruamel.yaml import YAML
 from config.errors import ConfigError
 from config.model import Web
 from connectors.simulation import Fault
+from state import audits
+from state.audits import Audit
 from state.errors import StateError
 from state.troubles import Trouble
 from sync.app import Cartwire
@@ -179,6 +181,8 @@ async def test_metrics_count_what_happened_and_name_nobody(hooked: World) -> Non
         await web.deliver()
         await until(lambda: hooked.contacts.get("new@example.com", [0, 0])[1])
         await until(lambda: web.worker.facts["crm"].runs.get("done", 0) >= 2)
+        await web.worker.cartwire.db.run(audits.save_audit, "crm", Audit(NOW, 3, 1, {}))
+        await web.worker.cartwire.db.run(audits.save_audit, "gone", Audit(NOW, 9, 9, {}))
         found = await numbers(web.client)
         text = (await web.client.get("/metrics")).text
 
@@ -189,6 +193,8 @@ async def test_metrics_count_what_happened_and_name_nobody(hooked: World) -> Non
     assert found["cartwire_requests_total['ok', 'shop']"] > 0
     assert found["cartwire_inbox['shop']"] == found["cartwire_outbox['contacts', 'crm']"] == 0
     assert found["cartwire_dead_letters['shop']"] == 0
+    assert (found["cartwire_drift['crm', 'people']"], found["cartwire_drift['crm', 'orders']"]) == (3, 1)
+    assert "gone" not in text
     assert 0 <= found["cartwire_store_lag_seconds['shop']"] < 60
     assert 0 < found["cartwire_next_run_seconds['crm']"] <= 86_400
     assert "@" not in text

@@ -100,8 +100,20 @@ async def test_limits_hold_for_webhooks_too(world: World) -> None:
     assert not [email for email in world.contacts if email.startswith("n5")]
 
 
-def _by(email: str) -> dict[str, Any]:
-    return {"billing": {"first_name": "Ada", "last_name": "L", "email": email, "country": "FR"}}
+async def test_P5_half_a_letter_in_a_name_keeps_the_inbox_from_nothing(hooked: World) -> None:
+    """Shops cut texts in the middle of an emoji: JSON can say that, and nothing can store it."""
+    row = order_row(hooked.shop.state, 1) | {"id": 9001} | _by("new@example.com", "Ad\ud83d")
+    body = json.dumps(row).encode()
+
+    async with web_of(hooked) as web:
+        await web.client.post("/webhooks/shop", content=body, headers=signed(body, topic="order.updated"))
+        await until(lambda: lists(hooked, "new@example.com"))
+
+    assert hooked.contacts["new@example.com"][0]["FNAME"] == "Ad\ufffd"
+
+
+def _by(email: str, first_name: str = "Ada") -> dict[str, Any]:
+    return {"billing": {"first_name": first_name, "last_name": "L", "email": email, "country": "FR"}}
 
 
 async def _depth(world: World) -> int:

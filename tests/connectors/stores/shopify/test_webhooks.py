@@ -198,6 +198,15 @@ def test_a_customer_who_is_to_be_redacted_is_erased_by_account_and_address():
 
 
 @pytest.mark.parametrize(
+    "row", [ORDER, {"shop_domain": "a", "customer": {"id": 7}, "data_request": {"id": 1}}]
+)
+def test_nobody_is_erased_by_another_body_under_that_topic_which_is_not_signed(row):
+    news = delivered("customers/redact", row)
+
+    assert (len(news.erase), len(news.bad)) == (0, 1)
+
+
+@pytest.mark.parametrize(
     ("topic", "record"),
     [
         ("shop/redact", "request shop/redact"),

@@ -1,0 +1,71 @@
+"""The owner is told once when something stops and once when it goes on, whoever finds out, and when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from state.db import Database
+from sync.troubles import Kind, Troubles
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def troubles(told: list[str]) -> AsyncIterator[Troubles]:
+    async def tell(_title: str, text: str) -> None:
+        told.append(text)
+
+    db = Database("sqlite://")
+    yield Troubles(db, tell)
+    db.close()
+
+
+async def test_syncs_that_share_a_store_and_meet_its_trouble_at_once_tell_once(
+    troubles: Troubles, told: list[str]
+) -> None:
+    await asyncio.gather(*[troubles.begin("shop", Kind.REFUSED, "401", NOW) for _ in range(3)])
+    await asyncio.gather(*[troubles.end("shop", Kind.REFUSED) for _ in range(3)])
+
+    assert [words.split(" since")[0] for words in told] == [
+        "shop refuses us",
+        "shop takes us again. What was missed",
+    ]
+
+
+async def test_a_state_store_that_cannot_be_written_keeps_no_word_from_the_owner(
+    troubles: Troubles, told: list[str]
+) -> None:
+    def lock_up(session: Session) -> None:
+        session.execute(text("ALTER TABLE troubles RENAME TO away"))
+
+    await troubles._db.run(lock_up)
+    for _ in range(3):
+        await troubles.begin("crm", Kind.STALLED, "the disk is full", NOW)
+    await troubles.end("crm", Kind.STALLED)
+
+    assert len(told) == 2
+
+
+async def test_what_a_server_needs_to_start_anew_is_nobodys_concern(
+    troubles: Troubles, told: list[str]
+) -> None:
+    for minutes in (0, 9, 10, 40):
+        await troubles.begin("shop", Kind.DOWN, "503", NOW + timedelta(minutes=minutes))
+        told.append(f"{minutes} minutes")
+
+    assert [words[:23] for words in told] == [
+        "0 minutes",
+        "9 minutes",
+        "shop cannot be reached ",
+        "10 minutes",
+        "40 minutes",
+    ]
