@@ -6,6 +6,9 @@
 #   make bench   what it costs, beside the bare cost of the same work (minutes; bench-full: 500,000 orders too)
 #   make lock    remake the locks          make clean   remove what the others made
 
+# Keep what is compiled: every process would do it again.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -18,6 +18,7 @@ Number = int | float
 
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)  # two days from the ends, so that every zone can show them
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
+FIRST_WALL, LAST_WALL = EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None)
 DAY = timedelta(days=1)
 INT64 = 2**63
 EXACT = Context(prec=700)  # wide enough for any double, written out
@@ -105,9 +106,14 @@ def from_wall(wall: datetime, zone: ZoneInfo) -> datetime:
 
     Of a skipped time `fold=0` is the later reading, of one that came twice `fold=1` is.
     """
-    near = min(max(wall, EARLIEST.replace(tzinfo=None)), LATEST.replace(tzinfo=None))
-    readings = (near.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    return min(max(*readings, EARLIEST), LATEST)
+    first = min(max(wall, FIRST_WALL), LAST_WALL).replace(tzinfo=zone, fold=0)
+    later = first.replace(fold=1)
+    reading = first if later.utcoffset() == first.utcoffset() else max(first, later, key=_in_utc)
+    return min(max(_in_utc(reading), EARLIEST), LATEST)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
 
 
 def _wall(moment: datetime, zone: ZoneInfo) -> datetime:

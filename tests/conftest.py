@@ -7,12 +7,12 @@ from typing import Any
 import hypothesis
 import pytest
 import structlog
-from sqlalchemy import Dialect, Engine, create_engine
 from xdist.scheduler import LoadScopeScheduling
 
 from connectors import http
 from state import db
 from tests.canaries import Watch
+from tests.engines import engine
 
 hypothesis.settings.register_profile("desk", max_examples=12, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
@@ -53,18 +53,9 @@ def _watched_log() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_once() -> Iterator[None]:
-    """Let all state stores share the statements that SQLAlchemy has compiled: each test opens some of them."""
-    dialects: dict[str, Dialect] = {}
-    compiled: dict[Any, Any] = {}
-
-    def shared(*arguments: Any, **options: Any) -> Engine:
-        engine = create_engine(*arguments, **options)
-        engine.dialect = engine.pool._dialect = dialects.setdefault(engine.name, engine.dialect)
-        engine.update_execution_options(compiled_cache=compiled)
-        return engine
-
+    """Let state stores compile each statement once in all tests."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(db, "create_engine", shared)
+        patched.setattr(db, "create_engine", engine)
         yield
 
 

@@ -1,5 +1,6 @@
 """A small base of profiles in memory, and mappings run on it."""
 
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from state.tables import (
     RefundRow,
     table,
 )
+from tests.engines import engine
 
 SYNC = "crm"
 PARIS = ZoneInfo("Europe/Paris")
@@ -56,13 +58,22 @@ def problems(*, currency: str = "EUR", **sections: Any) -> list[MappingProblem]:
 TABLES = (ProfileRow, FigureRow, MembershipRow, OrderRow, OrderLineRow, RefundRow)
 
 
+@functools.cache
+def _empty() -> bytes:
+    made = create_engine("sqlite://")
+    SQLModel.metadata.create_all(made, [table(row) for row in TABLES])
+    with made.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        return bytes(driver.serialize())
+
+
 class Base:
     """Profiles of one sync in an SQLite database of their own."""
 
     def __init__(self) -> None:
-        self.engine = create_engine("sqlite://")
+        self.engine = engine("sqlite://")
         event.listen(self.engine, "connect", lambda connection, _: functions.register(connection))
-        SQLModel.metadata.create_all(self.engine, [table(row) for row in TABLES])
+        event.listen(self.engine, "connect", lambda connection, _: connection.deserialize(_empty()))
         self.connection = self.engine.connect()
 
     def close(self) -> None:
