@@ -217,7 +217,7 @@ def text_or_none(value: object) -> str | None:
     """Trimmed text with HTML entities decoded, or None when there is none."""
     if value is None or value == "":
         return None
-    text = str(value)
+    text = value if isinstance(value, str) else str(value)
     return (html.unescape(text) if "&" in text else text).strip() or None
 
 

@@ -99,6 +99,8 @@ EVIDENCE = tuple(
     )
 )
 """What is shown of it, and under which meta key it stands."""
+SOURCE_TYPE = ATTRIBUTION + "source_type"
+ATTRIBUTION_KEYS = frozenset({SOURCE_TYPE, *(key for _, key in EVIDENCE)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +242,15 @@ def _person(billing: Row, meta: Mapping[str, Any], account: Row | None = None) -
         postal_code=text_or_none(billing.get("postcode")),
         city=text_or_none(billing.get("city")),
         country=text_or_none(billing.get("country")),
-        vat_number=next(filter(None, (_told(meta.get(key)) for key in VAT_KEYS)), None),
+        vat_number=next((told for key in VAT_KEYS if key in meta and (told := _told(meta[key]))), None),
     )
 
 
 def _source(meta: Mapping[str, Any]) -> Source | None:
     """Read the order attribution that WooCommerce keeps since 8.5; None where it did not."""
-    kind = _told(meta.get(ATTRIBUTION + "source_type"))
+    if meta.keys().isdisjoint(ATTRIBUTION_KEYS):
+        return None
+    kind = _told(meta.get(SOURCE_TYPE))
     told = {name: text for name, key in EVIDENCE if key in meta and (text := _told(meta[key]))}
     name = "direct" if kind == "typein" else told.get("utm_source") or kind
     if not name:
@@ -275,6 +279,8 @@ def _meta(row: Row) -> dict[str, Any]:
 
 
 def _rows(value: Any) -> Sequence[Any]:
+    if isinstance(value, list):
+        return value
     return (as_rows(value) or ()) if value else ()
 
 
@@ -309,8 +315,14 @@ def _amount(row: Row, name: str, currency: str) -> Money:
         raise UnreadableField("currency", "a currency of ISO 4217") from error
 
 
-def _sum(row: Row, names: Iterable[str], currency: str) -> Money:
-    return money(sum((_decimal(row.get(name), name) for name in names), Decimal()), currency)
+def _sum(row: Row, names: tuple[str, ...], currency: str) -> Money:
+    return _added(currency, names, *map(row.get, names))
+
+
+@lru_cache(maxsize=8192, typed=True)
+def _added(currency: str, names: tuple[str, ...], *values: Any) -> Money:
+    """Add up amounts; a shop's prices and taxes repeat together, too."""
+    return money(sum(map(_decimal, values, names), Decimal()), currency)
 
 
 def _decimal(value: Any, name: str) -> Decimal:
