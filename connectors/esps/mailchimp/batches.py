@@ -23,7 +23,7 @@ from connectors.errors import Refused, RemoteFault
 from connectors.esps.mailchimp.writes import Write, document_of
 from connectors.http import Api
 
-FIRST_PAUSE = 1.0
+FIRST_PAUSE, LEAST_PAUSE = 1.0, 0.125
 LONGEST_PAUSE = 60.0
 GROWTH = 1.5
 PATIENCE = 6 * 3600.0
@@ -67,25 +67,39 @@ async def submit(api: Api, operations: Sequence[Mapping[str, Any]]) -> str:
     return f"/batches/{answer.json['id']}"
 
 
-async def outcomes_of(api: Api, storage: Api, path: str) -> Mapping[str, Outcome]:
+@dataclass(slots=True)
+class Pace:
+    """Seconds until a batch is first looked at: less while the batches before were done by then."""
+
+    first: float = FIRST_PAUSE
+
+    def learn(self, *, in_time: bool) -> None:
+        """Note whether a batch was done at the first look."""
+        self.first = max(self.first / 2, LEAST_PAUSE) if in_time else FIRST_PAUSE
+
+
+async def outcomes_of(api: Api, storage: Api, path: str, pace: Pace) -> Mapping[str, Outcome]:
     """Wait for a batch; return the outcomes by `operation_id`, without those that Mailchimp lost.
 
     Raises RemoteFault when it does not finish within hours; what has not run by then is called off, so
     that it cannot overwrite what is pushed later.
     """
-    finished = await _finish(api, path)
+    finished = await _finish(api, path, pace)
     return await _results(api, storage, path, finished) if finished else {}
 
 
-async def _finish(api: Api, path: str) -> Mapping[str, Any] | None:
+async def _finish(api: Api, path: str, pace: Pace) -> Mapping[str, Any] | None:
     """Wait for the end; None when Mailchimp has forgotten the batch."""
-    waited, pause = 0.0, FIRST_PAUSE
+    waited, pause = 0.0, pace.first
     while waited < PATIENCE:
         await http.wait(pause)
-        waited, pause = waited + pause, min(pause * GROWTH, LONGEST_PAUSE)
         batch = await _look(api, path)
-        if batch is None or batch.get("status") == "finished":
+        is_over = batch is None or batch.get("status") == "finished"
+        if waited == 0:
+            pace.learn(in_time=is_over)
+        if is_over:
             return batch
+        waited, pause = waited + pause, min(max(pause, FIRST_PAUSE) * GROWTH, LONGEST_PAUSE)
     await api.send("DELETE", path, expect=frozenset({404}))
     raise RemoteFault(f"Mailchimp: a batch has not finished after {PATIENCE / 3600:.0f} hours")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from connectors.base import Blame, Refusal
 from connectors.errors import RemoteFault
 from connectors.esps.mailchimp.archive import Archive
-from connectors.esps.mailchimp.batches import Outcome, operation, outcomes_of, submit
+from connectors.esps.mailchimp.batches import Outcome, Pace, operation, outcomes_of, submit
 from connectors.esps.mailchimp.writes import Verdict, Write, document_of, judge, rename_rounds
 from connectors.http import Answer, Api
 
@@ -33,6 +33,7 @@ class Delivery:
         self._storage = storage
         self._audience = audience
         self._archive = archive
+        self._pace = Pace()
 
     async def push(self, writes: Sequence[Write]) -> list[Refusal]:
         """Rename first: a new contact may come to the address that another has left."""
@@ -52,7 +53,7 @@ class Delivery:
         batch = await submit(  # what was sent need not wait in memory
             self._api, [operation(write, self._audience, SKIP_VALIDATION) for write in writes]
         )
-        outcomes = await outcomes_of(self._api, self._storage, batch)
+        outcomes = await outcomes_of(self._api, self._storage, batch, self._pace)
         verdicts = [_verdict(write, outcomes.get(str(write.contact.profile))) for write in writes]
         again = [verdict for verdict in verdicts if isinstance(verdict, Write)]
         answered = [

@@ -66,6 +66,16 @@ async def test_it_looks_ever_less_often(esp: Mailchimp, simulation: Simulation, 
     assert 600 <= sum(pauses) < 660
 
 
+async def test_it_looks_sooner_while_batches_are_done_at_the_first_look(
+    esp: Mailchimp, simulation: Simulation, pauses: list[float]
+) -> None:
+    for seconds in (0, 0, 0, 2, 2):
+        simulation.state.batches.seconds = seconds
+        await esp.push(PEOPLE)
+
+    assert pauses == [1.0, 0.5, 0.25, 0.125, 1.5, 2.25, 1.0, 1.5]
+
+
 async def test_a_batch_that_does_not_finish_within_hours_is_called_off(
     esp: Mailchimp, simulation: Simulation, pauses: list[float]
 ) -> None:
