@@ -265,6 +265,7 @@ async def test_a_rehearsal_keeps_nobody_from_writing_and_leaves_no_file(
     async with store.rehearsal():
         await store.run(start_run)
         files = names_in(tmp_path)
+        assert not [name for name in files if "copy" in name]
         with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as worker:
             worker.execute("BEGIN IMMEDIATE")
             await store.run(start_run)
