@@ -30,7 +30,7 @@ from mappings.operators import stays, truth
 from mappings.parts import cut, cut_list
 from mappings.portable import TYPES, of_sync
 from mappings.reentry import ALWAYS, Reentry, read_reentry
-from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, needs_of
+from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, WrongElsewhere, needs_of
 from mappings.values import READERS, Reader, natural_type
 from state import ledger
 from state.scope import Scope
@@ -268,8 +268,6 @@ def compile_mapping(
     problems: list[MappingProblem] = []
     scale = Scale(exponent(currency), scope, _names(mapping, problems))
     problems += _broken_formulas(mapping, scale)
-    if problems:
-        raise MappingError(problems)
     fields = [_field(name, spec, scale, problems) for name, spec in mapping.field_specs().items()]
     lists = [_list(name, spec, scale, problems) for name, spec in mapping.list_specs().items()]
     if problems:
@@ -368,7 +366,8 @@ def _translate(
         except Wrong as wrong:
             wrong.offset = wrong.offset or 0
             wrongs = [wrong]
-    problems += [MappingProblem(path, wrong.what, wrong.instead, wrong.offset) for wrong in wrongs]
+    own = [wrong for wrong in wrongs if not (problems and isinstance(wrong, WrongElsewhere))]
+    problems += [MappingProblem(path, wrong.what, wrong.instead, wrong.offset) for wrong in own]
     return None if wrongs else term
 
 

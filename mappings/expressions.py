@@ -32,6 +32,7 @@ from mappings.terms import (
     Scale,
     Term,
     Wrong,
+    WrongElsewhere,
     boolean_term,
     number_term,
     text_term,
@@ -328,7 +329,7 @@ def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term
     if node.this.args.get("quoted") or not (column or own):
         raise _unknown_column(written, scale, quoted=bool(node.this.args.get("quoted")))
     if isinstance(own, Parameter):
-        return own.term
+        return _parameter(written, own)
     if expression := expression_of(written.lower(), scale):
         return _formula(translator, written.lower(), expression)
     assert column  # noqa: S101 - a name that is none of the owner's is a column
@@ -338,15 +339,22 @@ def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term
     return Term(column.kind, PROFILES.c[column.name], Needs(columns=frozenset({column.name})))
 
 
+def _parameter(name: str, parameter: Parameter) -> Term:
+    try:
+        return parameter.term
+    except Wrong as wrong:
+        raise WrongElsewhere(f"`{name}` is wrong itself: {wrong.what}", wrong.instead) from wrong
+
+
 def _formula(translator: Translator, name: str, expression: str) -> Term:
-    """Put a formula in the place of its name. Raises Wrong for one that is wrong, which is found out once."""
+    """Put a formula in the place of its name. Raises WrongElsewhere for one that is wrong, found out once."""
     if name not in translator.made:
         inner = Translator(expression, translator.scale, translator.made)
         term = inner.translate()
         translator.made[name] = replace(term, number=None, string=None) if term else inner.problems[0]
     made = translator.made[name]
     if isinstance(made, Wrong):
-        raise Wrong(f"`{name}` is wrong itself: {made.what}", made.instead)
+        raise WrongElsewhere(f"`{name}` is wrong itself: {made.what}", made.instead)
     return made
 
 

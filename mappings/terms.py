@@ -41,6 +41,10 @@ class Wrong(Exception):
         self.offset = offset
 
 
+class WrongElsewhere(Wrong):
+    """What an expression names is wrong itself, and is told where it was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overall:
     """A number over the whole base, `kind` of `value`. `key` names its rows in the table `figures`."""

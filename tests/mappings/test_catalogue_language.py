@@ -57,6 +57,17 @@ def test_a_formula_stands_wherever_its_name_is_written(base: Base) -> None:
     assert (ada.fields, ada.lists) == ({"B": Decimal("100.00")}, {"A": True})
 
 
+def test_P7_mistakes_in_names_and_in_what_uses_them_are_told_together_and_once() -> None:
+    told = problems(
+        parameters={"x": 1e300, "y": 2},
+        formulas={"a": "orders_cont", "b": "a + x"},
+        fields={"A": "a", "B": "b + y", "C": "cty"},
+        lists={"L": "a > 1", "M": "orders_count"},
+    )
+
+    assert [".".join(each.path) for each in told] == ["parameters.x", "formulas.a", "fields.C", "lists.M"]
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
