@@ -78,9 +78,16 @@ class Database:
     def guarded(self, guard: Guard) -> Iterator[None]:
         """Call `guard(session)` first in every transaction of this task and of those it starts.
 
-        What it raises undoes the transaction, and reaches the caller.
+        What it raises undoes the transaction, and reaches the caller. Guards add up.
         """
-        token = _guard.set(guard)
+        outer = _guard.get()
+
+        def both(session: Session) -> None:
+            if outer is not None:
+                outer(session)
+            guard(session)
+
+        token = _guard.set(both)
         try:
             yield
         finally:

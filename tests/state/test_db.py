@@ -235,6 +235,16 @@ async def test_P8_an_error_of_the_database_quotes_no_values(store: Database) -> 
     assert ADA not in f"{caught.value} {caught.value.__cause__}"
 
 
+async def test_guards_add_up(store: Database) -> None:
+    asked: list[str] = []
+
+    with store.guarded(lambda _: asked.append("outer")), store.guarded(lambda _: asked.append("inner")):
+        await store.run(start_run)
+    await store.run(start_run)
+
+    assert asked == ["outer", "inner"]
+
+
 async def test_a_rehearsal_sees_its_own_writing_and_undoes_it(store: Database) -> None:
     async with store.rehearsal():
         await store.run(start_run)
