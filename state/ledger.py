@@ -170,22 +170,30 @@ def amounts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     """
     orders = _valued(scope, _paid(scope, dirty)).cte("valued")
     sums = _sums(orders).cte("sums")
-    last: Any = (
-        select(
-            orders.c.person,
-            func.max(orders.c.number).label("last_order_number"),
-            func.max(orders.c.currency).label("currency"),
-            func.max(orders.c.fulfilment).label("last_fulfilment"),
-        )
-        .join(sums, and_(sums.c.person == orders.c.person, sums.c.last_order_at == orders.c.created_at))
-        .where(orders.c.is_counted)
-        .group_by(orders.c.person)
-        .subquery()
-    )
+    last = _last(orders, sums)
     found = (*sums.c, last.c.last_order_number, last.c.currency, last.c.last_fulfilment)
     columns = {column.name: column for column in found}
     query: Select[Any] = select(sums.c.person, *(columns[name] for name in AMOUNTS))
     return query.outerjoin(last, last.c.person == sums.c.person)
+
+
+def _last(orders: Any, sums: Any) -> Any:
+    """Select what the last order tells; of several in one second the one with the highest number."""
+    newest = (func.length(orders.c.number).desc(), orders.c.number.desc(), orders.c.currency)
+    place = func.row_number().over(partition_by=orders.c.person, order_by=newest)
+    tied: Any = (
+        select(
+            orders.c.person,
+            orders.c.number.label("last_order_number"),
+            orders.c.currency,
+            orders.c.fulfilment.label("last_fulfilment"),
+            place.label("place"),
+        )
+        .join(sums, and_(sums.c.person == orders.c.person, sums.c.last_order_at == orders.c.created_at))
+        .where(orders.c.is_counted)
+        .subquery()
+    )
+    return select(tied).where(tied.c.place == 1).subquery()
 
 
 def _paid(scope: Scope, dirty: Select[Any]) -> Any:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from connectors.facts import (
     Consent,
     Fact,
+    Fulfilment,
     Line,
     Money,
     Order,
@@ -158,6 +159,22 @@ def test_P1_only_paid_orders_count(session: Session, standing: Standing) -> None
     found = profile(session)
 
     assert (found["orders_count"], found["total_spent"], found["last_order_number"]) == (1, 1000, "N1")
+
+
+def test_P1_of_orders_in_one_second_the_highest_number_is_the_last_and_tells_all(session: Session) -> None:
+    tells: dict[str, tuple[str, Fulfilment]] = {
+        "9": ("USD", Fulfilment.FULFILLED),
+        "10": ("EUR", Fulfilment.OPEN),
+        "8": ("KWD", Fulfilment.FULFILLED),
+    }
+    for number, (currency, fulfilment) in tells.items():
+        one = order(number, total=Money(900, currency), created_at=at(0), fulfilment=fulfilment)
+        save(session, replaced(one, number=number))
+
+    found = profile(session)
+
+    told = (found["last_order_number"], found["currency"], found["last_fulfilment"])
+    assert told == ("10", "EUR", Fulfilment.OPEN)
 
 
 def test_P1_a_part_refund_leaves_the_rest_a_full_one_leaves_nothing(session: Session) -> None:
