@@ -28,8 +28,8 @@ UNKNOWN = {True: "true", False: "false", None: "unknown"}
 class Explanation:
     """What one sync knows of a person, and how it decided.
 
-    Totals are in `currency`. `lists` says in a sentence where they stand with each list at the ESP, `consent` what was written of
-    their consent, and why.
+    Totals are in `currency`. `lists` says in a sentence where they stand with each list at the ESP, `consent`
+    what was written of their consent, and why.
     """
 
     sync: str

@@ -41,7 +41,8 @@ GOOD = frozenset({Outcome.DONE, Outcome.DEAD_LETTERS, Outcome.INCOMPLETE, Outcom
 class Facts:
     """How a sync is doing, for whoever wants to see it; moments in UTC, None for never.
 
-    `good_at` is when a run that read the stores last came to its end (any run, where there is no schedule), `next_at` when the next one begins at the latest.
+    `good_at` is when a run that read the stores last came to its end (any run, where there is no schedule),
+    `next_at` when the next one begins at the latest.
     """
 
     last_at: datetime | None = None

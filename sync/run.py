@@ -71,11 +71,11 @@ class Sync:
 class Order:
     """What a run is asked to do beyond its sync's ordinary work.
 
-    `history` reads everything again, of the stores in `only` or of all, created since `since`.
-    What such a run has read that was killed or stopped, the next one does not read again: `resumes` is when
-    that one began. `approved` lets it go beyond the limits, whatever the plan turns out to be. Without `pull` it decides
-    and pushes on what is stored. `resting` are stores and ESPs to leave alone, with the reasons. `patience`
-    is how many seconds to wait for the end of another run.
+    `history` reads everything again, of the stores in `only` or of all, created since `since`. What such a
+    run has read that was killed or stopped, the next one of its name does not read again: `resumes` is when
+    that one began. `approved` lets it go beyond the limits, whatever the plan turns out to be. Without `pull`
+    it decides and pushes on what is stored. `resting` are stores and ESPs to leave alone, with the reasons.
+    `patience` is how many seconds to wait for the end of another run.
     """
 
     kind: str = "sync"
@@ -89,6 +89,11 @@ class Order:
     resumes: datetime | None = None
     ticks: Ticks = field(default_factory=Silent)
     pulse: Pulse = field(default_factory=Pulse)
+
+    @property
+    def name(self) -> str:
+        """Name the run for those who list runs: what is limited is another than what is whole."""
+        return f"{self.kind} since {self.since:%Y-%m-%d}" if self.since else self.kind
 
 
 async def approve(sync: Sync, db: Database) -> bool:
@@ -111,10 +116,10 @@ async def run_sync(
 
 async def _run_alone(sync: Sync, db: Database, order: Order, clock: Callable[[], datetime]) -> Report:
     began, now = time.monotonic(), clock()
-    report = Report(sync.name, order.kind)
+    report = Report(sync.name, order.name)
     before = _tallies(sync)
-    order = replace(order, resumes=await db.read(runs.broke_off, sync.name, order.kind))
-    number = await db.run(runs.start_run, sync.name, order.kind, now)
+    order = replace(order, resumes=await db.read(runs.broke_off, sync.name, order.name))
+    number = await db.run(runs.start_run, sync.name, order.name, now)
     with structlog.contextvars.bound_contextvars(run=number):
         try:
             await _work(sync, db, order, now, report)

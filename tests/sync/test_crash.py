@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -15,7 +16,7 @@ from state.inbox import Received
 from sync.job import utc_now
 from tests.faults import Killed, kill_at
 from tests.sync.commands import cartwire
-from tests.sync.conftest import World
+from tests.sync.conftest import FIRST, World
 from tests.sync.web.conftest import hook
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "5"))
@@ -52,6 +53,27 @@ async def test_P2_a_kill_at_any_step_of_a_backfill_loses_nothing(
             break
 
     assert step > 40
+
+
+@pytest.mark.crash
+async def test_P2_a_whole_backfill_does_not_go_on_with_a_limited_one_that_was_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old orders that were never seen to change: only a whole backfill finds them. Killed once all was read."""
+    limited: dict[str, Any] = {"kind": "backfill", "history": True, "since": FIRST + timedelta(minutes=20)}
+    await world.backfill()
+    with monkeypatch.context() as patches:
+        whole = kill_at(10**9, patches)
+        await world.run(**limited)
+
+    for step in range(whole.steps - 10, whole.steps, 4):
+        world.shop.state.add_order(email=f"missed{step}@example.com", created_at=FIRST)
+        with monkeypatch.context() as patches, contextlib.suppress(Killed):
+            kill_at(step, patches)
+            await world.run(**limited)
+        await world.backfill()
+
+        assert f"missed{step}@example.com" in world.contacts, f"killed at step {step}"
 
 
 @pytest.mark.crash
