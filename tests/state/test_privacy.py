@@ -3,8 +3,8 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -153,17 +153,22 @@ async def test_forgetting_leaves_no_trace_in_pages_that_were_split(store: Databa
     assert len(await store.read(columns)) == 1350
 
 
+@contextmanager
+def somebody_reading(folder: Path) -> Iterator[None]:
+    """Let another process read the state store: its log cannot be emptied."""
+    with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM orders").fetchone()
+        yield
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_a_log_that_another_process_reads_is_said_to_hold_traces_and_cleaned_the_next_time(
     store: Database, tmp_path: Path
 ) -> None:
     await store.run(lives)
-    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM orders").fetchone()
-
-        with pytest.raises(StateError, match="another process reads the state store"):
-            await store.run(forget, SECRET)
+    with somebody_reading(tmp_path), pytest.raises(StateError, match="another process reads the state store"):
+        await store.run(forget, SECRET)
 
     await store.run(forget, SECRET)
     assert traces(tmp_path) == set()
@@ -175,9 +180,7 @@ async def test_traces_that_a_kill_or_a_reader_left_go_with_the_next_cleaning(
 ) -> None:
     """As after a webhook that asks for it: there nobody is who would forget again."""
     await store.run(lives)
-    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM orders").fetchone()
+    with somebody_reading(tmp_path):
         with pytest.raises(StateError, match="another process reads the state store"):
             await store.run(forget, SECRET)
         with pytest.raises(StateError, match="still hold"):
