@@ -167,6 +167,7 @@ Fact = Order | Refund | Customer | Checkout | Product
 
 
 LARGEST = 2**63
+WITHOUT_ZONE = len("2026-11-22T12:00:00")
 
 
 @functools.lru_cache(maxsize=256)
@@ -228,6 +229,8 @@ def utc(text: str | None) -> datetime | None:
     """
     if not text or text.startswith("0000-00-00"):
         return None
+    if len(text) == WITHOUT_ZONE and text[13] == text[16] == ":":
+        text += "Z"  # several times as fast as to say so afterwards
     moment = datetime.fromisoformat(text)
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -128,9 +128,14 @@ class Api:
         self._resume_at = 0.0
 
     async def get(
-        self, path: str, params: Mapping[str, Any] | None = None, *, expect: frozenset[int] = frozenset()
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        expect: frozenset[int] = frozenset(),
+        shape: Any = Any,
     ) -> Answer:
-        return await self.send("GET", path, params=params, expect=expect)
+        return await self.send("GET", path, params=params, expect=expect, shape=shape)
 
     async def send(
         self,

@@ -34,7 +34,10 @@ def row_id(row: object) -> str:
     """Find the id of a row, however broken the rest of it is."""
     if not isinstance(row, Mapping):
         return "that is no object"
-    identifier = str(row.get("id"))
+    number = row.get("id")
+    if type(number) is int:
+        return str(number)
+    identifier = str(number)
     return identifier if _ID.fullmatch(identifier) else "without an id"
 
 

@@ -1,10 +1,11 @@
 """Stage 1: from a store to facts. Rows and cursor land in one transaction (P2).
 
-A kill anywhere repeats at most one page, which changes nothing (P1).
+A kill anywhere repeats a few pages at most, which changes nothing (P1).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,10 @@ from sync.job import Pulse, Tick, in_group
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
+PAGES_TOGETHER = 8
+"""Pages of history that one transaction stores."""
+LONGEST_WAIT = 1.0
+"""Seconds since the last transaction after which a page waits for no others."""
 OPTIONAL = frozenset({Resource.PRODUCTS, Resource.CHECKOUTS})
 """What a key need not be allowed to read."""
 TELLING = frozenset({Resource.ORDERS, Resource.CHECKOUTS})
@@ -73,10 +78,11 @@ class Reading:
     pulled: Pulled = field(default_factory=Pulled)
     pulse: Pulse = field(default_factory=Pulse)
 
-    def stored(self, page: Page) -> None:
-        """Count a page that is stored. Raises Stopped when no further one is to be asked for."""
-        self.pulled.add(page)
-        self.pulse.beat()
+    def stored(self, pages: Iterable[Page]) -> None:
+        """Count pages that are stored. Raises Stopped when no further one is to be asked for."""
+        for page in pages:
+            self.pulled.add(page)
+            self.pulse.beat()
         self.pulse.go_on()
 
 
@@ -97,7 +103,7 @@ async def _read_changes(reading: Reading, resource: Resource) -> None:
     async for page in store.changes(resource, position.since, position.cursor):
         reading.pulled.changed += await db.run(cursors.save_changes, name, resource, page, reading.now)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
-        reading.stored(page)
+        reading.stored([page])
 
 
 @contextmanager
@@ -144,17 +150,19 @@ async def _read_windows(reading: Reading, windows: Sequence[OpenWindow]) -> None
         async with slots:
             await _read_window(reading, opened, saving)
 
-    await in_group([read(opened) for opened in windows])
+    try:
+        await in_group([read(opened) for opened in windows])
+    finally:
+        await saving.flush()
 
 
 async def _read_window(reading: Reading, opened: OpenWindow, saving: "Saving") -> None:
     name, resource = reading.source.name, opened.window.resource
     pages = reading.source.store.backfill(opened.window, opened.cursor, careful=opened.careful)
     async for page in _ahead(pages):
-        progress = await saving.save(opened, page)
         log.info("page_pulled", store=name, resource=resource.value, rows=len(page.facts))
-        reading.tick(progress.done, progress.expected)
-        reading.stored(page)
+        await saving.add(opened, page)
+    await saving.flush()
     if not await reading.db.run(cursors.close_window, name, opened, reading.now):
         log.warning("window_moved", store=name, resource=resource.value)
 
@@ -171,32 +179,37 @@ async def _ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
 
 
 class Saving:
-    """Stores pages of several windows; those that come while the state store is busy go in one transaction.
+    """Stores pages of several windows, a few in one transaction, while the next ones are being read.
 
-    A transaction writes each leaf of an index once, however many rows of it are new.
+    A transaction writes each leaf of an index once, however many rows of it are new. What comes slowly is
+    stored as it comes: a kill costs few pages, or none.
     """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._waiting: list[tuple[OpenWindow, Page, asyncio.Future[Progress]]] = []
+        self._waiting: list[tuple[OpenWindow, Page]] = []
         self._turn = asyncio.Lock()
+        self._saved_at = time.monotonic()
 
-    async def save(self, opened: OpenWindow, page: Page) -> Progress:
-        """Store a page with what waits beside it; return how far the backfill has come."""
-        saved: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
-        self._waiting.append((opened, page, saved))
+    async def add(self, opened: OpenWindow, page: Page) -> None:
+        """Take a page; store it with those that wait once they are enough, or the last ones are a while ago."""
+        self._waiting.append((opened, page))
+        if len(self._waiting) >= PAGES_TOGETHER or time.monotonic() - self._saved_at > LONGEST_WAIT:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what waits, and tell of it. Raises Stopped when no further page is to be asked for."""
         async with self._turn:
-            if not saved.done():
-                await self._save_waiting()
-        return saved.result()
+            pages, self._waiting = self._waiting, []
+            if pages:
+                await self._save(pages)
+                self._saved_at = time.monotonic()
 
-    async def _save_waiting(self) -> None:
-        reading, batch = self._reading, list(self._waiting)
-        pages = [(opened, page) for opened, page, _ in batch]
+    async def _save(self, pages: Sequence[tuple[OpenWindow, Page]]) -> None:
+        reading = self._reading
         changed, progress = await reading.db.run(
             cursors.save_window_pages, reading.source.name, pages, reading.now
         )
-        del self._waiting[: len(batch)]
         reading.pulled.changed += changed
-        for _, _, saved in batch:
-            saved.set_result(progress)
+        reading.tick(progress.done, progress.expected)
+        reading.stored(page for _, page in pages)

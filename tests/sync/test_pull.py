@@ -1,13 +1,20 @@
 """Pages of several windows on their way into the state store."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connectors.base import Page, Resource, Window
 from state import cursors
+from state.cursors import OpenWindow
+from state.db import Database
 from state.tables import OrderRow, table
+from sync import pull
+from sync.job import Pulse, Stopped
 from sync.pull import Reading, Saving, Source
 from tests.state.makers import START, at, order
 from tests.sync.conftest import World
@@ -17,24 +24,77 @@ def stored_orders(session: Session) -> set[str]:
     return set(session.scalars(select(table(OrderRow).c.id)))
 
 
-async def test_P2_pages_that_wait_together_are_all_stored_each_with_its_cursor(world: World) -> None:
-    windows = [Window(Resource.ORDERS, at(start), at(start + 10)) for start in (0, 10, 20, 30)]
+async def opened_windows(db: Database) -> Sequence[OpenWindow]:
+    return await db.read(cursors.open_windows, "shop", Resource.ORDERS)
 
+
+@asynccontextmanager
+async def four_windows(world: World) -> AsyncIterator[tuple[Reading, Sequence[OpenWindow]]]:
+    windows = [Window(Resource.ORDERS, at(start), at(start + 10)) for start in (0, 10, 20, 30)]
     async with world.open() as cartwire:
         await cartwire.db.run(cursors.start_backfill, "shop", windows, START)
-        opened = await cartwire.db.read(cursors.open_windows, "shop", Resource.ORDERS)
-        reading = Reading(Source("shop", cartwire.stores["shop"]), cartwire.db, START)
-        saving = Saving(reading)
-        told = await asyncio.gather(
-            *(
-                saving.save(each, Page([order(each.position)], f"c{each.position}", total=1))
-                for each in opened
-            )
-        )
-        stored = await cartwire.db.read(stored_orders)
-        after = await cartwire.db.read(cursors.open_windows, "shop", Resource.ORDERS)
+        told: list[tuple[int, int]] = []
+        source = Source("shop", cartwire.stores["shop"])
+        reading = Reading(source, cartwire.db, START, lambda done, of: told.append((done, of)))
+        yield reading, await opened_windows(cartwire.db)
+        assert [done for done, _ in told] == sorted({done for done, _ in told})
 
+
+def page_of(opened: OpenWindow) -> Page:
+    return Page([order(opened.position)], f"c{opened.position}", total=1)
+
+
+async def test_P2_pages_that_wait_together_are_all_stored_each_with_its_cursor(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "LONGEST_WAIT", 60)
+
+    async with four_windows(world) as (reading, windows):
+        saving = Saving(reading)
+        await asyncio.gather(*(saving.add(each, page_of(each)) for each in windows))
+        early = await reading.db.read(stored_orders)
+        await saving.flush()
+        stored, after = await reading.db.read(stored_orders), await opened_windows(reading.db)
+
+    assert early == set()
     assert stored == {"0", "1", "2", "3"}
     assert [each.cursor for each in after] == ["c0", "c1", "c2", "c3"]
-    assert [progress.done for progress in told] == [1, 4, 4, 4]
-    assert reading.pulled.changed == 4
+    assert (reading.pulled.changed, reading.pulled.pages) == (4, 4)
+
+
+async def test_pages_that_come_slowly_are_stored_as_they_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "LONGEST_WAIT", -1)
+
+    async with four_windows(world) as (reading, windows):
+        await Saving(reading).add(windows[0], page_of(windows[0]))
+        stored = await reading.db.read(stored_orders)
+
+    assert stored == {"0"}
+
+
+async def test_several_pages_of_one_window_leave_the_cursor_of_the_last(world: World) -> None:
+    async with four_windows(world) as (reading, (first, *_)):
+        saving = Saving(reading)
+        for number in range(pull.PAGES_TOGETHER + 1):
+            await saving.add(first, Page([order(number)], f"c{number}", total=9))
+        await saving.flush()
+        stored, after = await reading.db.read(stored_orders), await opened_windows(reading.db)
+        progress = await reading.db.read(cursors.backfill_progress, ["shop"])
+
+    assert len(stored) == progress.done == pull.PAGES_TOGETHER + 1
+    assert after[0].cursor == f"c{pull.PAGES_TOGETHER}"
+
+
+async def test_what_waits_is_stored_before_a_run_stops(world: World) -> None:
+    pulse = Pulse(stopping=True)
+
+    async with four_windows(world) as (reading, windows):
+        saving = Saving(Reading(reading.source, reading.db, START, pulse=pulse))
+        await saving.add(windows[0], page_of(windows[0]))
+        with pytest.raises(Stopped):
+            await saving.flush()
+        stored = await reading.db.read(stored_orders)
+
+    assert stored == {"0"}

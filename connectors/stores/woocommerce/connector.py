@@ -63,6 +63,7 @@ from connectors.stores.woocommerce.payloads import (
     read_product,
 )
 from connectors.stores.woocommerce.refusals import cut_junk, explain
+from connectors.stores.woocommerce.rows import CustomerRow, OrderRow, ProductRow, fields_of
 from connectors.stores.woocommerce.settings import WooCommerceSettings
 from connectors.webhooks import plain
 from connectors.writing import together
@@ -75,12 +76,10 @@ WINDOWS = 8
 ORDERS_PER_WINDOW = 2_500
 
 FIELDS: Mapping[Resource, str] = {
-    Resource.ORDERS: "id,number,status,currency,date_created_gmt,date_modified_gmt,date_paid_gmt,total,"
-    "discount_total,discount_tax,customer_id,created_via,billing,line_items,refunds,meta_data",
-    Resource.CUSTOMERS: "id,date_created_gmt,date_modified_gmt,email,first_name,last_name,role,billing,meta_data",
-    Resource.PRODUCTS: "id,name,categories,date_created_gmt,date_modified_gmt",
+    Resource.ORDERS: fields_of(OrderRow),
+    Resource.CUSTOMERS: fields_of(CustomerRow),
+    Resource.PRODUCTS: fields_of(ProductRow),
 }
-"""What is read, so what is sent: a page gets several times smaller, and the shop answers in half the time."""
 
 LISTED: Mapping[Resource, Params] = {
     Resource.ORDERS: {"status": "any"},

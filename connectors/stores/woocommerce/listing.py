@@ -12,6 +12,7 @@ from connectors.http import Answer, Api
 from connectors.paging import row_id
 from connectors.stores.woocommerce.payloads import as_rows, moment_of
 from connectors.stores.woocommerce.refusals import body_of
+from connectors.stores.woocommerce.rows import SHAPES
 
 PAGE_SIZE = 100
 """The most that the API takes; more is a 400."""
@@ -224,7 +225,7 @@ class Shop:
         """Ask below the address that worked before; the first time, try the other one as well."""
         root = self._root or ROOTS[0]
         try:
-            answer = await self._api.get(f"{root}/{path}", params)
+            answer = await self._api.get(f"{root}/{path}", params, shape=SHAPES.get(path, Any))
         except Refused as error:
             if self._root or error.status != 404 or body_of(error.body):
                 raise
@@ -247,7 +248,7 @@ class Shop:
 
     async def _get_elsewhere(self, path: str, params: Params, error: Refused) -> Answer:
         try:
-            answer = await self._api.get(f"{ROOTS[1]}/{path}", params)
+            answer = await self._api.get(f"{ROOTS[1]}/{path}", params, shape=SHAPES.get(path, Any))
         except Refused as other:
             raise (other if body_of(other.body) else error) from error
         self._root = ROOTS[1]
@@ -266,6 +267,8 @@ def ids_of(rows: Iterable[Any]) -> frozenset[str]:
 
 def unseen(rows: Sequence[Any], ids: AbstractSet[str]) -> list[Any]:
     """Leave out rows whose id is among `ids`."""
+    if not ids:
+        return list(rows)
     return [row for row in rows if row_id(row) not in ids]
 
 

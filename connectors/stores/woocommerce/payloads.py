@@ -80,6 +80,11 @@ WORDS: Mapping[str, bool] = {
 }
 """What a plugin writes for a ticked and for an unticked box; anything else is no word."""
 
+VAT_KEYS_SET = frozenset(VAT_KEYS)
+
+ADDRESS = ("first_name", "last_name", "company", "phone", "postcode", "city", "country")
+"""Where an address tells what `Person` holds, in its order."""
+
 ATTRIBUTION = "_wc_order_attribution_"
 DIRECT = ("(direct)", "(none)")
 EVIDENCE = tuple(
@@ -118,9 +123,10 @@ def read_order(row: Row, terms: Terms) -> Order:
     created = _created(row)
     status = bare_status(row["status"])
     paid_at = utc(row.get("date_paid_gmt"))
+    number = str(row["id"])
     return Order(
-        id=str(row["id"]),
-        number=str(row.get("number") or row["id"]),
+        id=number,
+        number=str(row.get("number") or number),
         email=normal_email(billing.get("email")),
         customer_id=_id(row.get("customer_id")),
         standing=standing(status, paid_at, terms.paid),
@@ -131,7 +137,7 @@ def read_order(row: Row, terms: Terms) -> Order:
         paid_at=paid_at,
         discount=_sum(row, ("discount_total", "discount_tax"), currency),
         lines=[_line(line, currency) for line in _rows(row.get("line_items"))],
-        refunds=[_refund(refund, row, currency) for refund in _rows(row.get("refunds"))],
+        refunds=[_refund(refund, number, currency) for refund in _rows(row.get("refunds"))],
         person=_person(billing, meta),
         source=_source(meta),
         consent=_consent(meta, terms, created),
@@ -226,32 +232,33 @@ def _line(line: Row, currency: str) -> Line:
     )
 
 
-def _refund(refund: Row, order: Row, currency: str) -> Refund:
+def _refund(refund: Row, order: str, currency: str) -> Refund:
     amount = abs(_decimal(refund["total"], "refunds.total"))
-    return Refund(str(refund["id"]), str(order["id"]), money(amount, currency))
+    return Refund(str(refund["id"]), order, money(amount, currency))
 
 
 def _person(billing: Row, meta: Mapping[str, Any], account: Row | None = None) -> Person:
     """Read who it is; an account's own name comes before the one under its address."""
-    own = account or {}
-    return Person(
-        first_name=text_or_none(own.get("first_name")) or text_or_none(billing.get("first_name")),
-        last_name=text_or_none(own.get("last_name")) or text_or_none(billing.get("last_name")),
-        company=text_or_none(billing.get("company")),
-        phone=text_or_none(billing.get("phone")),
-        postal_code=text_or_none(billing.get("postcode")),
-        city=text_or_none(billing.get("city")),
-        country=text_or_none(billing.get("country")),
-        vat_number=next((told for key in VAT_KEYS if key in meta and (told := _told(meta[key]))), None),
-    )
+    first, last, *address = map(text_or_none, map(billing.get, ADDRESS))
+    if account is not None:
+        first = text_or_none(account.get("first_name")) or first
+        last = text_or_none(account.get("last_name")) or last
+    return Person(first, last, *address, _vat_number(meta))
+
+
+def _vat_number(meta: Mapping[str, Any]) -> str | None:
+    if VAT_KEYS_SET.isdisjoint(meta):
+        return None
+    return next((told for key in VAT_KEYS if (told := _told(meta.get(key)))), None)
 
 
 def _source(meta: Mapping[str, Any]) -> Source | None:
     """Read the order attribution that WooCommerce keeps since 8.5; None where it did not."""
-    if meta.keys().isdisjoint(ATTRIBUTION_KEYS):
+    present = ATTRIBUTION_KEYS.intersection(meta)
+    if not present:
         return None
     kind = _told(meta.get(SOURCE_TYPE))
-    told = {name: text for name, key in EVIDENCE if key in meta and (text := _told(meta[key]))}
+    told = {name: text for name, key in EVIDENCE if key in present and (text := _told(meta[key]))}
     name = "direct" if kind == "typein" else told.get("utm_source") or kind
     if not name:
         return None
@@ -286,7 +293,7 @@ def _rows(value: Any) -> Sequence[Any]:
 
 def _object(row: Row, name: str) -> Row:
     value = row[name]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return value
     if value == []:
         return {}
