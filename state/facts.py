@@ -29,7 +29,7 @@ from connectors.facts import (
     Standing,
 )
 from state import privacy
-from state.dialect import chunks, upsert
+from state.dialect import among, chunks, json_list, upsert
 from state.tables import (
     CheckoutRow,
     ConsentRow,
@@ -67,7 +67,7 @@ NEWEST = union_all(
 )
 ACCOUNTS = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
     CUSTOMERS.c.store == bindparam("store"),
-    CUSTOMERS.c.id.in_(bindparam("ids", expanding=True)),
+    among(CUSTOMERS.c.id, "ids"),
     CUSTOMERS.c.email.is_not(None),
 )
 
@@ -244,15 +244,12 @@ def _take_over(
     """Give these accounts' orders (or checkouts) and proofs to their current address; return who had them."""
     moving: list[dict[str, Any]] = []
     people: set[str | None] = set()
-    for part in chunks(accounts):
-        mine = (owned.c.store == store, owned.c.customer_id.in_(part))
-        for row in session.execute(
-            select(owned.c.id, owned.c.person, owned.c.customer_id, owned.c.email).where(*mine)
-        ):
-            owner = accounts[row.customer_id] or row.email
-            if owner != row.person:
-                moving.append({"the_record": f"order {row.id}", "the_id": row.id, "the_owner": owner})
-                people |= {row.person, owner}
+    rows = session.execute(_owned_by(owned), {"store": store, "accounts": json_list(accounts)})
+    for row in rows.all():
+        owner = accounts[row.customer_id] or row.email
+        if owner != row.person:
+            moving.append({"the_record": f"order {row.id}", "the_id": row.id, "the_owner": owner})
+            people |= {row.person, owner}
     if moving:
         connection = session.connection()
         thing = (owned.c.store == store, owned.c.id == bindparam("the_id"))
@@ -261,6 +258,12 @@ def _take_over(
         if owned is ORDERS:
             connection.execute(update(CONSENTS).where(*proof).values(email=bindparam("the_owner")), moving)
     return people
+
+
+@cache
+def _owned_by(owned: Table) -> Select[Any]:
+    mine = (owned.c.store == bindparam("store"), among(owned.c.customer_id, "accounts"))
+    return select(owned.c.id, owned.c.person, owned.c.customer_id, owned.c.email).where(*mine)
 
 
 def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout], marks: Marks) -> int:
@@ -335,16 +338,13 @@ def _versions(
     session: Session, rows_of: Table, store: str, ids: Sequence[str], also: ColumnElement[Any]
 ) -> dict[str, Any]:
     """Return id -> (updated_at, digest, another column) of the rows that are stored already."""
-    found: dict[str, Any] = {}
-    for part in chunks(ids):
-        rows = session.execute(_stored(rows_of, also), {"store": store, "ids": part})
-        found.update({row[0]: (row[1], row[2], row[3]) for row in rows})
-    return found
+    rows = session.execute(_stored(rows_of, also), {"store": store, "ids": json_list(ids)})
+    return {row[0]: (row[1], row[2], row[3]) for row in rows.all()}
 
 
 @cache
 def _stored(rows_of: Table, also: ColumnElement[Any]) -> Select[Any]:
-    mine = (rows_of.c.store == bindparam("store"), rows_of.c.id.in_(bindparam("ids", expanding=True)))
+    mine = (rows_of.c.store == bindparam("store"), among(rows_of.c.id, "ids"))
     return select(rows_of.c.id, rows_of.c.updated_at, rows_of.c.digest, also).where(*mine)
 
 
@@ -388,10 +388,11 @@ def _digest(fact: Fact) -> str:
 
 def _account_emails(session: Session, store: str, ids: Iterable[str | None]) -> dict[str, str]:
     """Return the current address of each account that has one."""
-    found: dict[str, str] = {}
-    for part in chunks({identifier for identifier in ids if identifier}):
-        found.update({row[0]: row[1] for row in session.execute(ACCOUNTS, {"store": store, "ids": part})})
-    return found
+    named = {identifier for identifier in ids if identifier}
+    if not named:
+        return {}
+    rows = session.execute(ACCOUNTS, {"store": store, "ids": json_list(named)})
+    return {row[0]: row[1] for row in rows.all()}
 
 
 def _clear(session: Session, rows_of: Table, store: str, orders: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from connectors.facts import Fulfilment, Standing, exponent
-from state.dialect import local_hour
+from state.dialect import as_stored, local_hour
 from state.scope import Scope
 from state.tables import (
     CheckoutRow,
@@ -166,13 +166,14 @@ def counted(scope: Scope, dirty: Select[Any]) -> Select[Any]:
 def amounts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     """Sum up each person's orders: a row with the columns AMOUNTS for whoever ever paid one.
 
-    Amounts are NULL when one of them has no rate: unknown, not wrong.
+    Amounts are NULL when one of them has no rate: unknown, not wrong. Moments are `as_stored`.
     """
     orders = _valued(scope, _paid(scope, dirty)).cte("valued")
     sums = _sums(orders).cte("sums")
     last = _last(orders, sums)
     found = (*sums.c, last.c.last_order_number, last.c.currency, last.c.last_fulfilment)
-    columns = {column.name: column for column in found}
+    columns: dict[str, ColumnElement[Any]] = {column.name: column for column in found}
+    columns |= {name: as_stored(columns[name]) for name in ("first_order_at", "last_order_at")}
     query: Select[Any] = select(sums.c.person, *(columns[name] for name in AMOUNTS))
     return query.outerjoin(last, last.c.person == sums.c.person)
 

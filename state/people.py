@@ -4,17 +4,18 @@ The rows come by SQL; what they make together is decided by pure functions.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import phonenumbers
-from sqlalchemy import CompoundSelect, Row, Select, case, literal, null, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, case, literal, null, select, union_all
 
 from connectors.facts import Standing
 from state.channels import channel_of
+from state.dialect import as_stored
 from state.scope import Scope, esp_origin
 from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderRow, table
 
@@ -25,7 +26,10 @@ NOT_A_PERSON = (Standing.TEST.value, Standing.DELETED.value)
 
 
 class Record(NamedTuple):
-    """One thing that tells who somebody is, as `records_of` selects it; a row's values come out of one faster."""
+    """One thing that tells who somebody is, as `records_of` selects it; a row's values come out of one faster.
+
+    Moments may be `as_stored`.
+    """
 
     person: str
     store: str
@@ -57,16 +61,21 @@ Told = TypeVar("Told", bound=_OfSomebody)
 FIRST_TO_LAST = attrgetter("created_at", "is_account", "store", "id")
 
 
-def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
-    """Select all that tells who somebody is, as `Record`: accounts, orders of any standing, checkouts."""
+def records_of(
+    scope: Scope, dirty: Select[Any], moment: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda at: at
+) -> CompoundSelect[Any]:
+    """Select all that tells who somebody is, as `Record`: accounts, orders of any standing, checkouts.
+
+    `moment` says how moments are read.
+    """
     who = ("first_name", "last_name", "company", "vat_number", "phone", "postal_code", "city", "country")
     what = ("source_name", "source_medium", "source_evidence")
     accounts = select(
         CUSTOMERS.c.email.label("person"),
         CUSTOMERS.c.store,
         CUSTOMERS.c.id,
-        CUSTOMERS.c.created_at,
-        CUSTOMERS.c.updated_at.label("told_at"),
+        moment(CUSTOMERS.c.created_at).label("created_at"),
+        moment(CUSTOMERS.c.updated_at).label("told_at"),
         literal(value=True).label("is_account"),
         CUSTOMERS.c.guest,
         CUSTOMERS.c.birthday,
@@ -76,8 +85,8 @@ def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
         ORDERS.c.person,
         ORDERS.c.store,
         ORDERS.c.id,
-        ORDERS.c.created_at,
-        null().label("told_at"),  # when it was created; reading every moment twice takes time
+        moment(ORDERS.c.created_at).label("created_at"),
+        null().label("told_at"),  # when it was created
         literal(value=False).label("is_account"),
         literal(value=False).label("guest"),
         null().label("birthday"),
@@ -91,11 +100,13 @@ def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
         CHECKOUTS.c.person,
         CHECKOUTS.c.store,
         CHECKOUTS.c.id,
-        CHECKOUTS.c.created_at,
+        moment(CHECKOUTS.c.created_at).label("created_at"),
         # Once it is over, only the shop writes in it.
-        case(
-            (CHECKOUTS.c.completed_at < CHECKOUTS.c.updated_at, CHECKOUTS.c.completed_at),
-            else_=CHECKOUTS.c.updated_at,
+        moment(
+            case(
+                (CHECKOUTS.c.completed_at < CHECKOUTS.c.updated_at, CHECKOUTS.c.completed_at),
+                else_=CHECKOUTS.c.updated_at,
+            )
         ).label("told_at"),
         literal(value=False).label("is_account"),
         literal(value=False).label("guest"),
@@ -105,7 +116,7 @@ def records_of(scope: Scope, dirty: Select[Any]) -> CompoundSelect[Any]:
     return union_all(accounts, orders, checkouts)
 
 
-TOLD_TOGETHER = (
+TOLD_TOGETHER: Sequence[Sequence[str]] = (
     ("first_name", "last_name"),
     ("company",),
     ("vat_number",),
@@ -114,18 +125,22 @@ TOLD_TOGETHER = (
     ("phone",),
 )
 """Columns that one record tells: a city of one order does not go with the postal code of another."""
+PHONE, SOURCE = ([Record._fields.index(name)] for name in ("phone", "source_name"))
+PLACES = [(names, [Record._fields.index(name) for name in names]) for names in TOLD_TOGETHER]
 
 
 def description(records: Sequence[Record]) -> dict[str, Any]:
     """Say who somebody is: what the newest record tells, and the source that the first one names."""
     oldest, newest = _by_age(records)
-    phone = _first(newest, "phone")
-    source = _first(oldest, "source_name")
+    phone = _first(newest, PHONE)
+    source = _first(oldest, SOURCE)
     accounts = [record for record in oldest if record.is_account]
-    told = (_take(_first(newest, *names), *names) for names in TOLD_TOGETHER)
-    return {
-        **{name: value for columns in told for name, value in columns.items()},
-        "phone": e164(phone.phone, phone.country) if phone else None,
+    told: dict[str, Any] = {}
+    for names, places in PLACES:
+        if teller := _first(newest, places):
+            told |= zip(names, map(teller.__getitem__, places), strict=True)
+    return told | {
+        "phone": e164(phone.phone, phone.country) if phone and phone.phone else None,
         "signup_at": _first_known(oldest).created_at,
         "last_activity_at": max(_sign_of(record) for record in records),
         "lead_source": source.source_name if source else None,
@@ -141,8 +156,8 @@ def description(records: Sequence[Record]) -> dict[str, Any]:
 def tellers(records: Sequence[Record]) -> dict[str, Record]:
     """Say which record each column of `description` was taken from."""
     oldest, newest = _by_age(records)
-    told = {name: _first(newest, *names) for names in TOLD_TOGETHER for name in names}
-    source = _first(oldest, "source_name")
+    told = {name: _first(newest, places) for names, places in PLACES for name in names}
+    source = _first(oldest, SOURCE)
     told |= dict.fromkeys(("lead_source", "lead_source_evidence", "acquisition_channel"), source)
     told["signup_at"] = _first_known(oldest)
     return {name: record for name, record in told.items() if record is not None}
@@ -173,17 +188,13 @@ def _sign_of(record: Record) -> datetime:
     return record.told_at or record.created_at if is_checkout else record.created_at
 
 
-def _first(records: Sequence[Record], *names: str) -> Record | None:
-    """Find the first record that tells one of these."""
+def _first(records: Sequence[Record], places: Sequence[int]) -> Record | None:
+    """Find the first record that tells something at one of these places."""
     for record in records:
-        for name in names:
-            if getattr(record, name):
+        for place in places:
+            if record[place]:
                 return record
     return None
-
-
-def _take(record: Record | None, *names: str) -> dict[str, Any]:
-    return {name: getattr(record, name, None) for name in names}
 
 
 def newest_word(words: Sequence[Row[Any]]) -> Row[Any]:
@@ -204,7 +215,7 @@ def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     words: Select[Any] = select(
         CONSENTS.c.email.label("person"),
         CONSENTS.c.given,
-        CONSENTS.c.at,
+        as_stored(CONSENTS.c.at).label("at"),
         CONSENTS.c.origin,
         CONSENTS.c.record,
     )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.errors import BadRecord
 from state import ledger, people, runs
-from state.dialect import upsert
+from state.dialect import as_stored, upsert
 from state.people import NOT_A_PERSON
 from state.scope import Scope
 from state.tables import (
@@ -132,20 +132,20 @@ PROFILE_COLUMNS = [
 
 def _computed(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> list[dict[str, Any]]:
     """Compute a complete row for each dirty person who has facts."""
-    amounts = {row.person: row for row in session.execute(ledger.amounts(scope, dirty))}
+    amounts = {row[0]: row for row in session.execute(ledger.amounts(scope, dirty)).all()}
     checkouts = {row.person: row for row in session.execute(ledger.open_checkouts(scope, dirty))}
-    words = people.by_person(session.execute(people.words_of(scope, dirty)))
+    words = people.by_person(session.execute(people.words_of(scope, dirty)).all())
     tops: defaultdict[str, list[str]] = defaultdict(list)
-    for person, name in session.execute(ledger.top_categories(scope, dirty)):
+    for person, name in session.execute(ledger.top_categories(scope, dirty)).all():
         tops[person].append(name)
     rows = []
-    records_of = people.by_person(map(people.Record._make, session.execute(people.records_of(scope, dirty))))
-    for person, records in records_of.items():
+    records = session.execute(people.records_of(scope, dirty, as_stored)).all()
+    for person, theirs in people.by_person(map(people.Record._make, records)).items():
         row = dict.fromkeys(PROFILE_COLUMNS) | {"sync": scope.sync, "email": person, "revision": upto}
         row |= _taken(amounts[person], ledger.AMOUNTS) if person in amounts else ledger.NO_ORDERS
         if person in checkouts:
             row |= _taken(checkouts[person], ledger.CHECKOUT)
-        row |= people.description(records) | people.consent_columns(words.get(person, []))
+        row |= people.description(theirs) | people.consent_columns(words.get(person, []))
         if person in tops:
             row |= {"preferred_category": tops[person][0], "top_categories": ", ".join(tops[person])}
         rows.append(row)
