@@ -17,11 +17,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     Compiled,
     Connection,
     Dialect,
     Engine,
     Integer,
+    Select,
     Table,
     Text,
     bindparam,
@@ -83,6 +85,20 @@ def upsert(
     for start in range(alone, len(parameters), BLOCK):
         together = tuple(chain.from_iterable(parameters[start : start + BLOCK]))
         connection.exec_driver_sql(upsertion.block, together)
+
+
+def upsert_from(session: Session, table: Table, rows: Select[Any], parameters: Mapping[str, Any]) -> None:
+    """Insert the rows of a SELECT whose columns are labelled as the table's; update those that are there."""
+    session.execute(_upsertion_from(session.get_bind().dialect, table, rows), parameters)
+
+
+@lru_cache(maxsize=32)
+def _upsertion_from(dialect: Dialect, table: Table, rows: Select[Any]) -> Any:
+    names = [column.name for column in rows.selected_columns]
+    insert = _insert(dialect, table).from_select(names, rows)
+    keys = [column.name for column in table.primary_key]
+    changed = {name: insert.excluded[name] for name in names if name not in keys}
+    return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]], index: Sequence[str]) -> None:
@@ -175,35 +191,45 @@ def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
     return (rest[start : start + PARAMETERS] for start in range(0, len(rest), PARAMETERS))
 
 
-def json_list(values: Iterable[str]) -> str:
+def json_list(values: Iterable[str] | Iterable[int]) -> str:
     """Write values as one parameter, for `among`."""
     return _encode(list(values)).decode()
 
 
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Tell whether a text is in the JSON list that is bound under `name`.
+    """Tell whether a text or a whole number is in the JSON list that is bound under `name`.
 
     As an IN of so many parameters, but one statement for any number of them, which is compiled once.
     """
-    return column.op("IN", is_comparison=True)(listed(bindparam(name, type_=Text())))
+    values = numbers_listed if isinstance(column.type, Integer) else texts_listed
+    return column.op("IN", is_comparison=True)(values(bindparam(name, type_=Text())))
 
 
-class listed(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
+class texts_listed(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
     """The texts of a JSON list, as a subquery."""
 
     type = Text()
     inherit_cache = True
 
 
-@compiles(listed, "sqlite")
-def _listed_sqlite(element: listed, compiler: SQLCompiler, **settings: Any) -> str:
+class numbers_listed(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function
+    """The whole numbers of a JSON list, as a subquery."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(texts_listed, "sqlite")
+@compiles(numbers_listed, "sqlite")
+def _listed_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
     return f"(SELECT value FROM json_each({compiler.process(element.clauses, **settings)}))"
 
 
-@compiles(listed, "postgresql")
-def _listed_postgresql(element: listed, compiler: SQLCompiler, **settings: Any) -> str:
-    texts = compiler.process(element.clauses, **settings)
-    return f"(SELECT jsonb_array_elements_text(CAST({texts} AS JSONB)))"
+@compiles(texts_listed, "postgresql")
+@compiles(numbers_listed, "postgresql")
+def _listed_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
+    values = f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **settings)} AS JSONB))"
+    return f"(SELECT CAST({values} AS {compiler.dialect.type_compiler_instance.process(element.type)}))"
 
 
 class local_hour(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function

@@ -17,14 +17,14 @@ from itertools import count
 from typing import Any
 
 import msgspec
-from sqlalchemy import Delete, Row, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Row, bindparam, delete, false, func, null, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
 from connectors.facts import Consent
 from state import facts, privacy, runs
-from state.dialect import chunks, upsert
+from state.dialect import among, chunks, json_list, upsert, upsert_from
 from state.scope import esp_origin
 from state.tables import (
     AcceptedRow,
@@ -75,9 +75,36 @@ NEXT_LEAVES = _CHANGES.join(PROFILES, PROFILES.c.id == MEMBERSHIP_JOBS.c.profile
     or_(PROFILES.c.email == ACCEPTED.c.email, NO_WRITING)
 )
 """Who leaves waits for no writing of their contact, but for a new address: a kill may have left it there already."""
-OWNERS = select(PROFILES.c.id, PROFILES.c.sync).where(
-    PROFILES.c.id.in_(bindparam("profiles", expanding=True))
+OWNERS = select(PROFILES.c.id, PROFILES.c.sync).where(among(PROFILES.c.id, "profiles"))
+INSIDE = select(
+    PROFILES.c.sync,
+    PROFILES.c.id.label("profile"),
+    bindparam("list", type_=MEMBERSHIPS.c.list.type).label("list"),
+    bindparam("now", type_=MEMBERSHIPS.c.at.type).label("at"),
+    true().label("inside"),
+    null().label("refused"),
+    true().label("told"),
+    false().label("doubtful"),
+).where(among(PROFILES.c.id, "profiles"))
+"""People as members of a list, as `_membership` makes them one by one."""
+NOT_INSIDE = delete(MEMBERSHIPS).where(
+    MEMBERSHIPS.c.sync == bindparam("the_sync"),
+    MEMBERSHIPS.c.list == bindparam("the_list"),
+    among(MEMBERSHIPS.c.profile, "profiles"),
 )
+DROP_ENTRIES = delete(MEMBERSHIP_JOBS).where(
+    MEMBERSHIP_JOBS.c.sync == bindparam("the_sync"),
+    MEMBERSHIP_JOBS.c.list == bindparam("the_list"),
+    among(MEMBERSHIP_JOBS.c.profile, "profiles"),
+    among(MEMBERSHIP_JOBS.c.stamp, "stamps"),
+)
+DROP_CONTACTS = delete(CONTACT_JOBS).where(
+    CONTACT_JOBS.c.sync == bindparam("the_sync"),
+    among(CONTACT_JOBS.c.profile, "profiles"),
+    among(CONTACT_JOBS.c.stamp, "stamps"),
+)
+"""Stamps are never made twice: those that were settled, and none that was laid down anew meanwhile."""
+KNOWN = select(ACCEPTED).where(ACCEPTED.c.sync == bindparam("sync"), among(ACCEPTED.c.profile, "profiles"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,19 +319,15 @@ def settle_contacts(
     against: defaultdict[int, list[Refusal]] = defaultdict(list)
     for refusal in refusals:
         against[refusal.profile].append(refusal)
-    memory = {
-        row.profile: row
-        for part in chunks(job.contact.profile for job in jobs)
-        for row in accepted(session, sync, part)
-    }
+    memory = {row.profile: row for row in accepted(session, sync, [job.contact.profile for job in jobs])}
     rows = [
         _settled(job.contact, against[job.contact.profile], memory.get(job.contact.profile), sync, now)
         for job in jobs
     ]
     upsert(session, ACCEPTED, rows)
-    done = [{"the_sync": sync, "the_profile": job.contact.profile, "the_stamp": job.stamp} for job in jobs]
-    if done:
-        session.execute(DROP_CONTACT, done)
+    written = json_list(job.contact.profile for job in jobs)
+    stamps = json_list(job.stamp for job in jobs)
+    session.execute(DROP_CONTACTS, {"the_sync": sync, "profiles": written, "stamps": stamps})
     lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
     _withdraw_memberships(session, sync, lost)
     _leave_all(session, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
@@ -336,38 +359,47 @@ def settle_memberships(
     jobs = [job for job in jobs if job.member.profile in alive]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against = {(refusal.profile, refusal.name): refusal for refusal in refusals}
-    stay = {key for key, refusal in against.items() if refusal.blame is not Blame.ABSENT}
-    memberships, entries = [], []
-    for job in jobs:
-        key = (job.member.profile, job.list)
-        refusal = against.get(key)
-        if job.joins or key in stay:
-            memberships.append(_membership(sync, *key, now, joins=job.joins, refusal=refusal))
-        if job.joins and refusal is None and job.list in journeys:
-            entries.append(_entry(sync, *key, now))
-    upsert(session, MEMBERSHIPS, memberships)
-    upsert(session, ENTRIES, entries)
     for name in {job.list for job in jobs}:
-        left = [
-            job.member.profile
-            for job in jobs
-            if job.list == name and not job.joins and (job.member.profile, name) not in stay
-        ]
-        for part in chunks(left):
-            session.execute(
-                delete(MEMBERSHIPS).where(
-                    MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.list == name, MEMBERSHIPS.c.profile.in_(part)
-                )
-            )
-    done = [
-        {"the_sync": sync, "the_list": job.list, "the_profile": job.member.profile, "the_stamp": job.stamp}
-        for job in jobs
-    ]
-    if done:
-        session.execute(DROP_ENTRY, done)
+        _settle_list(session, sync, name, [job for job in jobs if job.list == name], against, now)
+    taken = (job for job in jobs if job.joins and (job.member.profile, job.list) not in against)
+    upsert(
+        session,
+        ENTRIES,
+        [_entry(sync, job.member.profile, job.list, now) for job in taken if job.list in journeys],
+    )
     runs.unbury(session, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
     runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
+
+
+def _settle_list(
+    session: Session,
+    sync: str,
+    name: str,
+    jobs: Sequence[MembershipJob],
+    against: Mapping[tuple[int, str | None], Refusal],
+    now: datetime,
+) -> None:
+    """Keep who is inside one list now; those against whom something stands one by one, the others at once."""
+    joined = [job.member.profile for job in jobs if job.joins and (job.member.profile, name) not in against]
+    refused = [(job, against[job.member.profile, name]) for job in jobs if (job.member.profile, name) in against]
+    stays = [(job, refusal) for job, refusal in refused if job.joins or refusal.blame is not Blame.ABSENT]
+    still = {job.member.profile for job, _ in stays}
+    left = [job.member.profile for job in jobs if not job.joins and job.member.profile not in still]
+    if joined:
+        upsert_from(session, MEMBERSHIPS, INSIDE, {"profiles": json_list(joined), "list": name, "now": now})
+    rows = [
+        _membership(sync, job.member.profile, name, now, joins=job.joins, refusal=refusal)
+        for job, refusal in stays
+    ]
+    upsert(session, MEMBERSHIPS, rows)
+    mine = {"the_sync": sync, "the_list": name}
+    if left:
+        session.execute(NOT_INSIDE, mine | {"profiles": json_list(left)})
+    settled = json_list(job.member.profile for job in jobs)
+    session.execute(
+        DROP_ENTRIES, mine | {"profiles": settled, "stamps": json_list(job.stamp for job in jobs)}
+    )
 
 
 def retry(session: Session, sync: str) -> int:
@@ -423,9 +455,7 @@ def _remember(
 
 def accepted(session: Session, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:
     """Return what is remembered of some profiles, as rows of AcceptedRow."""
-    return session.execute(
-        select(ACCEPTED).where(ACCEPTED.c.sync == sync, ACCEPTED.c.profile.in_(profiles))
-    ).all()
+    return session.execute(KNOWN, {"sync": sync, "profiles": json_list(profiles)}).all()
 
 
 def _withdraw(session: Session, sync: str, profiles: Sequence[int]) -> None:
@@ -637,11 +667,8 @@ def drop_letters_of_others(session: Session, sync: str, names: Collection[str]) 
 
 def _alive(session: Session, sync: str, profiles: Iterable[int]) -> set[int]:
     """Find the profiles that are still there; by id alone, which tempts SQLite to no other index."""
-    found: set[int] = set()
-    for part in chunks(profiles):
-        owners = session.execute(OWNERS, {"profiles": part})
-        found.update(profile for profile, owner in owners if owner == sync)
-    return found
+    owners = session.execute(OWNERS, {"profiles": json_list(profiles)})
+    return {profile for profile, owner in owners.all() if owner == sync}
 
 
 def _letters(contact: Contact) -> list[str]:
@@ -704,14 +731,6 @@ def _subscribed(contact: Contact, before: Any) -> str:
     return str(before if silent else contact.subscribe)
 
 
-def _dropping(jobs: Table, *also: str) -> Delete:
-    """Delete a settled job, but not one that was laid down anew meanwhile."""
-    return delete(jobs).where(
-        *(jobs.c[name] == bindparam(f"the_{name}") for name in ("sync", *also, "profile", "stamp"))
-    )
-
-
-DROP_CONTACT, DROP_ENTRY = _dropping(CONTACT_JOBS), _dropping(MEMBERSHIP_JOBS, "list")
 
 
 def _note_opt_outs(
