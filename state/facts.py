@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, func, select, union_all, update
 from sqlalchemy.orm import Session
 
@@ -22,7 +23,6 @@ from connectors.facts import (
     Fact,
     Money,
     Order,
-    Person,
     Product,
     Refund,
     Source,
@@ -431,10 +431,6 @@ def _checkout_tombstone(number: str, now: datetime) -> Checkout:
     return Checkout(number, None, None, None, None, now, now, completed_at=now)
 
 
-def _person_columns(person: Person) -> Columns:
-    return {name: getattr(person, name) for name in Person.__struct_fields__}
-
-
 def _source_columns(source: Source | None) -> Columns:
     return {
         "source_name": source.name if source else None,
@@ -461,7 +457,7 @@ def _order_columns(store: str, order: Order, accounts: Mapping[str, str]) -> Col
         "paid_at": order.paid_at,
         "fulfilment": order.fulfilment.value if order.fulfilment else None,
         "digest": _digest(order),
-        **_person_columns(order.person),
+        **asdict(order.person),
         **_source_columns(order.source),
     }
 
@@ -502,7 +498,7 @@ def _customer_columns(store: str, customer: Customer) -> Columns:
         "created_at": customer.created_at,
         "updated_at": customer.updated_at,
         "digest": _digest(customer),
-        **_person_columns(customer.person),
+        **asdict(customer.person),
         **_source_columns(customer.source),
     }
 

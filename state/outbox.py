@@ -360,7 +360,7 @@ def settle_memberships(
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against = {(refusal.profile, refusal.name): refusal for refusal in refusals}
     for name in {job.list for job in jobs}:
-        _settle_list(session, sync, name, [job for job in jobs if job.list == name], against, now)
+        _settle_list(session, sync, name, [job for job in jobs if job.list == name], against, now=now)
     taken = (job for job in jobs if job.joins and (job.member.profile, job.list) not in against)
     upsert(
         session,
@@ -378,11 +378,14 @@ def _settle_list(
     name: str,
     jobs: Sequence[MembershipJob],
     against: Mapping[tuple[int, str | None], Refusal],
+    *,
     now: datetime,
 ) -> None:
     """Keep who is inside one list now; those against whom something stands one by one, the others at once."""
     joined = [job.member.profile for job in jobs if job.joins and (job.member.profile, name) not in against]
-    refused = [(job, against[job.member.profile, name]) for job in jobs if (job.member.profile, name) in against]
+    refused = [
+        (job, against[job.member.profile, name]) for job in jobs if (job.member.profile, name) in against
+    ]
     stays = [(job, refusal) for job, refusal in refused if job.joins or refusal.blame is not Blame.ABSENT]
     still = {job.member.profile for job, _ in stays}
     left = [job.member.profile for job in jobs if not job.joins and job.member.profile not in still]
@@ -729,8 +732,6 @@ def _subscribed(contact: Contact, before: Any) -> str:
     """Remember that we subscribed somebody until they are told to be unsubscribed (P4)."""
     silent = contact.subscribe is Subscribe.NO and before in SUBSCRIBED
     return str(before if silent else contact.subscribe)
-
-
 
 
 def _note_opt_outs(

@@ -62,7 +62,9 @@ FIRST_TO_LAST = attrgetter("created_at", "is_account", "store", "id")
 
 
 def records_of(
-    scope: Scope, dirty: Select[Any], moment: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda at: at
+    scope: Scope,
+    dirty: Select[Any],
+    moment: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda at: at,
 ) -> CompoundSelect[Any]:
     """Select all that tells who somebody is, as `Record`: accounts, orders of any standing, checkouts.
 

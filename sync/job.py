@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from mappings.clock import Clock
@@ -17,6 +17,24 @@ CHECKOUT_COLUMNS = frozenset(CHECKOUT)
 
 Tick = Callable[[int, int], None]
 """Told how far a stage has come: done, and expected in all."""
+
+
+class Ticks(Protocol):
+    """Who is told how a run goes on: `pulled` after every page, `pushed` after every batch."""
+
+    def pulled(self, store: str, done: int, expected: int) -> None: ...
+
+    def pushed(self, done: int, expected: int) -> None: ...
+
+
+class Silent:
+    """Nobody is told."""
+
+    def pulled(self, store: str, done: int, expected: int) -> None:
+        """Say nothing."""
+
+    def pushed(self, done: int, expected: int) -> None:
+        """Say nothing."""
 
 
 class Stopped(Exception):

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sync.job import Silent, Ticks
 from sync.report import HeldPlan, Outcome, Report
-from sync.run import Silent, Ticks
 from sync.show import as_json, as_table
 
 

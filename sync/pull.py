@@ -16,7 +16,7 @@ from connectors.base import Page, Resource, Store, Window
 from connectors.errors import Refused
 from connectors.facts import Order
 from state import cursors
-from state.cursors import OpenWindow, Progress
+from state.cursors import OpenWindow
 from state.db import Database
 from sync.job import Pulse, Tick, in_group
 

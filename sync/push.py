@@ -42,7 +42,8 @@ class Pushing:
     """One sync's push in one run. `tick(done, all)` is called with contacts and entries after every batch.
 
     When `pulse` says to stop, the batches in hand are the last. `look` asks the stores once more, lays down anew
-    what follows, and returns whether those who enter lists on open checkouts may.
+    what follows, and returns whether those who enter lists on open checkouts may. `prepared` is what `prepare`
+    returned, where that was done already.
     """
 
     job: Job
@@ -53,6 +54,16 @@ class Pushing:
     pushed: Pushed = field(default_factory=Pushed)
     pulse: Pulse = field(default_factory=Pulse)
     look: Callable[[], Awaitable[bool]] = _nothing_new
+    prepared: Mapping[str, str] | None = None
+
+
+async def prepare(job: Job, esp: Esp) -> dict[str, str]:
+    """Have the ESP make the fields and lists that it lacks; return those that it does not let us have, and why."""
+    lists = [each.name for each in job.mapping.lists if each.trigger is None]
+    return {
+        **await esp.prepare(job.mapping.fields, lists),
+        **await missing_triggers(esp, job.mapping.lists),
+    }
 
 
 async def push(pushing: Pushing) -> Pushed:
@@ -61,11 +72,7 @@ async def push(pushing: Pushing) -> Pushed:
     waiting = await pushing.db.read(outbox.pending, job.sync)
     if not waiting.contacts and not waiting.lists:
         return pushing.pushed
-    lists = [each.name for each in job.mapping.lists if each.trigger is None]
-    missing = {
-        **await esp.prepare(job.mapping.fields, lists),
-        **await missing_triggers(esp, job.mapping.lists),
-    }
+    missing = await prepare(job, esp) if pushing.prepared is None else pushing.prepared
     await _say_missing(pushing, missing)
     later = job.on_checkouts - missing.keys()
     await _push_all(pushing, missing, later)

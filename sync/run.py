@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -18,11 +17,12 @@ from connectors.errors import ConnectorError, Refused, Retryable
 from connectors.facts import Consent
 from state import approvals, cursors, evaluation, outbox, runs, showing
 from state.db import Database
-from sync.job import Job, Pulse, Stopped, utc_now
+from sync.job import Job, Pulse, Silent, Stopped, Ticks, utc_now
 from sync.leases import one_run
 from sync.limits import Limits, exceeded
 from sync.news import Taken, take_in
 from sync.plan import plan
+from sync.preparing import Ready, preparing
 from sync.pull import TELLING, Pulled, Reading, Source, pull_changes, pull_history
 from sync.push import Pushing, push
 from sync.report import Failure, HeldPlan, Outcome, Report
@@ -33,24 +33,6 @@ READS = frozenset({"GET", "HEAD", "retry"})
 OPT_OUT_OVERLAP = timedelta(hours=1)
 """An ESP's clock may differ from ours, and its listings lag."""
 OPT_OUTS_EVERY = timedelta(days=1)
-
-
-class Ticks(Protocol):
-    """Who is told how a run goes on: `pulled` after every page, `pushed` after every batch."""
-
-    def pulled(self, store: str, done: int, expected: int) -> None: ...
-
-    def pushed(self, done: int, expected: int) -> None: ...
-
-
-class Silent:
-    """Nobody is told."""
-
-    def pulled(self, store: str, done: int, expected: int) -> None:
-        """Say nothing."""
-
-    def pushed(self, done: int, expected: int) -> None:
-        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +122,15 @@ async def _run_alone(sync: Sync, db: Database, order: Order, clock: Callable[[],
 
 async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
     """Pull, plan and push; a history that stopped half-way is not pushed, its totals would be wrong."""
-    whole = await _pull(sync, db, order, now, report)
-    if not whole:
-        return
-    await db.run(approvals.forget_landed, sync.name)
-    planned = await plan(sync.job, db, now)
-    report.profiles, report.compared = planned.profiles, planned.compared
-    await _push_unless_resting(sync, db, order, now, report)
+    may_write = (sync.limits is None or order.approved) and sync.job.target.esp not in order.resting
+    async with preparing(sync.job, sync.esp, db, order.ticks, may_write=may_write) as making:
+        whole = await _pull(sync, db, replace(order, ticks=making), now, report)
+        if not whole:
+            return
+        await db.run(approvals.forget_landed, sync.name)
+        planned = await plan(sync.job, db, now)
+        report.profiles, report.compared = planned.profiles, planned.compared
+        await _push_unless_resting(sync, db, order, now, report, ready=making.ready)
     order.pulse.go_on()
 
 
@@ -190,18 +174,22 @@ async def lacks_history(source: Source, db: Database) -> bool:
     return await db.read(cursors.find_cursor, source.name, source.store.resources[0]) is None
 
 
-async def _push_unless_resting(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
+async def _push_unless_resting(
+    sync: Sync, db: Database, order: Order, now: datetime, report: Report, *, ready: Ready
+) -> None:
     esp = sync.job.target.esp
     if esp in order.resting:
         report.resting[esp] = order.resting[esp]
         return
     with structlog.contextvars.bound_contextvars(esp=esp), _noted(report, esp):
         await _hear_opt_outs(sync, db, now)
-        await _push(sync, db, order, now, report)
+        await _push(sync, db, order, now, report, ready=ready)
         report.reached = not report.held
 
 
-async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
+async def _push(
+    sync: Sync, db: Database, order: Order, now: datetime, report: Report, *, ready: Ready
+) -> None:
     """Push what waits, unless it goes beyond the limits (P11)."""
     if not await _may_push(sync, db, order, report):
         return
@@ -211,7 +199,7 @@ async def _push(sync: Sync, db: Database, order: Order, now: datetime, report: R
     if not opted_out or await _may_push(sync, db, order, report):
         look = partial(_look_again, sync, db, order, now, report)
         ticks, pulse = order.ticks.pushed, order.pulse
-        await push(Pushing(sync.job, sync.esp, db, now, ticks, report.pushed, pulse, look))
+        await push(Pushing(sync.job, sync.esp, db, now, ticks, report.pushed, pulse, look, await ready()))
 
 
 async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:

@@ -239,11 +239,11 @@ def _refund(refund: Row, order: str, currency: str) -> Refund:
 
 def _person(billing: Row, meta: Mapping[str, Any], account: Row | None = None) -> Person:
     """Read who it is; an account's own name comes before the one under its address."""
-    first, last, *address = map(text_or_none, map(billing.get, ADDRESS))
+    first, last, company, phone, postal_code, city, country = map(text_or_none, map(billing.get, ADDRESS))
     if account is not None:
         first = text_or_none(account.get("first_name")) or first
         last = text_or_none(account.get("last_name")) or last
-    return Person(first, last, *address, _vat_number(meta))
+    return Person(first, last, company, phone, postal_code, city, country, _vat_number(meta))
 
 
 def _vat_number(meta: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from connectors.simulation import HistoricOrder
@@ -201,6 +202,7 @@ def _local(shop: SimulatedShop, seconds: int | None) -> str | None:
     return _text(datetime.fromtimestamp(seconds, shop.zone)) if seconds is not None else None
 
 
+@lru_cache(maxsize=4096)
 def _gmt(seconds: int | None) -> str | None:
     return _text(datetime.fromtimestamp(seconds, UTC)) if seconds is not None else None
 
