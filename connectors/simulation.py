@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import random
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -248,12 +249,12 @@ def _cdnow_order(number: int, row: Mapping[str, str]) -> HistoricOrder:
     midnight = datetime.fromisoformat(row["date"]).replace(tzinfo=UTC)
     return HistoricOrder(
         id=number,
-        email=f"customer-{customer:05}@example.com",
+        email=sys.intern(f"customer-{customer:05}@example.com"),
         first_name=FIRST_NAMES[customer % len(FIRST_NAMES)],
         last_name=LAST_NAMES[customer % len(LAST_NAMES)],
         account=customer if customer % 4 == 0 else None,
         created_at=midnight + timedelta(seconds=number * 7919 % 86400),
-        total=row["dollar_value"],
+        total=sys.intern(row["dollar_value"]),
         currency="USD",
         status="paid",
         category=GENRES[hashlib.sha256(f"{customer}/{number % 3}".encode()).digest()[0] % len(GENRES)],

@@ -51,6 +51,7 @@ class Summary:
     least: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     megabytes: int = 0
+    simulators_megabytes: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Make plain data of it, for JSON."""
@@ -63,6 +64,7 @@ class Summary:
             "least_requests": self.least,
             "seconds": self.seconds,
             "megabytes": self.megabytes,
+            "simulators_megabytes": self.simulators_megabytes,
             "first": self.first.as_dict(),
             "second": self.second.as_dict(),
         }
@@ -100,7 +102,8 @@ def _demonstrate(orders: int | None, store: str, esp: str, *, json: bool, verbos
         plant = read_plant(folder, {})
         logging.configure(secrets=plant.loaded.secrets, json=False, level="info" if verbose else "warning")
         summary = asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
-    summary.megabytes = _peak_megabytes()
+    summary.megabytes = _peak_megabytes(resource.RUSAGE_SELF)
+    summary.simulators_megabytes = _peak_megabytes(resource.RUSAGE_CHILDREN)
     return summary
 
 
@@ -168,11 +171,9 @@ def _address(process: subprocess.Popen[str]) -> str:
     return line.strip()
 
 
-def _peak_megabytes() -> int:
-    """Add up the peak memory of this process and of the simulators'."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+def _peak_megabytes(whose: int) -> int:
     unit = 1024 if sys.platform != "darwin" else 1
-    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit // 2**20
+    return resource.getrusage(whose).ru_maxrss * unit // 2**20
 
 
 def _show(summary: Summary) -> None:
@@ -189,7 +190,8 @@ def _show(summary: Summary) -> None:
         table.add_row(f"requests to {name}", f"{made:,} (the least possible: {min(made, least):,})")
     table.add_row("the same in per-order automation tasks", f"{summary.orders:,} at one task an order")
     table.add_row("seconds", f"{summary.seconds:.1f}")
-    table.add_row("memory, with the simulators", f"{summary.megabytes} MB at its peak")
+    memory = f"{summary.megabytes} MB, and the simulators' {summary.simulators_megabytes} MB"
+    table.add_row("memory at its peak", memory)
     Console().print(table)
     if second.outcome is Outcome.DONE and not second.writes:
         typer.echo("A second sync found nothing changed and made no write request.")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Raw, Struct
 
 from connectors import http
 from connectors.errors import Refused, RemoteFault
@@ -129,17 +130,28 @@ def read_results(archive: bytes) -> dict[str, Outcome]:
         with gzip.open(io.BytesIO(archive)) if archive.startswith(GZIP) else io.BytesIO(archive) as packed:
             content = packed.read(LARGEST_RESULT)
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as files:
-            texts = [file.read() for entry in files if (file := files.extractfile(entry))]
-        return dict(_outcomes(row for text in texts if text.strip() for row in _decode(text)))
+            texts = (file.read() for entry in files if (file := files.extractfile(entry)))
+            return dict(_outcomes(row for text in texts if text.strip() for row in _rows(text)))
     except (OSError, EOFError, zlib.error, tarfile.TarError, *_NOT_THE_FORMAT) as error:
         raise _Unreadable from error
 
 
-def _outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Outcome]]:
+class _Row(Struct):
+    """One operation's result. The answer, a whole contact as a rule, is read of those that failed only."""
+
+    status_code: Any
+    operation_id: Any
+    response: Raw = Raw(b"null")
+
+
+_rows = msgspec.json.Decoder(list[_Row]).decode
+
+
+def _outcomes(rows: Iterable[_Row]) -> Iterable[tuple[str, Outcome]]:
     for row in rows:
-        status = int(row["status_code"])
-        problem = {} if status < 300 else document_of(_json_or_none(row.get("response")))
-        yield str(row["operation_id"]), Outcome(status, problem)
+        status = int(row.status_code)
+        problem = {} if status < 300 else document_of(_json_or_none(_decode(row.response)))
+        yield str(row.operation_id), Outcome(status, problem)
 
 
 def _json_or_none(text: object) -> object:
