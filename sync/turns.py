@@ -6,7 +6,7 @@ is followed piece by piece up to its next jump, which is a moment to look at, wh
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from mappings.clock import Clock
 from state import evaluation
@@ -15,6 +15,7 @@ from sync.job import Job
 
 PIECE = timedelta(minutes=30)
 """No zone sets its clocks twice within it."""
+DAY = timedelta(days=1)
 EXACT = timedelta(seconds=1)
 
 Bound = Callable[[datetime], datetime]
@@ -37,7 +38,7 @@ async def next_turn(job: Job, db: Database, now: datetime, horizon: timedelta) -
     ahead = job.mapping.ahead(job.sync, job.clock(now))
     moments = await db.read(evaluation.first_values, [query for _, query in ahead])
     turns = [
-        turn(_bound(job, bound), moment, now, horizon)
+        turn(_bound(job, bound), moment, now, horizon, job.timezone)
         for (bound, _), moment in zip(ahead, moments, strict=True)
     ]
     if job.mapping.daily:
@@ -45,14 +46,17 @@ async def next_turn(job: Job, db: Database, now: datetime, horizon: timedelta) -
     return min((each for each in turns if each and each <= now + horizon), default=None)
 
 
-def turn(bound: Bound, moment: datetime | None, now: datetime, horizon: timedelta) -> datetime | None:
+def turn(
+    bound: Bound, moment: datetime | None, now: datetime, horizon: timedelta, zone: tzinfo
+) -> datetime | None:
     """Find when `bound` reaches `moment`, or jumps, whatever comes first within `horizon`."""
     if bound(now + EXACT) == bound(now):
         return None  # at the end of the calendar, where it stays
     start, first = now, bound(now)
     while start < now + horizon:
-        end, last = start + PIECE, bound(start + PIECE)
-        jumps = last - first != PIECE
+        piece = DAY if _is_steady(bound, start, first, zone) else PIECE
+        end, last = start + piece, bound(start + piece)
+        jumps = last - first != piece
         if jumps:
             end = _jump(bound, start, first)
         if moment is not None and first < moment <= first + (end - start):
@@ -61,6 +65,19 @@ def turn(bound: Bound, moment: datetime | None, now: datetime, horizon: timedelt
             return end
         start, first = end, last
     return None
+
+
+def _is_steady(bound: Bound, start: datetime, first: datetime, zone: tzinfo) -> bool:
+    """Tell whether a bound moves for a day as the time does, with no clock set at either end of it.
+
+    No zone ever changed twice within three days, so that looks at the ends are enough; a shorter month shows
+    in how far the bound has come.
+    """
+    last = bound(start + DAY)
+    ends = ((start, start + DAY), (first, last))
+    return last - first == DAY and all(
+        one.astimezone(zone).utcoffset() == other.astimezone(zone).utcoffset() for one, other in ends
+    )
 
 
 def midnight(clock: Clock) -> datetime:

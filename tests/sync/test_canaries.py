@@ -103,7 +103,9 @@ def objection(title: str, field: str) -> Callable[[Mapping[str, Any]], Problem |
 async def test_P8_nothing_that_is_written_on_the_whole_way_gives_anybody_away(
     world: World, written: io.StringIO
 ) -> None:
-    world.configure(mapping=MAPPING, extra="    limits: {new_contacts: 999}\n")  # so that faults meet the push
+    world.configure(
+        mapping=MAPPING, extra="    limits: {new_contacts: 999}\n"
+    )  # so that faults meet the push
     number = world.shop.state.add_order(email=WHO, total="5.00")
     world.shop.state.update_order(number, row={"billing": PERSON})
     broken = world.shop.state.add_order(email=WHO, total="6.00")

@@ -12,11 +12,18 @@ from sync.turns import midnight, turn
 from tests.mappings.base import NOW, SYNC, Base, compiled
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
-HORIZON = timedelta(hours=6)
+HORIZON = timedelta(days=3)
 ZONES = [
     ZoneInfo(name) for name in ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 ]
-BOUNDS = [Bound("days", 1), Bound("days", 45), Bound("months", 1), Bound("months", 6), Bound("hours", 5)]
+BOUNDS = [
+    Bound("days", 1),
+    Bound("days", 45),
+    Bound("days", 364),
+    Bound("months", 1),
+    Bound("months", 6),
+    Bound("hours", 5),
+]
 STARTS = [
     datetime(2028, *day, tzinfo=UTC)
     for day in [
@@ -38,7 +45,7 @@ STARTS = [
 @given(
     st.sampled_from(STARTS),
     st.integers(0, 48 * 60),
-    st.integers(-4 * 24 * 60, 12 * 60),
+    st.integers(-4 * 24 * 60, 4 * 24 * 60),
     st.sampled_from(ZONES),
     st.sampled_from(BOUNDS),
 )
@@ -55,7 +62,7 @@ def test_nobody_turns_before_the_moment_that_was_found(
     def at(now: datetime) -> datetime:
         return bound.at(Clock(now, zone))
 
-    found = turn(at, moment if at(now) < moment else None, now, HORIZON)
+    found = turn(at, moment if at(now) < moment else None, now, HORIZON, zone)
 
     quiet = found - 2 * SECOND if found else now + HORIZON
     while (now := now + timedelta(minutes=7)) < quiet:
@@ -65,7 +72,7 @@ def test_nobody_turns_before_the_moment_that_was_found(
 def test_a_bound_at_the_end_of_the_calendar_is_never_looked_at() -> None:
     far = Bound("days", 10**7)
 
-    assert turn(lambda now: far.at(Clock(now, ZONES[0])), None, NOW.now, HORIZON) is None
+    assert turn(lambda now: far.at(Clock(now, ZONES[0])), None, NOW.now, HORIZON, ZONES[0]) is None
 
 
 @pytest.mark.parametrize(
