@@ -5,8 +5,8 @@ A kill anywhere repeats a few pages at most, which changes nothing (P1).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,15 +16,15 @@ from connectors.base import Page, Resource, Store, Window
 from connectors.errors import Refused
 from connectors.facts import Order
 from state import cursors
-from state.cursors import OpenWindow
+from state.cursors import OpenWindow, Progress
 from state.db import Database
 from sync.job import Pulse, Tick, in_group
 
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
-PAGES_TOGETHER = 8
-"""Pages of history that one transaction stores."""
+ROWS_TOGETHER = 800
+"""Rows of history after which a transaction stores them."""
 LONGEST_WAIT = 1.0
 """Seconds since the last transaction after which a page waits for no others."""
 OPTIONAL = frozenset({Resource.PRODUCTS, Resource.CHECKOUTS})
@@ -78,7 +78,7 @@ class Reading:
     pulled: Pulled = field(default_factory=Pulled)
     pulse: Pulse = field(default_factory=Pulse)
 
-    def stored(self, pages: Iterable[Page]) -> None:
+    def stored(self, pages: Sequence[Page]) -> None:
         """Count pages that are stored. Raises Stopped when no further one is to be asked for."""
         for page in pages:
             self.pulled.add(page)
@@ -152,8 +152,10 @@ async def _read_windows(reading: Reading, windows: Sequence[OpenWindow]) -> None
 
     try:
         await in_group([read(opened) for opened in windows])
-    finally:
-        await saving.flush()
+    except BaseException:
+        with suppress(Unsaved):
+            await saving.flush()
+        raise
 
 
 async def _read_window(reading: Reading, opened: OpenWindow, saving: "Saving") -> None:
@@ -178,6 +180,10 @@ async def _ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         following.cancel()
 
 
+class Unsaved(Exception):
+    """Pages before these could not be stored: neither are these, or their window would have a hole."""
+
+
 class Saving:
     """Stores pages of several windows, a few in one transaction, while the next ones are being read.
 
@@ -190,26 +196,39 @@ class Saving:
         self._waiting: list[tuple[OpenWindow, Page]] = []
         self._turn = asyncio.Lock()
         self._saved_at = time.monotonic()
+        self._is_whole = True
 
     async def add(self, opened: OpenWindow, page: Page) -> None:
         """Take a page; store it with those that wait once they are enough, or the last ones are a while ago."""
         self._waiting.append((opened, page))
-        if len(self._waiting) >= PAGES_TOGETHER or time.monotonic() - self._saved_at > LONGEST_WAIT:
+        rows = sum(len(page.facts) for _, page in self._waiting)
+        if rows >= ROWS_TOGETHER or time.monotonic() - self._saved_at > LONGEST_WAIT:
             await self.flush()
 
     async def flush(self) -> None:
-        """Store what waits, and tell of it. Raises Stopped when no further page is to be asked for."""
+        """Store what waits, and tell of it.
+
+        Raises Stopped when no further page is to be asked for, Unsaved after it has failed, or was called off.
+        """
         async with self._turn:
+            if not self._is_whole:
+                raise Unsaved
             pages, self._waiting = self._waiting, []
             if pages:
-                await self._save(pages)
-                self._saved_at = time.monotonic()
+                self._is_whole = False
+                progress = await self._save(pages)
+                self._is_whole = True
+                self._tell(progress, [page for _, page in pages])
 
-    async def _save(self, pages: Sequence[tuple[OpenWindow, Page]]) -> None:
+    async def _save(self, pages: Sequence[tuple[OpenWindow, Page]]) -> Progress:
         reading = self._reading
         changed, progress = await reading.db.run(
             cursors.save_window_pages, reading.source.name, pages, reading.now
         )
         reading.pulled.changed += changed
-        reading.tick(progress.done, progress.expected)
-        reading.stored(page for _, page in pages)
+        self._saved_at = time.monotonic()
+        return progress
+
+    def _tell(self, progress: Progress, pages: Sequence[Page]) -> None:
+        self._reading.tick(progress.done, progress.expected)
+        self._reading.stored(pages)

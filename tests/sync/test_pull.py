@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -12,10 +14,11 @@ from connectors.base import Page, Resource, Window
 from state import cursors
 from state.cursors import OpenWindow
 from state.db import Database
+from state.errors import StateError
 from state.tables import OrderRow, table
 from sync import pull
 from sync.job import Pulse, Stopped
-from sync.pull import Reading, Saving, Source
+from sync.pull import Reading, Saving, Source, Unsaved
 from tests.state.makers import START, at, order
 from tests.sync.conftest import World
 
@@ -38,6 +41,10 @@ async def four_windows(world: World) -> AsyncIterator[tuple[Reading, Sequence[Op
         reading = Reading(source, cartwire.db, START, lambda done, of: told.append((done, of)))
         yield reading, await opened_windows(cartwire.db)
         assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+def disk_full(*_: object) -> None:
+    raise StateError("the disk is full")
 
 
 def page_of(opened: OpenWindow) -> Page:
@@ -74,17 +81,61 @@ async def test_pages_that_come_slowly_are_stored_as_they_come(
     assert stored == {"0"}
 
 
-async def test_several_pages_of_one_window_leave_the_cursor_of_the_last(world: World) -> None:
+async def test_several_pages_of_one_window_leave_the_cursor_of_the_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "ROWS_TOGETHER", 4)
+
     async with four_windows(world) as (reading, (first, *_)):
         saving = Saving(reading)
-        for number in range(pull.PAGES_TOGETHER + 1):
-            await saving.add(first, Page([order(number)], f"c{number}", total=9))
+        for number in range(6):
+            await saving.add(first, Page([order(number)], f"c{number}", total=6))
+        early, between = await reading.db.read(stored_orders), await opened_windows(reading.db)
         await saving.flush()
         stored, after = await reading.db.read(stored_orders), await opened_windows(reading.db)
         progress = await reading.db.read(cursors.backfill_progress, ["shop"])
 
-    assert len(stored) == progress.done == pull.PAGES_TOGETHER + 1
-    assert after[0].cursor == f"c{pull.PAGES_TOGETHER}"
+    assert (len(early), between[0].cursor) == (4, "c3")
+    assert (len(stored), progress.done, after[0].cursor) == (6, 6, "c5")
+
+
+async def test_P2_no_page_is_stored_behind_one_that_could_not_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with four_windows(world) as (reading, (first, *_)):
+        saving = Saving(reading)
+        await saving.add(first, Page([order(1)], "c1", total=2))
+        with monkeypatch.context() as broken:
+            broken.setattr(cursors, "save_window_pages", disk_full)
+            with pytest.raises(StateError):
+                await saving.flush()
+        await saving.add(first, Page([order(2)], "c2", total=2))
+        with pytest.raises(Unsaved):
+            await saving.flush()
+        stored, after = await reading.db.read(stored_orders), await opened_windows(reading.db)
+
+    assert (stored, after[0].cursor) == (set(), None)
+
+
+async def test_P2_a_history_whose_storing_failed_once_is_whole_after_the_next_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(31, 350):
+        world.shop.state.add_order(email=f"buyer{number}@example.com", total="1.00")
+    monkeypatch.setattr(pull, "ROWS_TOGETHER", 1)
+    save, calls = cursors.save_window_pages, count(1)
+
+    def fails_at_times(*arguments: Any) -> Any:
+        return disk_full() if next(calls) in {2, 5} else save(*arguments)
+
+    monkeypatch.setattr(cursors, "save_window_pages", fails_at_times)
+    for _ in range(2):
+        with pytest.raises(StateError):
+            await world.backfill()
+    await world.backfill()
+
+    async with world.open() as cartwire:
+        assert len(await cartwire.db.read(stored_orders)) == 349
 
 
 async def test_what_waits_is_stored_before_a_run_stops(world: World) -> None:

@@ -80,8 +80,6 @@ WORDS: Mapping[str, bool] = {
 }
 """What a plugin writes for a ticked and for an unticked box; anything else is no word."""
 
-VAT_KEYS_SET = frozenset(VAT_KEYS)
-
 ADDRESS = ("first_name", "last_name", "company", "phone", "postcode", "city", "country")
 """Where an address tells what `Person` holds, in its order."""
 
@@ -123,10 +121,10 @@ def read_order(row: Row, terms: Terms) -> Order:
     created = _created(row)
     status = bare_status(row["status"])
     paid_at = utc(row.get("date_paid_gmt"))
-    number = str(row["id"])
+    identifier = str(row["id"])
     return Order(
-        id=number,
-        number=str(row.get("number") or number),
+        id=identifier,
+        number=str(row.get("number") or identifier),
         email=normal_email(billing.get("email")),
         customer_id=_id(row.get("customer_id")),
         standing=standing(status, paid_at, terms.paid),
@@ -137,7 +135,7 @@ def read_order(row: Row, terms: Terms) -> Order:
         paid_at=paid_at,
         discount=_sum(row, ("discount_total", "discount_tax"), currency),
         lines=[_line(line, currency) for line in _rows(row.get("line_items"))],
-        refunds=[_refund(refund, number, currency) for refund in _rows(row.get("refunds"))],
+        refunds=[_refund(refund, identifier, currency) for refund in _rows(row.get("refunds"))],
         person=_person(billing, meta),
         source=_source(meta),
         consent=_consent(meta, terms, created),
@@ -247,9 +245,7 @@ def _person(billing: Row, meta: Mapping[str, Any], account: Row | None = None) -
 
 
 def _vat_number(meta: Mapping[str, Any]) -> str | None:
-    if VAT_KEYS_SET.isdisjoint(meta):
-        return None
-    return next((told for key in VAT_KEYS if (told := _told(meta.get(key)))), None)
+    return next((told for key in VAT_KEYS if key in meta and (told := _told(meta[key]))), None)
 
 
 def _source(meta: Mapping[str, Any]) -> Source | None:
