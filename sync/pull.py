@@ -23,7 +23,7 @@ from sync.job import Pulse, Tick, in_group
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
-ROWS_TOGETHER = 800
+ROWS_TOGETHER = 200
 """Rows of history after which a transaction stores them."""
 LONGEST_WAIT = 1.0
 """Seconds since the last transaction after which a page waits for no others."""
