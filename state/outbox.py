@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, false, func, null, or_, select, true, update
+from sqlalchemy import Row, bindparam, delete, exists, false, func, null, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
@@ -67,8 +67,8 @@ _CHANGES = (
     .order_by(MEMBERSHIP_JOBS.c.profile)
     .limit(bindparam("most"))
 )
-NO_WRITING = MEMBERSHIP_JOBS.c.profile.not_in(
-    select(CONTACT_JOBS.c.profile).where(CONTACT_JOBS.c.sync == bindparam("sync"))
+NO_WRITING = ~exists().where(
+    CONTACT_JOBS.c.sync == bindparam("sync"), CONTACT_JOBS.c.profile == MEMBERSHIP_JOBS.c.profile
 )
 NEXT_JOINS = _CHANGES.where(NO_WRITING)
 NEXT_LEAVES = _CHANGES.join(PROFILES, PROFILES.c.id == MEMBERSHIP_JOBS.c.profile).where(

@@ -23,8 +23,9 @@ from sync.job import Pulse, Tick, in_group
 log = structlog.get_logger()
 
 WINDOWS_AT_ONCE = 4
-ROWS_TOGETHER = 200
-"""Rows of history after which a transaction stores them."""
+ROWS_TOGETHER = range(200, 1_601)
+"""Rows of history that one transaction stores: a twentieth of what is stored already, within these bounds."""
+PART = 20
 LONGEST_WAIT = 1.0
 """Seconds since the last transaction after which a page waits for no others."""
 OPTIONAL = frozenset({Resource.PRODUCTS, Resource.CHECKOUTS})
@@ -187,8 +188,9 @@ class Unsaved(Exception):
 class Saving:
     """Stores pages of several windows, a few in one transaction, while the next ones are being read.
 
-    A transaction writes each leaf of an index once, however many rows of it are new. What comes slowly is
-    stored as it comes: a kill costs few pages, or none.
+    A transaction writes each leaf of an index once, however many rows of it are new: many rows together take
+    a third less than few. A kill costs what waits, so that is a small part of all. What comes slowly is stored
+    as it comes.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -196,13 +198,14 @@ class Saving:
         self._waiting: list[tuple[OpenWindow, Page]] = []
         self._turn = asyncio.Lock()
         self._saved_at = time.monotonic()
+        self._enough = ROWS_TOGETHER[0]
         self._is_whole = True
 
     async def add(self, opened: OpenWindow, page: Page) -> None:
         """Take a page; store it with those that wait once they are enough, or the last ones are a while ago."""
         self._waiting.append((opened, page))
         rows = sum(len(page.facts) for _, page in self._waiting)
-        if rows >= ROWS_TOGETHER or time.monotonic() - self._saved_at > LONGEST_WAIT:
+        if rows >= self._enough or time.monotonic() - self._saved_at > LONGEST_WAIT:
             await self.flush()
 
     async def flush(self) -> None:
@@ -227,6 +230,7 @@ class Saving:
         )
         reading.pulled.changed += changed
         self._saved_at = time.monotonic()
+        self._enough = min(max(ROWS_TOGETHER[0], progress.done // PART), ROWS_TOGETHER[-1])
         return progress
 
     def _tell(self, progress: Progress, pages: Sequence[Page]) -> None:

@@ -84,7 +84,7 @@ async def test_pages_that_come_slowly_are_stored_as_they_come(
 async def test_several_pages_of_one_window_leave_the_cursor_of_the_last(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull, "ROWS_TOGETHER", 4)
+    monkeypatch.setattr(pull, "ROWS_TOGETHER", range(4, 5))
 
     async with four_windows(world) as (reading, (first, *_)):
         saving = Saving(reading)
@@ -97,6 +97,27 @@ async def test_several_pages_of_one_window_leave_the_cursor_of_the_last(
 
     assert (len(early), between[0].cursor) == (4, "c3")
     assert (len(stored), progress.done, after[0].cursor) == (6, 6, "c5")
+
+
+async def test_the_more_is_stored_the_more_goes_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "ROWS_TOGETHER", range(2, 6))
+    monkeypatch.setattr(pull, "PART", 2)
+    monkeypatch.setattr(pull, "LONGEST_WAIT", 60)
+    save, sizes = cursors.save_window_pages, []
+
+    def noting(session: Session, store: str, pages: Sequence[Any], now: Any) -> Any:
+        sizes.append(len(pages))
+        return save(session, store, pages, now)
+
+    monkeypatch.setattr(cursors, "save_window_pages", noting)
+    async with four_windows(world) as (reading, (first, *_)):
+        saving = Saving(reading)
+        for number in range(24):
+            await saving.add(first, Page([order(number)], f"c{number}", total=24))
+
+    assert sizes == [2, 2, 2, 3, 4, 5, 5]
 
 
 async def test_P2_no_page_is_stored_behind_one_that_could_not_be(
@@ -122,7 +143,7 @@ async def test_P2_a_history_whose_storing_failed_once_is_whole_after_the_next_ru
 ) -> None:
     for number in range(31, 350):
         world.shop.state.add_order(email=f"buyer{number}@example.com", total="1.00")
-    monkeypatch.setattr(pull, "ROWS_TOGETHER", 1)
+    monkeypatch.setattr(pull, "ROWS_TOGETHER", range(1, 2))
     save, calls = cursors.save_window_pages, count(1)
 
     def fails_at_times(*arguments: Any) -> Any:
