@@ -71,6 +71,11 @@ ACCOUNTS = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
     CUSTOMERS.c.email.is_not(None),
 )
 
+WAITING = select(TOUCHED.c.email).where(
+    among(TOUCHED.c.email, "people"),
+    TOUCHED.c.revision > select(func.coalesce(func.max(SYNCS.c.revision), 0)).scalar_subquery(),
+)
+
 KINDS: Mapping[type[Fact], str] = {
     Order: "order",
     Refund: "refund",
@@ -95,6 +100,8 @@ class Marks:
     revision: int
     doubts: set[str] | None = None
     people: set[str | None] = field(default_factory=set)
+    renamed: bool = False
+    """Then everybody is marked anew: a rename takes place together with the people of its revision."""
 
 
 def save_page(
@@ -120,7 +127,10 @@ def save_page(
         if rows:
             changed += save(session, store, rows, marks)
     changed += _save_gone(session, store, page.gone, now, marks)
-    touch(session, marks.people, marks.revision, history=history)
+    people = {email for email in marks.people if email}
+    if history and not marks.renamed:
+        people -= _waiting(session, people)  # most orders of a first backfill are of such people
+    touch(session, people, marks.revision, history=history)
     return changed
 
 
@@ -144,6 +154,11 @@ def touch(session: Session, emails: Iterable[str | None], revision: int, *, hist
         marked = dict.fromkeys(columns, revision + place)
         rows = [{"email": email, **marked} for email in people[start : start + REVISION_SIZE]]
         upsert(session, TOUCHED, rows)
+
+
+def _waiting(session: Session, people: Iterable[str]) -> set[str]:
+    """Find those who are marked already, and whom no sync has come to since."""
+    return set(session.scalars(WAITING, {"people": json_list(people)}))
 
 
 def count_created(
@@ -233,6 +248,7 @@ def _save_customers(session: Session, store: str, customers: Sequence[Customer],
         if c.email and before.get(c.id) not in {None, c.email}
     ]
     upsert(session, RENAMES, renames)
+    marks.renamed |= bool(renames)
     marks.people.update(c.email for c in fresh)
     marks.people.update(before.values())
     return len(fresh)

@@ -18,6 +18,7 @@ from tests.state.makers import (
     BOB,
     EVE,
     NOW,
+    START,
     at,
     checkout,
     columns,
@@ -26,6 +27,7 @@ from tests.state.makers import (
     order,
     product,
     profile,
+    profile_id,
     refresh,
     save,
 )
@@ -124,6 +126,34 @@ def test_an_order_that_moves_to_another_address_touches_both(session: Session) -
     save(session, order(1, BOB, updated_at=at(1)))
 
     assert touched(session) == {ADA: 2, BOB: 2}
+
+
+def read_history(session: Session, *rows: Fact) -> None:
+    facts.save_page(session, "shop", Page(rows, ""), START, history=True)
+
+
+def test_history_marks_nobody_again_who_waits_for_every_sync(session: Session) -> None:
+    read_history(session, order(1))
+    read_history(session, order(2), order(3, BOB))
+    waiting = touched(session)
+    refresh(session)
+    read_history(session, order(4))
+
+    assert waiting[ADA] < waiting[BOB] < touched(session)[ADA]
+    assert touched(session)[BOB] == waiting[BOB]
+    assert refresh(session) == 1
+    assert profile(session)["orders_count"] == 3
+
+
+def test_history_that_tells_of_a_new_address_renames_whoever_waits(session: Session) -> None:
+    save(session, customer(1))
+    refresh(session)
+    before = profile_id(session)
+    read_history(session, order(1, customer_id="1"), order(2, EVE))
+    read_history(session, customer(1, EVE, updated_at=at(1)))
+    refresh(session, chunk=1)
+
+    assert profile_id(session, EVE) == before
 
 
 def test_a_deleted_order_is_kept_but_counts_nowhere(session: Session) -> None:
