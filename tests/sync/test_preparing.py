@@ -52,6 +52,7 @@ async def test_later_runs_ask_for_nothing_that_they_do_not_need(world: World) ->
     world.forget_requests()
 
     await world.run()
+    await world.backfill()
 
     assert [seen for seen in world.news.requests if "merge-fields" in seen.path] == []
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connectors.base import Page, Resource, Window
+from connectors.errors import RemoteFault
 from state import cursors
 from state.cursors import OpenWindow
 from state.db import Database
@@ -157,6 +158,24 @@ async def test_P2_a_history_whose_storing_failed_once_is_whole_after_the_next_ru
 
     async with world.open() as cartwire:
         assert len(await cartwire.db.read(stored_orders)) == 349
+
+
+async def test_what_waits_is_stored_when_the_store_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "LONGEST_WAIT", 60)
+
+    async def one_page(window: Window, *_: object, **__: object) -> AsyncIterator[Page]:
+        yield Page([order(window.start.minute if window.start else 0)], "c", total=9)
+        raise RemoteFault("the shop is down")
+
+    async with four_windows(world) as (reading, windows):
+        monkeypatch.setattr(reading.source.store, "backfill", one_page)
+        with pytest.raises(RemoteFault):
+            await pull._read_windows(reading, windows[:1])
+        stored = await reading.db.read(stored_orders)
+
+    assert len(stored) == 1
 
 
 async def test_what_waits_is_stored_before_a_run_stops(world: World) -> None:

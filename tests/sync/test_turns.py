@@ -50,6 +50,7 @@ STARTS = [
     st.sampled_from(BOUNDS),
 )
 @example(STARTS[8], 24 * 60 + 20, 100, ZONES[0], BOUNDS[0])
+@example(STARTS[8], 12 * 60, 12 * 60 + 45, ZONES[0], BOUNDS[2])  # clocks are set back on both days
 def test_nobody_turns_before_the_moment_that_was_found(
     start: datetime, minutes: int, ahead: int, zone: ZoneInfo, bound: Bound
 ) -> None:
