@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from connectors.base import Resource, Value, Window
 from connectors.facts import Standing
 from state import facts
+from state.codes import decode
 from state.dialect import chunks, upsert
-from state.outbox import ACCEPTED, DELETED, MEMBERSHIPS, decode
+from state.outbox import ACCEPTED, DELETED, MEMBERSHIPS
 from state.scope import esp_origin
 from state.tables import AuditRow, CursorRow, OrderRow, ProfileRow, table
 

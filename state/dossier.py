@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from connectors.base import Value
 from connectors.facts import Standing
 from state import ledger
+from state.codes import decode
 from state.evaluation import sync_state
-from state.outbox import decode
 from state.people import Record, newest_word, records_of, tellers
 from state.runs import DeadLetter, list_dead_letters
 from state.scope import Scope, esp_origin

@@ -3,15 +3,12 @@
 An older copy of a row never overwrites a newer one, an equal copy changes nothing and touches nobody.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-import msgspec
-from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, func, select, union_all, update
 from sqlalchemy.orm import Session
 
@@ -25,10 +22,18 @@ from connectors.facts import (
     Order,
     Product,
     Refund,
-    Source,
     Standing,
 )
 from state import privacy
+from state.columns import (
+    checkout_columns,
+    customer_columns,
+    digest,
+    line_columns,
+    order_columns,
+    product_columns,
+    refund_columns,
+)
 from state.dialect import among, chunks, json_list, upsert
 from state.tables import (
     CheckoutRow,
@@ -45,7 +50,6 @@ from state.tables import (
     table,
 )
 
-Columns = dict[str, Any]
 Word = tuple[str, str | None, Consent | None]
 """A record, whose word it holds (None while the account is unknown), and the word (None when it has none)."""
 
@@ -202,14 +206,14 @@ def _save_orders(session: Session, store: str, orders: Sequence[Order], marks: M
     known = _versions(session, ORDERS, store, [order.id for order in orders], ORDERS.c.person)
     fresh = _newer(orders, known, marks)
     accounts = _account_emails(session, store, [order.customer_id for order in fresh])
-    rows = [_order_columns(store, order, accounts) for order in fresh]
+    rows = [order_columns(store, order, accounts) for order in fresh]
     upsert(session, ORDERS, rows, newer="updated_at")
     seen_before = [order.id for order in fresh if order.id in known]
     told = {order.id for order in fresh if order.refunds is not None}
     _clear(session, LINES, store, seen_before)
     _clear(session, REFUNDS, store, [order for order in seen_before if order in told])
-    upsert(session, LINES, [row for order in fresh for row in _line_columns(store, order)])
-    upsert(session, REFUNDS, [_refund_columns(store, r) for order in fresh for r in order.refunds or ()])
+    upsert(session, LINES, [row for order in fresh for row in line_columns(store, order)])
+    upsert(session, REFUNDS, [refund_columns(store, r) for order in fresh for r in order.refunds or ()])
     people = {row["id"]: row["person"] for row in rows}
     _save_order_consents(session, store, fresh, people, known)
     marks.people.update(people.values())
@@ -235,7 +239,7 @@ def _save_order_consents(
 def _save_customers(session: Session, store: str, customers: Sequence[Customer], marks: Marks) -> int:
     known = _versions(session, CUSTOMERS, store, [customer.id for customer in customers], CUSTOMERS.c.email)
     fresh = _newer(customers, known, marks)
-    upsert(session, CUSTOMERS, [_customer_columns(store, c) for c in fresh], newer="updated_at")
+    upsert(session, CUSTOMERS, [customer_columns(store, c) for c in fresh], newer="updated_at")
     words = [(f"customer {c.id}", c.email, c.consent) for c in fresh if c.consent or c.id in known]
     save_consent(session, store, words)
     before = {customer.id: known[customer.id][2] for customer in fresh if customer.id in known}
@@ -286,7 +290,7 @@ def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout],
     known = _versions(session, CHECKOUTS, store, [checkout.id for checkout in checkouts], CHECKOUTS.c.person)
     fresh = _newer(checkouts, known, marks)
     accounts = _account_emails(session, store, [checkout.customer_id for checkout in fresh])
-    rows = [_checkout_columns(store, checkout, accounts) for checkout in fresh]
+    rows = [checkout_columns(store, checkout, accounts) for checkout in fresh]
     upsert(session, CHECKOUTS, rows, newer="updated_at")
     marks.people.update(row["person"] for row in rows)
     marks.people.update(known[checkout.id][2] for checkout in fresh if checkout.id in known)
@@ -305,7 +309,7 @@ def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks
         if known.get((refund.order_id, refund.id)) != (refund.amount.minor, refund.created_at)
         and not (marks.doubts is not None and (refund.order_id, refund.id) in known)
     ]
-    upsert(session, REFUNDS, [_refund_columns(store, refund) for refund in fresh])
+    upsert(session, REFUNDS, [refund_columns(store, refund) for refund in fresh])
     for part in chunks({refund.order_id for refund in fresh}):
         owners = select(ORDERS.c.person).where(ORDERS.c.store == store, ORDERS.c.id.in_(part))
         marks.people.update(session.scalars(owners))
@@ -315,9 +319,9 @@ def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks
 def _save_products(session: Session, store: str, products: Sequence[Product], marks: Marks) -> int:
     known = _versions(session, PRODUCTS, store, [product.id for product in products], PRODUCTS.c.title)
     fresh = _newer(products, known, marks)
-    upsert(session, PRODUCTS, [_product_columns(store, product) for product in fresh], newer="updated_at")
+    upsert(session, PRODUCTS, [product_columns(store, product) for product in fresh], newer="updated_at")
     recategorised = [
-        product for product in fresh if known.get(product.id, (None, None))[1] != _digest(product)
+        product for product in fresh if known.get(product.id, (None, None))[1] != digest(product)
     ]
     for part in chunks(product.id for product in recategorised):
         session.execute(
@@ -371,11 +375,7 @@ def _newer(facts: Sequence[Any], known: Mapping[str, Any], marks: Marks) -> list
         other = newest.setdefault(fact.id, fact)
         if fact.updated_at >= other.updated_at:
             newest[fact.id] = fact
-        if (
-            marks.doubts is not None
-            and fact.updated_at == other.updated_at
-            and _digest(fact) != _digest(other)
-        ):
+        if marks.doubts is not None and fact.updated_at == other.updated_at and digest(fact) != digest(other):
             marks.doubts.add(name_of(fact))
     return [
         fact for fact in newest.values() if fact.id not in known or _replaces(fact, known[fact.id], marks)
@@ -383,8 +383,8 @@ def _newer(facts: Sequence[Any], known: Mapping[str, Any], marks: Marks) -> list
 
 
 def _replaces(fact: Any, stored: tuple[datetime, str, Any], marks: Marks) -> bool:
-    at, digest, _ = stored
-    if fact.updated_at != at or _digest(fact) == digest:
+    at, known, _ = stored
+    if fact.updated_at != at or digest(fact) == known:
         return bool(fact.updated_at > at)
     if marks.doubts is not None:
         marks.doubts.add(name_of(fact))
@@ -394,12 +394,6 @@ def _replaces(fact: Any, stored: tuple[datetime, str, Any], marks: Marks) -> boo
 def name_of(fact: Fact) -> str:
     """Name a fact's record as connectors do: "order 727"."""
     return f"{KINDS[type(fact)]} {fact.id}"
-
-
-def _digest(fact: Fact) -> str:
-    """Tell two copies apart; a product's moment says nothing, since it moves with every sale."""
-    content: Any = (fact.title, fact.categories) if isinstance(fact, Product) else fact
-    return hashlib.blake2b(msgspec.json.encode(content), digest_size=8).hexdigest()
 
 
 def _account_emails(session: Session, store: str, ids: Iterable[str | None]) -> dict[str, str]:
@@ -445,102 +439,3 @@ def _order_tombstone(number: str, now: datetime) -> Order:
 
 def _checkout_tombstone(number: str, now: datetime) -> Checkout:
     return Checkout(number, None, None, None, None, now, now, completed_at=now)
-
-
-def _source_columns(source: Source | None) -> Columns:
-    return {
-        "source_name": source.name if source else None,
-        "source_medium": source.medium if source else None,
-        "source_evidence": source.evidence if source else None,
-    }
-
-
-def _order_columns(store: str, order: Order, accounts: Mapping[str, str]) -> Columns:
-    return {
-        "store": store,
-        "id": order.id,
-        "number": order.number,
-        "email": order.email,
-        "customer_id": order.customer_id,
-        "person": accounts.get(order.customer_id or "", order.email),
-        "standing": order.standing.value,
-        "status": order.status,
-        "currency": order.total.currency,
-        "total_minor": order.total.minor,
-        "discount_minor": order.discount.minor if order.discount else None,
-        "created_at": order.created_at,
-        "updated_at": order.updated_at,
-        "paid_at": order.paid_at,
-        "fulfilment": order.fulfilment.value if order.fulfilment else None,
-        "digest": _digest(order),
-        **asdict(order.person),
-        **_source_columns(order.source),
-    }
-
-
-def _line_columns(store: str, order: Order) -> list[Columns]:
-    return [
-        {
-            "store": store,
-            "order_id": order.id,
-            "position": position,
-            "product_id": line.product_id,
-            "title": line.title,
-            "quantity": line.quantity,
-            "total_minor": line.total.minor,
-        }
-        for position, line in enumerate(order.lines)
-    ]
-
-
-def _refund_columns(store: str, refund: Refund) -> Columns:
-    return {
-        "store": store,
-        "order_id": refund.order_id,
-        "id": refund.id,
-        "amount_minor": refund.amount.minor,
-        "created_at": refund.created_at,
-    }
-
-
-def _customer_columns(store: str, customer: Customer) -> Columns:
-    return {
-        "store": store,
-        "id": customer.id,
-        "email": customer.email,
-        "birthday": customer.birthday,
-        "tags": ", ".join(customer.tags) or None,
-        "guest": customer.guest,
-        "created_at": customer.created_at,
-        "updated_at": customer.updated_at,
-        "digest": _digest(customer),
-        **asdict(customer.person),
-        **_source_columns(customer.source),
-    }
-
-
-def _checkout_columns(store: str, checkout: Checkout, accounts: Mapping[str, str]) -> Columns:
-    return {
-        "store": store,
-        "id": checkout.id,
-        "email": checkout.email,
-        "customer_id": checkout.customer_id,
-        "person": accounts.get(checkout.customer_id or "", checkout.email),
-        "url": checkout.url,
-        "currency": checkout.total.currency if checkout.total else None,
-        "total_minor": checkout.total.minor if checkout.total else None,
-        "created_at": checkout.created_at,
-        "updated_at": checkout.updated_at,
-        "completed_at": checkout.completed_at,
-        "digest": _digest(checkout),
-    }
-
-
-def _product_columns(store: str, product: Product) -> Columns:
-    return {
-        "store": store,
-        "id": product.id,
-        "title": product.title,
-        "updated_at": product.updated_at,
-        "digest": _digest(product),
-    }

@@ -5,14 +5,12 @@ what was taken (P3) and buries what was refused (P5). A job carries a stamp: set
 leaves a newer one where it is.
 """
 
-import hashlib
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -24,6 +22,7 @@ from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
 from connectors.facts import Consent
 from state import facts, privacy, runs
+from state.codes import CODES, decode_contact, digest, encode, encode_contact
 from state.dialect import among, chunks, json_list, upsert, upsert_from
 from state.scope import esp_origin
 from state.tables import (
@@ -253,7 +252,7 @@ def contact_jobs(session: Session, sync: str, after: int, most: int) -> list[Con
         .order_by(CONTACT_JOBS.c.profile)
         .limit(most)
     )
-    return [ContactJob(stamp, _decode_contact(text, stamp)) for text, stamp in rows]
+    return [ContactJob(stamp, decode_contact(text, stamp)) for text, stamp in rows]
 
 
 def membership_jobs(
@@ -546,7 +545,7 @@ def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None], s
     return {
         "sync": sync,
         "profile": contact.profile,
-        "contact": _encode_contact(contact, codes),
+        "contact": encode_contact(contact, codes),
         "creates": not contact.known,
         "stamp": stamp,
     }
@@ -764,60 +763,3 @@ def save_opt_outs(session: Session, esp: str, words: Sequence[facts.Word]) -> No
     if new:
         facts.save_consent(session, esp_origin(esp), new)
         facts.touch(session, [email for _, email, _ in new], facts.next_revision(session))
-
-
-# --- values as text ------------------------------------------------------------------------------------
-
-
-def encode(value: Value) -> str | None:
-    """Write a value so that it compares and comes back exactly; unknown is None."""
-    return CODES[type(value)](value)
-
-
-CODES: Mapping[type, Callable[[Any], str | None]] = {
-    type(None): lambda _: None,
-    str: lambda text: f"t:{text}",
-    int: lambda number: f"n:{number}",
-    Decimal: lambda number: f"n:{number}",
-    date: lambda day: f"d:{day.isoformat()}",
-    bool: lambda truth: f"b:{int(truth)}",
-}
-
-
-def decode(code: str | None) -> Value:
-    """Read what `encode` wrote."""
-    if code is None:
-        return None
-    kind, text = code[0], code[2:]
-    if kind == "b":
-        return text == "1"
-    if kind == "d":
-        return date.fromisoformat(text)
-    if kind == "n":
-        return int(text) if text.lstrip("-").isdigit() else Decimal(text)
-    return text
-
-
-def digest(contact: Contact) -> str:
-    """Tell one content of a contact from another."""
-    codes = {name: encode(value) for name, value in contact.fields.items()}
-    return hashlib.blake2b(_encode_contact(contact, codes).encode(), digest_size=8).hexdigest()
-
-
-def _encode_contact(contact: Contact, codes: Mapping[str, str | None]) -> str:
-    """Write a contact whose values are encoded already."""
-    content = [
-        contact.profile,
-        contact.email,
-        {name: codes[name] for name in contact.fields},
-        contact.subscribe.value,
-        contact.known,
-        contact.was,
-    ]
-    return msgspec.json.encode(content).decode()
-
-
-def _decode_contact(text: str, change: str) -> Contact:
-    profile, email, fields, subscribe, known, was = msgspec.json.decode(text)
-    values = {name: decode(code) for name, code in fields.items()}
-    return Contact(profile, email, values, Subscribe(subscribe), known, was, change)

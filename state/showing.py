@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Contact, Value
 from state import outbox
+from state.codes import decode
 from state.tables import MembershipJobRow, ProfileRow, table
 
 JOBS, PROFILES = table(MembershipJobRow), table(ProfileRow)
@@ -77,7 +78,7 @@ def field_changes(session: Session, sync: str, most: int) -> list[FieldChange]:
 
 def _add(found: dict[str, FieldChange], contact: Contact, had: Mapping[str, Any], most: int) -> None:
     for name, value in contact.fields.items():
-        sample = Sample(contact.email, outbox.decode(had.get(name)), value)
+        sample = Sample(contact.email, decode(had.get(name)), value)
         found.setdefault(name, FieldChange(name)).add(sample, most)
 
 

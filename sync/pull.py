@@ -18,7 +18,7 @@ from connectors.facts import Order
 from state import cursors
 from state.cursors import OpenWindow, Progress
 from state.db import Database
-from sync.job import Pulse, Tick, in_group
+from sync.job import Pulse, Stopped, Tick, in_group
 
 log = structlog.get_logger()
 
@@ -153,8 +153,8 @@ async def _read_windows(reading: Reading, windows: Sequence[OpenWindow]) -> None
 
     try:
         await in_group([read(opened) for opened in windows])
-    except BaseException:
-        with suppress(Unsaved):
+    except Exception:
+        with suppress(Unsaved, Stopped):  # the trouble that it came from is what counts
             await saving.flush()
         raise
 

@@ -17,7 +17,8 @@ from connectors.errors import BadRecord
 from connectors.facts import Consent
 from mappings.reentry import EVER, NOT_YET
 from state import evaluation, outbox, profiles, runs
-from state.outbox import ContactJob, Desired, Journeys, MembershipJob, Offer, Pending, Target, decode, encode
+from state.codes import decode, decode_contact, digest, encode, encode_contact
+from state.outbox import ContactJob, Desired, Journeys, MembershipJob, Offer, Pending, Target
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
 from state.tables import ProfileRow, SyncRow, table
 from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
@@ -665,8 +666,8 @@ def test_a_contact_survives_the_outbox(fields: Mapping[str, Value], subscribe: S
     contact = Contact(7, ADA, fields, subscribe, known=True, was=BOB)
     codes = {name: encode(value) for name, value in fields.items()}
 
-    assert outbox._decode_contact(outbox._encode_contact(contact, codes), "") == contact
-    assert outbox.digest(contact) != outbox.digest(replace(contact, known=False))
+    assert decode_contact(encode_contact(contact, codes), "") == contact
+    assert digest(contact) != digest(replace(contact, known=False))
 
 
 # --- opt-outs from the ESP -----------------------------------------------------------------------------

@@ -160,8 +160,9 @@ async def test_P2_a_history_whose_storing_failed_once_is_whole_after_the_next_ru
         assert len(await cartwire.db.read(stored_orders)) == 349
 
 
-async def test_what_waits_is_stored_when_the_store_fails(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stopping", [False, True])
+async def test_what_waits_is_stored_when_the_store_fails_and_its_error_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, stopping: bool
 ) -> None:
     monkeypatch.setattr(pull, "LONGEST_WAIT", 60)
 
@@ -171,8 +172,9 @@ async def test_what_waits_is_stored_when_the_store_fails(
 
     async with four_windows(world) as (reading, windows):
         monkeypatch.setattr(reading.source.store, "backfill", one_page)
+        told = Reading(reading.source, reading.db, START, pulse=Pulse(stopping=stopping))
         with pytest.raises(RemoteFault):
-            await pull._read_windows(reading, windows[:1])
+            await pull._read_windows(told, windows[:1])
         stored = await reading.db.read(stored_orders)
 
     assert len(stored) == 1
