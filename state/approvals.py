@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select, update
 
 from state import outbox
 from state.tables import SyncRow, table
@@ -35,47 +34,47 @@ class Amount:
         return Amount(min(self.created, other.created), {name: n for name, n in lists.items() if n})
 
 
-def waiting(session: Session, sync: str) -> Amount:
+def waiting(connection: Connection, sync: str) -> Amount:
     """Measure what waits to be written."""
-    found = outbox.pending(session, sync)
+    found = outbox.pending(connection, sync)
     return Amount(found.created, found.lists)
 
 
-def forget_landed(session: Session, sync: str) -> None:
+def forget_landed(connection: Connection, sync: str) -> None:
     """Keep of an approval what still waits; asked before a run plans anew, which may not borrow the rest."""
-    before = approved(session, sync)
-    left = before.within(waiting(session, sync))
+    before = approved(connection, sync)
+    left = before.within(waiting(connection, sync))
     if left != before:
-        _note(session, sync, approved=left)
+        _note(connection, sync, approved=left)
 
 
-def approved(session: Session, sync: str) -> Amount:
-    text = session.scalar(select(SYNCS.c.approved).where(SYNCS.c.name == sync))
+def approved(connection: Connection, sync: str) -> Amount:
+    text = connection.scalar(select(SYNCS.c.approved).where(SYNCS.c.name == sync))
     return Amount() if text is None else _read(text)
 
 
-def note_held(session: Session, sync: str, shown: Amount) -> None:
+def note_held(connection: Connection, sync: str, shown: Amount) -> None:
     """Remember how large the plan is that a held run shows: so much can be approved."""
-    _note(session, sync, held=shown)
+    _note(connection, sync, held=shown)
 
 
-def approve(session: Session, sync: str) -> bool:
+def approve(connection: Connection, sync: str) -> bool:
     """Let go what the last held run showed; return whether there was one."""
-    shown = session.scalar(select(SYNCS.c.held).where(SYNCS.c.name == sync))
+    shown = connection.scalar(select(SYNCS.c.held).where(SYNCS.c.name == sync))
     if shown is None:
         return False
-    _note(session, sync, held=None, approved=_read(shown))
+    _note(connection, sync, held=None, approved=_read(shown))
     return True
 
 
-def let_go(session: Session, sync: str, amount: Amount) -> None:
+def let_go(connection: Connection, sync: str, amount: Amount) -> None:
     """Approve so much, and forget what was held: a push of it begins."""
-    _note(session, sync, held=None, approved=amount)
+    _note(connection, sync, held=None, approved=amount)
 
 
-def _note(session: Session, sync: str, **amounts: Amount | None) -> None:
+def _note(connection: Connection, sync: str, **amounts: Amount | None) -> None:
     texts = {name: amount and msgspec.json.encode(amount).decode() for name, amount in amounts.items()}
-    session.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**texts))
+    connection.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**texts))
 
 
 def _read(text: str) -> Amount:

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from connectors.base import Resource, Value, Window
 from connectors.facts import Standing
@@ -68,15 +67,17 @@ class Audit:
     report: Mapping[str, Any]
 
 
-def moved(session: Session, sync: str) -> dict[str, int]:
+def moved(connection: Connection, sync: str) -> dict[str, int]:
     """Find who is known to the ESP by another address than ours: address there -> profile."""
     query = select(ACCEPTED.c.email, ACCEPTED.c.profile).join(PROFILES, SAME)
-    rows = session.execute(query.where(ACCEPTED.c.sync == sync, *TAKEN, ACCEPTED.c.email != PROFILES.c.email))
+    rows = connection.execute(
+        query.where(ACCEPTED.c.sync == sync, *TAKEN, ACCEPTED.c.email != PROFILES.c.email)
+    )
     return {row.email: row.profile for row in rows}
 
 
 def believed(
-    session: Session, sync: str, esp: str, emails: Iterable[str], moved: Mapping[str, int]
+    connection: Connection, sync: str, esp: str, emails: Iterable[str], moved: Mapping[str, int]
 ) -> dict[str, Believed]:
     """Return what the ESP accepted of these addresses, without those of which it accepted nothing."""
     found: dict[str, Believed] = {}
@@ -86,10 +87,10 @@ def believed(
             [moved[email] for email in part if email in moved]
         )
         columns = (ACCEPTED, PROFILES.c.accepts_marketing, PROFILES.c.consent_origin)
-        rows = session.execute(
+        rows = connection.execute(
             select(*columns).join(PROFILES, SAME).where(PROFILES.c.sync == sync, *TAKEN, theirs)
         ).all()
-        entries = _entries(session, sync, [row.profile for row in rows])
+        entries = _entries(connection, sync, [row.profile for row in rows])
         found |= {
             row.email: _believed(row, entries.get(row.profile, ()), esp)
             for row in rows
@@ -98,11 +99,11 @@ def believed(
     return found
 
 
-def _entries(session: Session, sync: str, profiles: Sequence[int]) -> dict[int, list[Row[Any]]]:
+def _entries(connection: Connection, sync: str, profiles: Sequence[int]) -> dict[int, list[Row[Any]]]:
     entries: dict[int, list[Row[Any]]] = {}
     for part in chunks(profiles):
         mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
-        for row in session.execute(select(MEMBERSHIPS).where(*mine)):
+        for row in connection.execute(select(MEMBERSHIPS).where(*mine)):
             entries.setdefault(row.profile, []).append(row)
     return entries
 
@@ -120,15 +121,17 @@ def _believed(row: Row[Any], entries: Sequence[Row[Any]], esp: str) -> Believed:
     )
 
 
-def accepted_people(session: Session, sync: str, after: int, most: int) -> list[tuple[int, str]]:
+def accepted_people(connection: Connection, sync: str, after: int, most: int) -> list[tuple[int, str]]:
     """Return the next profiles that the ESP has accepted, each with the address it knows them by."""
     query = select(ACCEPTED.c.profile, ACCEPTED.c.email).where(
         ACCEPTED.c.sync == sync, ACCEPTED.c.profile > after, *TAKEN
     )
-    return [(row[0], row[1]) for row in session.execute(query.order_by(ACCEPTED.c.profile).limit(most))]
+    return [(row[0], row[1]) for row in connection.execute(query.order_by(ACCEPTED.c.profile).limit(most))]
 
 
-def repair(session: Session, sync: str, drifts: Sequence[Drift], kept: frozenset[str], now: datetime) -> None:
+def repair(
+    connection: Connection, sync: str, drifts: Sequence[Drift], kept: frozenset[str], now: datetime
+) -> None:
     """Believe what the ESP has, so that the next run writes what differs.
 
     Whoever was deleted there is written again without a subscription. The lists in `kept` are left alone:
@@ -138,72 +141,76 @@ def repair(session: Session, sync: str, drifts: Sequence[Drift], kept: frozenset
         mine = (ACCEPTED.c.sync == sync, ACCEPTED.c.profile == drift.profile)
         if drift.missing:
             nothing = {"fields": "{}", "subscribe": DELETED, "refused_contact": None}
-            session.execute(update(ACCEPTED).where(*mine).values(**nothing))
+            connection.execute(update(ACCEPTED).where(*mine).values(**nothing))
             entries = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == drift.profile)
-            session.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.list.not_in(kept)))
+            connection.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.list.not_in(kept)))
         if drift.fields:
-            codes = msgspec.json.decode(session.scalars(select(ACCEPTED.c.fields).where(*mine)).one())
+            codes = msgspec.json.decode(connection.scalars(select(ACCEPTED.c.fields).where(*mine)).one())
             codes |= {name: f"t:{text}" if text else None for name, text in drift.fields.items()}
-            session.execute(update(ACCEPTED).where(*mine).values(fields=msgspec.json.encode(codes).decode()))
+            connection.execute(
+                update(ACCEPTED).where(*mine).values(fields=msgspec.json.encode(codes).decode())
+            )
         for name, inside in drift.lists.items():
-            _believe_entry(session, sync, drift.profile, name, now, inside=inside)
+            _believe_entry(connection, sync, drift.profile, name, now, inside=inside)
     emails: list[str] = []
     for part in chunks(drift.profile for drift in drifts):
-        emails += session.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
-    facts.touch(session, emails, facts.next_revision(session))
+        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    facts.touch(connection, emails, facts.next_revision(connection))
 
 
 def _believe_entry(
-    session: Session, sync: str, profile: int, name: str, now: datetime, *, inside: bool
+    connection: Connection, sync: str, profile: int, name: str, now: datetime, *, inside: bool
 ) -> None:
     key = {"sync": sync, "profile": profile, "list": name}
     if inside:
         known = {"at": now, "inside": True, "refused": None, "told": True, "doubtful": False}
-        upsert(session, MEMBERSHIPS, [key | known])
+        upsert(connection, MEMBERSHIPS, [key | known])
     else:
-        session.execute(delete(MEMBERSHIPS).where(*(MEMBERSHIPS.c[column] == key[column] for column in key)))
+        connection.execute(
+            delete(MEMBERSHIPS).where(*(MEMBERSHIPS.c[column] == key[column] for column in key))
+        )
 
 
-def orders_read_at(session: Session, store: str) -> datetime | None:
+def orders_read_at(connection: Connection, store: str) -> datetime | None:
     """Return up to when a store's orders have been read, None before the first time."""
     mine = (CURSORS.c.store == store, CURSORS.c.resource == Resource.ORDERS.value)
-    found: datetime | None = session.scalar(
+    found: datetime | None = connection.scalar(
         select(func.coalesce(CURSORS.c.read_at, CURSORS.c.since)).where(*mine)
     )
     return found
 
 
-def first_order_at(session: Session, store: str) -> datetime | None:
+def first_order_at(connection: Connection, store: str) -> datetime | None:
     """Return when the oldest stored order was placed."""
-    found: datetime | None = session.scalar(
+    found: datetime | None = connection.scalar(
         select(func.min(ORDERS.c.created_at)).where(ORDERS.c.store == store)
     )
     return found
 
 
-def count_orders(session: Session, store: str, window: Window) -> tuple[int, dict[str, int]]:
+def count_orders(connection: Connection, store: str, window: Window) -> tuple[int, dict[str, int]]:
     """Count a window's stored orders, and add up the paid ones of each currency in minor units."""
     assert window.end is not None  # noqa: S101 - for the type: audits ask for what lies behind us
-    count = facts.count_created(session, store, Resource.ORDERS.value, window.start, window.end)
+    count = facts.count_created(connection, store, Resource.ORDERS.value, window.start, window.end)
     within = [ORDERS.c.store == store, ORDERS.c.created_at < window.end]
     if window.start is not None:
         within.append(ORDERS.c.created_at >= window.start)
     sums = select(ORDERS.c.currency, func.sum(ORDERS.c.total_minor)).where(
         *within, ORDERS.c.standing == Standing.PAID.value
     )
-    return count, {row[0]: int(row[1]) for row in session.execute(sums.group_by(ORDERS.c.currency))}
+    return count, {row[0]: int(row[1]) for row in connection.execute(sums.group_by(ORDERS.c.currency))}
 
 
-def save_audit(session: Session, sync: str, audit: Audit) -> None:
+def save_audit(connection: Connection, sync: str, audit: Audit) -> None:
     """Keep what an audit found in place of the one before; its report holds counts, and nobody's name."""
     report = msgspec.json.encode(audit.report).decode()
     row = {"sync": sync, "at": audit.at, "people": audit.people, "orders": audit.orders, "report": report}
-    upsert(session, AUDITS, [row])
+    upsert(connection, AUDITS, [row])
 
 
-def last_audits(session: Session) -> dict[str, Audit]:
+def last_audits(connection: Connection) -> dict[str, Audit]:
     """Return each sync's last audit, by its name."""
     return {
         row.sync: Audit(row.at, row.people, row.orders, msgspec.json.decode(row.report))
-        for row in session.execute(select(AUDITS))
+        for row in connection.execute(select(AUDITS))
     }

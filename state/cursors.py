@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, false, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, false, func, select, update
 
 from connectors.base import Page, Resource, Window
 from state import facts, runs
@@ -14,6 +13,19 @@ from state.dialect import upsert
 from state.tables import CursorRow, WindowRow, table
 
 CURSORS, WINDOWS = table(CursorRow), table(WindowRow)
+# Built once: putting a statement together takes longer than running it.
+FIND_CURSOR = select(CURSORS.c.since, CURSORS.c.cursor).where(
+    CURSORS.c.store == bindparam("store"), CURSORS.c.resource == bindparam("resource")
+)
+OPEN_WINDOWS = (
+    select(WINDOWS)
+    .where(
+        WINDOWS.c.store == bindparam("store"),
+        WINDOWS.c.resource == bindparam("resource"),
+        WINDOWS.c.done_at.is_(None),
+    )
+    .order_by(WINDOWS.c.position)
+)
 TOTAL = bindparam("total", type_=WINDOWS.c.expected.type)
 PAGE_READ = (
     update(WINDOWS)
@@ -67,19 +79,15 @@ class Progress:
     open: int
 
 
-def find_cursor(session: Session, store: str, resource: Resource) -> Position | None:
+def find_cursor(connection: Connection, store: str, resource: Resource) -> Position | None:
     """Return where to read on, None when the history was never read."""
-    row = session.execute(
-        select(CURSORS.c.since, CURSORS.c.cursor).where(
-            CURSORS.c.store == store, CURSORS.c.resource == resource.value
-        )
-    ).first()
+    row = connection.execute(FIND_CURSOR, {"store": store, "resource": resource.value}).first()
     return Position(row.since, row.cursor) if row else None
 
 
-def read_until(session: Session, stores: Sequence[str]) -> dict[str, datetime]:
+def read_until(connection: Connection, stores: Sequence[str]) -> dict[str, datetime]:
     """Return since when each store is known: its resource that was read least lately."""
-    rows = session.execute(
+    rows = connection.execute(
         select(CURSORS.c.store, func.min(CURSORS.c.read_at))
         .where(CURSORS.c.store.in_(stores), CURSORS.c.read_at.is_not(None))
         .group_by(CURSORS.c.store)
@@ -87,17 +95,17 @@ def read_until(session: Session, stores: Sequence[str]) -> dict[str, datetime]:
     return {row[0]: row[1] for row in rows}
 
 
-def start_cursor(session: Session, store: str, resource: Resource, since: datetime) -> None:
+def start_cursor(connection: Connection, store: str, resource: Resource, since: datetime) -> None:
     """Begin to follow changes from `since`; an earlier beginning stays."""
-    if find_cursor(session, store, resource) is None:
+    if find_cursor(connection, store, resource) is None:
         row = {"store": store, "resource": resource.value, "since": since, "cursor": None, "read_at": None}
-        upsert(session, CURSORS, [row])
+        upsert(connection, CURSORS, [row])
 
 
-def save_changes(session: Session, store: str, resource: Resource, page: Page, now: datetime) -> int:
+def save_changes(connection: Connection, store: str, resource: Resource, page: Page, now: datetime) -> int:
     """Store a page of changes and the cursor behind it in one transaction (P2); return rows changed."""
-    changed = save_facts(session, store, page, now)
-    session.execute(
+    changed = save_facts(connection, store, page, now)
+    connection.execute(
         update(CURSORS)
         .where(CURSORS.c.store == store, CURSORS.c.resource == resource.value)
         .values(cursor=page.cursor, read_at=now)
@@ -105,9 +113,11 @@ def save_changes(session: Session, store: str, resource: Resource, page: Page, n
     return changed
 
 
-def start_backfill(session: Session, store: str, windows: Sequence[Window], started_at: datetime) -> None:
+def start_backfill(
+    connection: Connection, store: str, windows: Sequence[Window], started_at: datetime
+) -> None:
     """Lay down a backfill's windows, and follow changes from before it began."""
-    session.execute(delete(WINDOWS).where(WINDOWS.c.store == store))
+    connection.execute(delete(WINDOWS).where(WINDOWS.c.store == store))
     rows = [
         {
             "store": store,
@@ -119,15 +129,15 @@ def start_backfill(session: Session, store: str, windows: Sequence[Window], star
         for position, window in enumerate(windows)
     ]
     if rows:
-        session.execute(WINDOWS.insert(), rows)
-    session.execute(delete(CURSORS).where(CURSORS.c.store == store))
+        connection.execute(WINDOWS.insert(), rows)
+    connection.execute(delete(CURSORS).where(CURSORS.c.store == store))
     for resource in Resource:
-        start_cursor(session, store, resource, started_at)
+        start_cursor(connection, store, resource, started_at)
 
 
-def has_open_backfill(session: Session, store: str) -> bool:
+def has_open_backfill(connection: Connection, store: str) -> bool:
     return bool(
-        session.scalar(
+        connection.scalar(
             select(func.count())
             .select_from(WINDOWS)
             .where(WINDOWS.c.store == store, WINDOWS.c.done_at.is_(None))
@@ -135,18 +145,14 @@ def has_open_backfill(session: Session, store: str) -> bool:
     )
 
 
-def history_was_read(session: Session, store: str, since: datetime) -> bool:
+def history_was_read(connection: Connection, store: str, since: datetime) -> bool:
     """Tell whether the end of a backfill was reached at `since` or later, and none was begun after it."""
-    read_at = session.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
-    return read_at is not None and read_at >= since and not has_open_backfill(session, store)
+    read_at = connection.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
+    return read_at is not None and read_at >= since and not has_open_backfill(connection, store)
 
 
-def open_windows(session: Session, store: str, resource: Resource) -> list[OpenWindow]:
-    rows = session.execute(
-        select(WINDOWS)
-        .where(WINDOWS.c.store == store, WINDOWS.c.resource == resource.value, WINDOWS.c.done_at.is_(None))
-        .order_by(WINDOWS.c.position)
-    )
+def open_windows(connection: Connection, store: str, resource: Resource) -> list[OpenWindow]:
+    rows = connection.execute(OPEN_WINDOWS, {"store": store, "resource": resource.value})
     return [
         OpenWindow(
             row.position, Window(resource, row.starts_at, row.ends_at), row.cursor, careful=row.careful
@@ -156,7 +162,7 @@ def open_windows(session: Session, store: str, resource: Resource) -> list[OpenW
 
 
 def save_window_pages(
-    session: Session, store: str, pages: Sequence[tuple[OpenWindow, Page]], now: datetime
+    connection: Connection, store: str, pages: Sequence[tuple[OpenWindow, Page]], now: datetime
 ) -> tuple[int, Progress]:
     """Store pages of history and the cursors behind them in one transaction (P2).
 
@@ -168,9 +174,9 @@ def save_window_pages(
         [bad for _, page in pages for bad in page.bad],
         [gone for _, page in pages for gone in page.gone],
     )
-    changed = save_facts(session, store, together, now, history=True)
-    session.execute(PAGE_READ, [_page_read(store, *page) for page in pages])
-    return changed, backfill_progress(session, [store])
+    changed = save_facts(connection, store, together, now, history=True)
+    connection.execute(PAGE_READ, [_page_read(store, *page) for page in pages])
+    return changed, backfill_progress(connection, [store])
 
 
 def _page_read(store: str, opened: OpenWindow, page: Page) -> dict[str, Any]:
@@ -185,60 +191,62 @@ def _page_read(store: str, opened: OpenWindow, page: Page) -> dict[str, Any]:
     }
 
 
-def close_window(session: Session, store: str, opened: OpenWindow, now: datetime) -> bool:
+def close_window(connection: Connection, store: str, opened: OpenWindow, now: datetime) -> bool:
     """Finish a window if what is stored is what the store says it has; else open it anew, carefully.
 
     Return False when it must be read again. After a careful reading it is closed in any case, and what
     is missing is kept for the report.
     """
     mine = _mine(store, opened)
-    row = session.execute(select(WINDOWS).where(*mine)).one()
+    row = connection.execute(select(WINDOWS).where(*mine)).one()
     missing = 0
     if row.expected is not None and row.resource in facts.COUNTED:
-        stored = facts.count_created(session, store, row.resource, row.starts_at, row.ends_at)
+        stored = facts.count_created(connection, store, row.resource, row.starts_at, row.ends_at)
         missing = max(0, row.expected - stored - row.bad)
     if (missing or row.moved) and not row.careful:
-        session.execute(
+        connection.execute(
             update(WINDOWS)
             .where(*mine)
             .values(careful=True, cursor=None, rows=0, bad=0, moved=False, expected=None)
         )
         return False
-    session.execute(update(WINDOWS).where(*mine).values(done_at=now, missing=missing))
+    connection.execute(update(WINDOWS).where(*mine).values(done_at=now, missing=missing))
     return True
 
 
-def close_refused(session: Session, store: str, resource: Resource, now: datetime) -> None:
+def close_refused(connection: Connection, store: str, resource: Resource, now: datetime) -> None:
     """Close the windows that are still open: the store does not let us read them."""
     mine = (WINDOWS.c.store == store, WINDOWS.c.resource == resource.value, WINDOWS.c.done_at.is_(None))
-    session.execute(update(WINDOWS).where(*mine).values(done_at=now))
+    connection.execute(update(WINDOWS).where(*mine).values(done_at=now))
 
 
-def save_reread(session: Session, store: str, records: Sequence[str], page: Page, now: datetime) -> None:
+def save_reread(
+    connection: Connection, store: str, records: Sequence[str], page: Page, now: datetime
+) -> None:
     """Store records that were read again; those that the store no longer has need no dead letter.
 
     What could not be read when the history was read is history still (P10).
     """
-    upto = session.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
+    upto = connection.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
     old = {
         letter.record
-        for letter in runs.list_dead_letters(session, [store])
+        for letter in runs.list_dead_letters(connection, [store])
         if upto is not None and letter.first_at <= upto
     }
-    runs.unbury(session, store, records)
+    runs.unbury(connection, store, records)
     history = [fact for fact in page.facts if facts.name_of(fact) in old]
     news = [fact for fact in page.facts if facts.name_of(fact) not in old]
-    save_facts(session, store, Page(history, page.cursor), now, history=True)
-    save_facts(session, store, replace(page, facts=news), now)
+    save_facts(connection, store, Page(history, page.cursor), now, history=True)
+    save_facts(connection, store, replace(page, facts=news), now)
 
 
-def backfill_progress(session: Session, stores: Sequence[str]) -> Progress:
-    row = session.execute(PROGRESS, {"stores": stores}).one()
+def backfill_progress(connection: Connection, stores: Sequence[str]) -> Progress:
+    row = connection.execute(PROGRESS, {"stores": stores}).one()
     return Progress(*(int(value) for value in row))
 
 
 def save_facts(
-    session: Session,
+    connection: Connection,
     store: str,
     page: Page,
     now: datetime,
@@ -247,9 +255,9 @@ def save_facts(
     doubts: set[str] | None = None,
 ) -> int:
     """Store facts, bury what could not be read, and drop the dead letters of what now could."""
-    changed = facts.save_page(session, store, page, now, history=history, doubts=doubts)
-    runs.bury(session, store, page.bad, now)
-    runs.unbury(session, store, map(facts.name_of, page.facts))
+    changed = facts.save_page(connection, store, page, now, history=history, doubts=doubts)
+    runs.bury(connection, store, page.bad, now)
+    runs.unbury(connection, store, map(facts.name_of, page.facts))
     return changed
 
 

@@ -18,10 +18,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from state import dialect
@@ -30,7 +29,7 @@ from state.presence import Presence
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Guard = Callable[[Session], None]
+Guard = Callable[[Connection], None]
 MIGRATIONS = Path(__file__).parent / "migrations"
 _guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
@@ -46,7 +45,7 @@ class Database:
         self._engine = _engine(url)
         self._presence = _presence(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
-        self._rehearsed: Session | None = None
+        self._rehearsed: Connection | None = None
         try:
             self._thread.submit(self._open).result()
         except StateError:
@@ -55,18 +54,18 @@ class Database:
 
     async def run(
         self,
-        function: Callable[Concatenate[Session, Arguments], Result],
+        function: Callable[Concatenate[Connection, Arguments], Result],
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Result:
-        """Call `function(session, …)` in a transaction; commit when it returns, undo when it raises."""
+        """Call `function(connection, …)` in a transaction; commit when it returns, undo when it raises."""
         return await self._call(
             self._transaction, self._engine, _guard.get(), function, *arguments, **options
         )
 
     async def read(
         self,
-        function: Callable[Concatenate[Session, Arguments], Result],
+        function: Callable[Concatenate[Connection, Arguments], Result],
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Result:
@@ -76,16 +75,16 @@ class Database:
 
     @contextmanager
     def guarded(self, guard: Guard) -> Iterator[None]:
-        """Call `guard(session)` first in every transaction of this task and of those it starts.
+        """Call `guard(connection)` first in every transaction of this task and of those it starts.
 
         What it raises undoes the transaction, and reaches the caller. Guards add up.
         """
         outer = _guard.get()
 
-        def both(session: Session) -> None:
+        def both(connection: Connection) -> None:
             if outer is not None:
-                outer(session)
-            guard(session)
+                outer(connection)
+            guard(connection)
 
         token = _guard.set(both)
         try:
@@ -102,7 +101,7 @@ class Database:
         """
         store = self._engine
         self._engine = await self._call(self._scratch)
-        self._rehearsed = Session(store) if self._engine is store else None
+        self._rehearsed = store.connect() if self._engine is store else None
         try:
             yield
         finally:
@@ -148,10 +147,10 @@ class Database:
         try:
             if self._rehearsed is not None:
                 return function(self._rehearsed, *arguments, **options)
-            with Session(engine) as session, session.begin():
+            with dialect.transaction(engine) as connection:
                 if guard is not None:
-                    guard(session)
-                return function(session, *arguments, **options)
+                    guard(connection)
+                return function(connection, *arguments, **options)
         except DatabaseError as error:
             raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
 

@@ -5,8 +5,8 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -31,7 +31,6 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
@@ -62,7 +61,7 @@ TENDING = 1_000
 
 
 def upsert(
-    session: Session,
+    connection: Connection,
     table: Table,
     rows: Sequence[dict[str, Any]],
     *,
@@ -76,7 +75,6 @@ def upsert(
     """
     if not rows:
         return
-    connection = session.connection()
     upsertion = _upsertion(connection.dialect, table, tuple(rows[0]), tuple(index or ()), newer)
     parameters = [upsertion.parameters(row) for row in rows]
     alone = len(parameters) % BLOCK if upsertion.block else len(parameters)
@@ -87,9 +85,11 @@ def upsert(
         connection.exec_driver_sql(upsertion.block, together)
 
 
-def upsert_from(session: Session, table: Table, rows: Select[Any], parameters: Mapping[str, Any]) -> None:
+def upsert_from(
+    connection: Connection, table: Table, rows: Select[Any], parameters: Mapping[str, Any]
+) -> None:
     """Insert the rows of a SELECT whose columns are labelled as the table's; update those that are there."""
-    session.execute(_upsertion_from(session.get_bind().dialect, table, rows), parameters)
+    connection.execute(_upsertion_from(connection.dialect, table, rows), parameters)
 
 
 @lru_cache(maxsize=32)
@@ -101,11 +101,13 @@ def _upsertion_from(dialect: Dialect, table: Table, rows: Select[Any]) -> Any:
     return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]], index: Sequence[str]) -> None:
+def insert_new(
+    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], index: Sequence[str]
+) -> None:
     """Insert rows whose `index` is not there yet, and leave the others alone."""
-    insert = _insert(session.get_bind().dialect, table)
+    insert = _insert(connection.dialect, table)
     if rows:
-        session.connection().execute(insert.on_conflict_do_nothing(index_elements=index), list(rows))
+        connection.execute(insert.on_conflict_do_nothing(index_elements=index), list(rows))
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,20 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "begin", begin)
 
 
-def leave_no_trace(session: Session) -> None:
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Begin a transaction: commit at its end, and then leave no trace where that was asked for."""
+    with engine.connect() as connection:
+        try:
+            with connection.begin():
+                yield connection
+            if connection.info.get(REWRITES):
+                _rewrite(engine)
+        finally:
+            connection.info.pop(REWRITES, None)
+
+
+def leave_no_trace(connection: Connection) -> None:
     """Once this transaction is committed, let nothing that it deleted stay in the files.
 
     SQLite: secure_delete is not enough, it leaves what moved from one page to another; VACUUM writes the
@@ -270,11 +285,9 @@ def leave_no_trace(session: Session) -> None:
     another process reads meanwhile. A mark in the file says that this is still to be done, also after a kill:
     `tend` makes up for it.
     """
-    engine = session.get_bind()
-    if engine.dialect.name == "sqlite" and not session.info.get(REWRITES):
-        session.info[REWRITES] = True
-        session.connection().exec_driver_sql(f"PRAGMA user_version = {TRACES}")
-        event.listen(session, "after_commit", lambda _session: _rewrite(engine.engine), once=True)
+    if connection.dialect.name == "sqlite" and not connection.info.get(REWRITES):
+        connection.info[REWRITES] = True
+        connection.exec_driver_sql(f"PRAGMA user_version = {TRACES}")
 
 
 def tend(engine: Engine) -> bool:

@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, Table, case, func, literal, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Row, Select, Table, case, func, literal, select
 
 from connectors.base import Value
 from connectors.facts import Standing
@@ -126,36 +125,36 @@ class Dossier:
     opt_outs_heard_at: datetime | None
 
 
-def dossier(session: Session, scope: Scope, email: str) -> Dossier | None:
+def dossier(connection: Connection, scope: Scope, email: str) -> Dossier | None:
     """Gather what a sync knows of a person; None when it knows nobody by this address."""
     mine = (PROFILES.c.sync == scope.sync, PROFILES.c.email == email)
-    row = session.execute(select(PROFILES).where(*mine)).mappings().first()
+    row = connection.execute(select(PROFILES).where(*mine)).mappings().first()
     if row is None:
         return None
-    state = sync_state(session, scope.sync)
+    state = sync_state(connection, scope.sync)
     return Dossier(
         row["id"],
         {column.name: row[column.name] for column in PROFILES.c if "kind" in column.info},
-        _origins(session, scope, email),
+        _origins(connection, scope, email),
         (row["customer_ids"] or "").split(",") if row["customer_ids"] else [],
-        _orders(session, scope, email),
-        _words(session, scope, email),
-        _accepted(session, scope.sync, row["id"]),
-        _lists(session, scope.sync, row["id"]),
-        _letters(session, scope.sync, row["id"]),
+        _orders(connection, scope, email),
+        _words(connection, scope, email),
+        _accepted(connection, scope.sync, row["id"]),
+        _lists(connection, scope.sync, row["id"]),
+        _letters(connection, scope.sync, row["id"]),
         state.go_live_at,
         state.opt_outs_at,
     )
 
 
-def _origins(session: Session, scope: Scope, email: str) -> dict[str, Origin]:
-    records = [Record._make(row) for row in session.execute(records_of(scope, select(literal(email))))]
+def _origins(connection: Connection, scope: Scope, email: str) -> dict[str, Origin]:
+    records = [Record._make(row) for row in connection.execute(records_of(scope, select(literal(email))))]
     told = tellers(records) if records else {}
     origins = {
         column: Origin(record.store, f"{_kind(record)} {record.id}", record.told_at or record.created_at)
         for column, record in told.items()
     }
-    for row in session.execute(ledger.open_checkouts(scope, select(literal(email)))):  # the newest last
+    for row in connection.execute(ledger.open_checkouts(scope, select(literal(email)))):  # the newest last
         begun = Origin(row.store, f"checkout {row.checkout_id}", row.checkout_at)
         origins |= dict.fromkeys(ledger.CHECKOUT, begun)
     return origins
@@ -176,9 +175,9 @@ WHY_NOT = {
 }
 
 
-def _orders(session: Session, scope: Scope, email: str) -> list[OrderLine]:
+def _orders(connection: Connection, scope: Scope, email: str) -> list[OrderLine]:
     worth = case((ledger.counts(), ledger.net(scope)), else_=0)
-    rows = session.execute(
+    rows = connection.execute(
         select(ORDERS, ledger.refunded().label("refunded_minor"), worth.label("worth_minor"))
         .where(ORDERS.c.person == email, ORDERS.c.store.in_(scope.stores))
         .order_by(ORDERS.c.created_at, ORDERS.c.store, ORDERS.c.id)
@@ -210,9 +209,9 @@ def _why_not(row: Any, scope: Scope) -> str | None:
     return None
 
 
-def _words(session: Session, scope: Scope, email: str) -> list[Word]:
+def _words(connection: Connection, scope: Scope, email: str) -> list[Word]:
     origins = [*scope.stores, esp_origin(scope.esp)]
-    rows = session.execute(
+    rows = connection.execute(
         select(CONSENTS)
         .where(CONSENTS.c.email == email, CONSENTS.c.origin.in_(origins))
         .order_by(CONSENTS.c.at)
@@ -229,8 +228,8 @@ def _record(word: Row[Any]) -> str:
     return str(word.record if is_ours else word.record.split(" ")[0])
 
 
-def _accepted(session: Session, sync: str, profile: int) -> AcceptedContact | None:
-    row = session.execute(
+def _accepted(connection: Connection, sync: str, profile: int) -> AcceptedContact | None:
+    row = connection.execute(
         select(ACCEPTED).where(ACCEPTED.c.sync == sync, ACCEPTED.c.profile == profile)
     ).first()
     if row is None:
@@ -245,25 +244,25 @@ def _accepted(session: Session, sync: str, profile: int) -> AcceptedContact | No
         row.subscribe,
         row.accepted_at,
         row.blocked,
-        waiting=_waits(session, CONTACT_JOBS, sync, profile)
-        or _waits(session, MEMBERSHIP_JOBS, sync, profile),
+        waiting=_waits(connection, CONTACT_JOBS, sync, profile)
+        or _waits(connection, MEMBERSHIP_JOBS, sync, profile),
     )
 
 
-def _waits(session: Session, jobs: Table, sync: str, profile: int) -> bool:
+def _waits(connection: Connection, jobs: Table, sync: str, profile: int) -> bool:
     query = select(func.count()).select_from(jobs).where(jobs.c.sync == sync, jobs.c.profile == profile)
-    return bool(session.scalar(query))
+    return bool(connection.scalar(query))
 
 
-def _lists(session: Session, sync: str, profile: int) -> dict[str, Membership]:
+def _lists(connection: Connection, sync: str, profile: int) -> dict[str, Membership]:
     """Put together what is known of each list: the place in it, the last entry, and what waits."""
     rows: dict[str, dict[str, Any]] = defaultdict(dict)
-    for row in session.execute(_of(MEMBERSHIPS, sync, profile)):
+    for row in connection.execute(_of(MEMBERSHIPS, sync, profile)):
         known = ("inside", "at", "told", "refused", "doubtful")
         rows[row.list] |= {name: getattr(row, name) for name in known}
-    for row in session.execute(_of(ENTRIES, sync, profile)):
+    for row in connection.execute(_of(ENTRIES, sync, profile)):
         rows[row.list] |= {"entered_at": row.at, "quiet": row.quiet}
-    for row in session.execute(_of(MEMBERSHIP_JOBS, sync, profile)):
+    for row in connection.execute(_of(MEMBERSHIP_JOBS, sync, profile)):
         rows[row.list] |= {"waits": "join" if row.joins else "leave"}
     return {name: Membership(**known) for name, known in rows.items()}
 
@@ -272,6 +271,6 @@ def _of(rows: Table, sync: str, profile: int) -> Select[Any]:
     return select(rows).where(rows.c.sync == sync, rows.c.profile == profile)
 
 
-def _letters(session: Session, sync: str, profile: int) -> list[DeadLetter]:
+def _letters(connection: Connection, sync: str, profile: int) -> list[DeadLetter]:
     mine = re.compile(rf"profile {profile}( |$)")
-    return [each for each in list_dead_letters(session, [sync]) if mine.match(each.record)]
+    return [each for each in list_dead_letters(connection, [sync]) if mine.match(each.record)]

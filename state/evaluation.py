@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Row, Select, delete, func, insert, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Boolean, Connection, Row, Select, delete, func, insert, literal, select, update
 
 from state import outbox
 from state.dialect import chunks
@@ -35,8 +34,8 @@ class SyncState:
     journeys: Mapping[str, str] = field(default_factory=dict)
 
 
-def sync_state(session: Session, sync: str) -> SyncState:
-    row = session.execute(select(SYNCS).where(SYNCS.c.name == sync)).first()
+def sync_state(connection: Connection, sync: str) -> SyncState:
+    row = connection.execute(select(SYNCS).where(SYNCS.c.name == sync)).first()
     if row is None:
         return SyncState(0, 0, None, None, None, None, None)
     return SyncState(
@@ -51,36 +50,36 @@ def sync_state(session: Session, sync: str) -> SyncState:
     )
 
 
-def count_profiles(session: Session, sync: str) -> int:
+def count_profiles(connection: Connection, sync: str) -> int:
     query = select(func.count()).select_from(PROFILES).where(PROFILES.c.sync == sync)
-    return int(session.scalar(query) or 0)
+    return int(connection.scalar(query) or 0)
 
 
-def due_profiles(session: Session, sync: str, evaluated: int, moved: Select[Any] | None) -> list[int]:
+def due_profiles(connection: Connection, sync: str, evaluated: int, moved: Select[Any] | None) -> list[int]:
     """Return the profiles whose facts changed since revision `evaluated`, or that time has moved."""
     changed = select(PROFILES.c.id).where(PROFILES.c.sync == sync, PROFILES.c.revision > evaluated)
-    found = set(session.scalars(changed))
+    found = set(connection.scalars(changed))
     if moved is not None:
-        found |= set(session.scalars(moved))
+        found |= set(connection.scalars(moved))
     return sorted(found)
 
 
-def has_any(session: Session, query: Select[Any]) -> bool:
+def has_any(connection: Connection, query: Select[Any]) -> bool:
     """Tell whether a SELECT finds somebody; it stops at the first."""
-    return session.execute(query.limit(1)).first() is not None
+    return connection.execute(query.limit(1)).first() is not None
 
 
-def first_values(session: Session, queries: Sequence[Select[Any]]) -> list[Any]:
+def first_values(connection: Connection, queries: Sequence[Select[Any]]) -> list[Any]:
     """Return the first value of each SELECT, None where it finds nothing."""
-    return [session.scalar(query) for query in queries]
+    return [connection.scalar(query) for query in queries]
 
 
-def all_profiles(session: Session, sync: str, after: int, most: int) -> list[int]:
+def all_profiles(connection: Connection, sync: str, after: int, most: int) -> list[int]:
     """Return the next profiles of the whole base, by id, after profile `after`."""
     # Concatenated, since by an index on `sync` SQLite would read and sort the whole base each time.
     its_sync = PROFILES.c.sync.concat("") == sync
     query = select(PROFILES.c.id).where(its_sync, PROFILES.c.id > after)
-    return list(session.scalars(query.order_by(PROFILES.c.id).limit(most)))
+    return list(connection.scalars(query.order_by(PROFILES.c.id).limit(most)))
 
 
 def these(profiles: Sequence[int]) -> Select[Any]:
@@ -88,15 +87,15 @@ def these(profiles: Sequence[int]) -> Select[Any]:
     return select(PROFILES.c.id).where(PROFILES.c.id.in_(profiles))
 
 
-def rows(session: Session, query: Select[Any]) -> Sequence[Row[Any]]:
-    return session.execute(query).all()
+def rows(connection: Connection, query: Select[Any]) -> Sequence[Row[Any]]:
+    return connection.execute(query).all()
 
 
-def count_values(session: Session, query: Select[Any]) -> tuple[int, dict[str, int], dict[str, int]]:
+def count_values(connection: Connection, query: Select[Any]) -> tuple[int, dict[str, int], dict[str, int]]:
     """Count a SELECT's rows, the known values of each of its columns, and the true ones of those that are truths."""
     values = query.subquery()
     truths = [column for column in values.columns if isinstance(column.type, Boolean)]
-    row = session.execute(
+    row = connection.execute(
         select(
             func.count(),
             *(func.count(column).label(f"known {column.name}") for column in values.columns),
@@ -108,33 +107,39 @@ def count_values(session: Session, query: Select[Any]) -> tuple[int, dict[str, i
     return int(row[0]), known, {column.name: counted[f"true {column.name}"] for column in truths}
 
 
-def save_figure(session: Session, sync: str, key: str, query: Select[Any]) -> bool:
+def save_figure(connection: Connection, sync: str, key: str, query: Select[Any]) -> bool:
     """Compute what a rule over the whole base rests on; return whether it changed."""
     mine = (FIGURES.c.sync == sync, FIGURES.c.key == key)
-    before = session.execute(
+    before = connection.execute(
         select(FIGURES.c.rank, FIGURES.c.value).where(*mine).order_by(FIGURES.c.rank)
     ).all()
-    session.execute(delete(FIGURES).where(*mine))
+    connection.execute(delete(FIGURES).where(*mine))
     computed = query.subquery()
-    session.execute(
+    connection.execute(
         insert(FIGURES).from_select(
             ["sync", "key", "rank", "value"],
             select(literal(sync), literal(key), computed.c.rank, computed.c.value),
         ),
         {"sync": sync},
     )
-    after = session.execute(
+    after = connection.execute(
         select(FIGURES.c.rank, FIGURES.c.value).where(*mine).order_by(FIGURES.c.rank)
     ).all()
     return list(before) != list(after)
 
 
-def mark_figures(session: Session, sync: str, now: datetime) -> None:
-    _mark(session, sync, figures_at=now)
+def mark_figures(connection: Connection, sync: str, now: datetime) -> None:
+    _mark(connection, sync, figures_at=now)
 
 
 def mark_evaluated(
-    session: Session, sync: str, revision: int, mapping: str, now: datetime, *, journeys: Mapping[str, str]
+    connection: Connection,
+    sync: str,
+    revision: int,
+    mapping: str,
+    now: datetime,
+    *,
+    journeys: Mapping[str, str],
 ) -> None:
     """Note that every profile up to `revision` was compared at `now` under the mapping with this digest.
 
@@ -142,28 +147,28 @@ def mark_evaluated(
     they too are history.
     """
     values = {"evaluated_revision": revision, "mapping": mapping, "evaluated_at": now}
-    _mark(session, sync, **values, journeys=msgspec.json.encode(journeys).decode())
-    if sync_state(session, sync).opt_outs_at is not None:
-        _go_live(session, sync, now)
+    _mark(connection, sync, **values, journeys=msgspec.json.encode(journeys).decode())
+    if sync_state(connection, sync).opt_outs_at is not None:
+        _go_live(connection, sync, now)
 
 
-def mark_opt_outs(session: Session, sync: str, now: datetime) -> None:
-    _mark(session, sync, opt_outs_at=now)
+def mark_opt_outs(connection: Connection, sync: str, now: datetime) -> None:
+    _mark(connection, sync, opt_outs_at=now)
 
 
-def _go_live(session: Session, sync: str, now: datetime) -> None:
+def _go_live(connection: Connection, sync: str, now: datetime) -> None:
     """Note when the first backfill was complete; later ones change nothing (P10)."""
-    session.execute(
+    connection.execute(
         update(SYNCS).where(SYNCS.c.name == sync, SYNCS.c.go_live_at.is_(None)).values(go_live_at=now)
     )
 
 
-def _mark(session: Session, sync: str, **values: Any) -> None:
-    session.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**values))
+def _mark(connection: Connection, sync: str, **values: Any) -> None:
+    connection.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**values))
 
 
 def compare(
-    session: Session,
+    connection: Connection,
     target: Target,
     query: Select[Any],
     read: Callable[[Row[Any]], Desired],
@@ -173,28 +178,28 @@ def compare(
 ) -> Offer:
     """Run a compiled mapping's SELECT and lay down jobs for what differs from what was accepted."""
     return outbox.offer(
-        session, target, [read(row) for row in session.execute(query).all()], now, journeys=journeys
+        connection, target, [read(row) for row in connection.execute(query).all()], now, journeys=journeys
     )
 
 
-def has_history(session: Session, sync: str) -> bool:
+def has_history(connection: Connection, sync: str) -> bool:
     """Tell whether history was read of people since the sync was last evaluated, and no news of them."""
-    seen = sync_state(session, sync).evaluated_revision
+    seen = sync_state(connection, sync).evaluated_revision
     old = select(TOUCHED.c.email).where(TOUCHED.c.revision > seen, TOUCHED.c.news <= seen).limit(1)
-    return session.scalar(old) is not None
+    return connection.scalar(old) is not None
 
 
-def without_news(session: Session, sync: str, profiles: Sequence[int], *, untouched: bool) -> set[int]:
+def without_news(connection: Connection, sync: str, profiles: Sequence[int], *, untouched: bool) -> set[int]:
     """Find profiles that only history can have moved since the last evaluation.
 
     Where more than facts has changed it can move those that are `untouched`, too.
     """
-    seen = sync_state(session, sync).evaluated_revision
+    seen = sync_state(connection, sync).evaluated_revision
     found: set[int] = set()
     for part in chunks(profiles):
         query = select(PROFILES.c.id).join(TOUCHED, TOUCHED.c.email == PROFILES.c.email)
         query = query.where(PROFILES.c.id.in_(part))
-        news = set(session.scalars(query.where(TOUCHED.c.news > seen)))
-        moved = part if untouched else session.scalars(query.where(TOUCHED.c.revision > seen))
+        news = set(connection.scalars(query.where(TOUCHED.c.news > seen)))
+        moved = part if untouched else connection.scalars(query.where(TOUCHED.c.revision > seen))
         found.update(set(moved) - news)
     return found

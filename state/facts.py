@@ -9,8 +9,18 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, func, select, union_all, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    union_all,
+    update,
+)
 
 from connectors.base import Page
 from connectors.facts import (
@@ -109,7 +119,7 @@ class Marks:
 
 
 def save_page(
-    session: Session,
+    connection: Connection,
     store: str,
     page: Page,
     now: datetime,
@@ -123,30 +133,32 @@ def save_page(
     starts no journey (P10). For a page that came by webhook, `doubts` takes the records ("order 727") of
     which it tells otherwise than what is stored, of the same moment: the store has to be asked which holds.
     """
-    facts = privacy.without_forgotten(session, store, page.facts)
-    marks = Marks(next_revision(session), doubts)
+    facts = privacy.without_forgotten(connection, store, page.facts)
+    marks = Marks(next_revision(connection), doubts)
     changed = 0
     for kind, save in SAVERS.items():
         rows = [fact for fact in facts if isinstance(fact, kind)]
         if rows:
-            changed += save(session, store, rows, marks)
-    changed += _save_gone(session, store, page.gone, now, marks)
+            changed += save(connection, store, rows, marks)
+    changed += _save_gone(connection, store, page.gone, now, marks)
     people = {email for email in marks.people if email}
-    if history and not marks.renamed:
-        people -= _waiting(session, people)  # most orders of a first backfill are of such people
-    touch(session, people, marks.revision, history=history)
+    if history and people and not marks.renamed:
+        people -= _waiting(connection, people)  # most orders of a first backfill are of such people
+    touch(connection, people, marks.revision, history=history)
     return changed
 
 
-def next_revision(session: Session) -> int:
+def next_revision(connection: Connection) -> int:
     """Return the revision that what is stored now belongs to; writers are one at a time.
 
     Whoever was touched last may have been forgotten since: what the syncs have seen counts too.
     """
-    return max(filter(None, session.scalars(NEWEST)), default=0) + 1
+    return max(filter(None, connection.scalars(NEWEST)), default=0) + 1
 
 
-def touch(session: Session, emails: Iterable[str | None], revision: int, *, history: bool = False) -> None:
+def touch(
+    connection: Connection, emails: Iterable[str | None], revision: int, *, history: bool = False
+) -> None:
     """Mark people whose facts changed, so that every sync evaluates them.
 
     Many of them get revisions of their own: a sync takes whole revisions into memory. `history` leaves
@@ -157,16 +169,16 @@ def touch(session: Session, emails: Iterable[str | None], revision: int, *, hist
     for place, start in enumerate(range(0, len(people), REVISION_SIZE)):
         marked = dict.fromkeys(columns, revision + place)
         rows = [{"email": email, **marked} for email in people[start : start + REVISION_SIZE]]
-        upsert(session, TOUCHED, rows)
+        upsert(connection, TOUCHED, rows)
 
 
-def _waiting(session: Session, people: Iterable[str]) -> set[str]:
+def _waiting(connection: Connection, people: Iterable[str]) -> set[str]:
     """Find those who are marked already, and whom no sync has come to since."""
-    return set(session.scalars(WAITING, {"people": json_list(people)}))
+    return set(connection.scalars(WAITING, {"people": json_list(people)}))
 
 
 def count_created(
-    session: Session, store: str, resource: str, start: datetime | None, end: datetime | None
+    connection: Connection, store: str, resource: str, start: datetime | None, end: datetime | None
 ) -> int:
     """Count the stored rows of a window, for comparison with what the store says it has."""
     counted = COUNTED.get(resource)
@@ -179,14 +191,14 @@ def count_created(
         query = query.where(counted.c.created_at < end)
     if counted is ORDERS:
         query = query.where(ORDERS.c.standing != Standing.DELETED.value)
-    return int(session.scalar(query) or 0)
+    return int(connection.scalar(query) or 0)
 
 
-def save_consent(session: Session, origin: str, words: Sequence[Word]) -> None:
+def save_consent(connection: Connection, origin: str, words: Sequence[Word]) -> None:
     """Keep each word; a record that no longer holds one loses its row."""
     silent = [record for record, _, word in words if word is None]
     for part in chunks(silent):
-        session.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
+        connection.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
     rows = [
         {
             "origin": origin,
@@ -199,30 +211,30 @@ def save_consent(session: Session, origin: str, words: Sequence[Word]) -> None:
         for record, email, word in words
         if word is not None
     ]
-    upsert(session, CONSENTS, rows)
+    upsert(connection, CONSENTS, rows)
 
 
-def _save_orders(session: Session, store: str, orders: Sequence[Order], marks: Marks) -> int:
-    known = _versions(session, ORDERS, store, [order.id for order in orders], ORDERS.c.person)
+def _save_orders(connection: Connection, store: str, orders: Sequence[Order], marks: Marks) -> int:
+    known = _versions(connection, ORDERS, store, [order.id for order in orders], ORDERS.c.person)
     fresh = _newer(orders, known, marks)
-    accounts = _account_emails(session, store, [order.customer_id for order in fresh])
+    accounts = _account_emails(connection, store, [order.customer_id for order in fresh])
     rows = [order_columns(store, order, accounts) for order in fresh]
-    upsert(session, ORDERS, rows, newer="updated_at")
+    upsert(connection, ORDERS, rows, newer="updated_at")
     seen_before = [order.id for order in fresh if order.id in known]
     told = {order.id for order in fresh if order.refunds is not None}
-    _clear(session, LINES, store, seen_before)
-    _clear(session, REFUNDS, store, [order for order in seen_before if order in told])
-    upsert(session, LINES, [row for order in fresh for row in line_columns(store, order)])
-    upsert(session, REFUNDS, [refund_columns(store, r) for order in fresh for r in order.refunds or ()])
+    _clear(connection, LINES, store, seen_before)
+    _clear(connection, REFUNDS, store, [order for order in seen_before if order in told])
+    upsert(connection, LINES, [row for order in fresh for row in line_columns(store, order)])
+    upsert(connection, REFUNDS, [refund_columns(store, r) for order in fresh for r in order.refunds or ()])
     people = {row["id"]: row["person"] for row in rows}
-    _save_order_consents(session, store, fresh, people, known)
+    _save_order_consents(connection, store, fresh, people, known)
     marks.people.update(people.values())
     marks.people.update(known[order.id][2] for order in fresh if order.id in known)
     return len(fresh)
 
 
 def _save_order_consents(
-    session: Session,
+    connection: Connection,
     store: str,
     orders: Sequence[Order],
     people: Mapping[str, str | None],
@@ -233,25 +245,27 @@ def _save_order_consents(
         for order in orders
         if order.consent or order.id in known
     ]
-    save_consent(session, store, words)
+    save_consent(connection, store, words)
 
 
-def _save_customers(session: Session, store: str, customers: Sequence[Customer], marks: Marks) -> int:
-    known = _versions(session, CUSTOMERS, store, [customer.id for customer in customers], CUSTOMERS.c.email)
+def _save_customers(connection: Connection, store: str, customers: Sequence[Customer], marks: Marks) -> int:
+    known = _versions(
+        connection, CUSTOMERS, store, [customer.id for customer in customers], CUSTOMERS.c.email
+    )
     fresh = _newer(customers, known, marks)
-    upsert(session, CUSTOMERS, [customer_columns(store, c) for c in fresh], newer="updated_at")
+    upsert(connection, CUSTOMERS, [customer_columns(store, c) for c in fresh], newer="updated_at")
     words = [(f"customer {c.id}", c.email, c.consent) for c in fresh if c.consent or c.id in known]
-    save_consent(session, store, words)
+    save_consent(connection, store, words)
     before = {customer.id: known[customer.id][2] for customer in fresh if customer.id in known}
     moved = {c.id: c.email for c in fresh if c.id not in before or before[c.id] != c.email}
     for owned in (ORDERS, CHECKOUTS):
-        marks.people |= _take_over(session, store, owned, moved)
+        marks.people |= _take_over(connection, store, owned, moved)
     renames = [
         {"revision": marks.revision, "old": before[c.id], "new": c.email}
         for c in fresh
         if c.email and before.get(c.id) not in {None, c.email}
     ]
-    upsert(session, RENAMES, renames)
+    upsert(connection, RENAMES, renames)
     marks.renamed |= bool(renames)
     marks.people.update(c.email for c in fresh)
     marks.people.update(before.values())
@@ -259,19 +273,20 @@ def _save_customers(session: Session, store: str, customers: Sequence[Customer],
 
 
 def _take_over(
-    session: Session, store: str, owned: Table, accounts: Mapping[str, str | None]
+    connection: Connection, store: str, owned: Table, accounts: Mapping[str, str | None]
 ) -> set[str | None]:
     """Give these accounts' orders (or checkouts) and proofs to their current address; return who had them."""
     moving: list[dict[str, Any]] = []
     people: set[str | None] = set()
-    rows = session.execute(_owned_by(owned), {"store": store, "accounts": json_list(accounts)})
+    if not accounts:
+        return people
+    rows = connection.execute(_owned_by(owned), {"store": store, "accounts": json_list(accounts)})
     for row in rows.all():
         owner = accounts[row.customer_id] or row.email
         if owner != row.person:
             moving.append({"the_record": f"order {row.id}", "the_id": row.id, "the_owner": owner})
             people |= {row.person, owner}
     if moving:
-        connection = session.connection()
         thing = (owned.c.store == store, owned.c.id == bindparam("the_id"))
         connection.execute(update(owned).where(*thing).values(person=bindparam("the_owner")), moving)
         proof = (CONSENTS.c.origin == store, CONSENTS.c.record == bindparam("the_record"))
@@ -286,22 +301,24 @@ def _owned_by(owned: Table) -> Select[Any]:
     return select(owned.c.id, owned.c.person, owned.c.customer_id, owned.c.email).where(*mine)
 
 
-def _save_checkouts(session: Session, store: str, checkouts: Sequence[Checkout], marks: Marks) -> int:
-    known = _versions(session, CHECKOUTS, store, [checkout.id for checkout in checkouts], CHECKOUTS.c.person)
+def _save_checkouts(connection: Connection, store: str, checkouts: Sequence[Checkout], marks: Marks) -> int:
+    known = _versions(
+        connection, CHECKOUTS, store, [checkout.id for checkout in checkouts], CHECKOUTS.c.person
+    )
     fresh = _newer(checkouts, known, marks)
-    accounts = _account_emails(session, store, [checkout.customer_id for checkout in fresh])
+    accounts = _account_emails(connection, store, [checkout.customer_id for checkout in fresh])
     rows = [checkout_columns(store, checkout, accounts) for checkout in fresh]
-    upsert(session, CHECKOUTS, rows, newer="updated_at")
+    upsert(connection, CHECKOUTS, rows, newer="updated_at")
     marks.people.update(row["person"] for row in rows)
     marks.people.update(known[checkout.id][2] for checkout in fresh if checkout.id in known)
     return len(fresh)
 
 
-def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks: Marks) -> int:
+def _save_refunds(connection: Connection, store: str, refunds: Sequence[Refund], marks: Marks) -> int:
     known: dict[tuple[str, str], tuple[int, datetime | None]] = {}
     for part in chunks({refund.order_id for refund in refunds}):
         stored = select(REFUNDS.c.order_id, REFUNDS.c.id, REFUNDS.c.amount_minor, REFUNDS.c.created_at)
-        for row in session.execute(stored.where(REFUNDS.c.store == store, REFUNDS.c.order_id.in_(part))):
+        for row in connection.execute(stored.where(REFUNDS.c.store == store, REFUNDS.c.order_id.in_(part))):
             known[row.order_id, row.id] = (row.amount_minor, row.created_at)
     fresh = [
         refund
@@ -309,22 +326,22 @@ def _save_refunds(session: Session, store: str, refunds: Sequence[Refund], marks
         if known.get((refund.order_id, refund.id)) != (refund.amount.minor, refund.created_at)
         and not (marks.doubts is not None and (refund.order_id, refund.id) in known)
     ]
-    upsert(session, REFUNDS, [refund_columns(store, refund) for refund in fresh])
+    upsert(connection, REFUNDS, [refund_columns(store, refund) for refund in fresh])
     for part in chunks({refund.order_id for refund in fresh}):
         owners = select(ORDERS.c.person).where(ORDERS.c.store == store, ORDERS.c.id.in_(part))
-        marks.people.update(session.scalars(owners))
+        marks.people.update(connection.scalars(owners))
     return len(fresh)
 
 
-def _save_products(session: Session, store: str, products: Sequence[Product], marks: Marks) -> int:
-    known = _versions(session, PRODUCTS, store, [product.id for product in products], PRODUCTS.c.title)
+def _save_products(connection: Connection, store: str, products: Sequence[Product], marks: Marks) -> int:
+    known = _versions(connection, PRODUCTS, store, [product.id for product in products], PRODUCTS.c.title)
     fresh = _newer(products, known, marks)
-    upsert(session, PRODUCTS, [product_columns(store, product) for product in fresh], newer="updated_at")
+    upsert(connection, PRODUCTS, [product_columns(store, product) for product in fresh], newer="updated_at")
     recategorised = [
         product for product in fresh if known.get(product.id, (None, None))[1] != digest(product)
     ]
     for part in chunks(product.id for product in recategorised):
-        session.execute(
+        connection.execute(
             delete(CATEGORIES).where(CATEGORIES.c.store == store, CATEGORIES.c.product_id.in_(part))
         )
         buyers = (
@@ -333,17 +350,17 @@ def _save_products(session: Session, store: str, products: Sequence[Product], ma
             .join(LINES, (LINES.c.store == ORDERS.c.store) & (LINES.c.order_id == ORDERS.c.id))
             .where(LINES.c.store == store, LINES.c.product_id.in_(part))
         )
-        marks.people.update(session.scalars(buyers))
+        marks.people.update(connection.scalars(buyers))
     rows = [  # a name counts once: a shop can have Men/Shoes and Women/Shoes
         {"store": store, "product_id": product.id, "position": position, "name": name}
         for product in recategorised
         for position, name in enumerate(dict.fromkeys(product.categories))
     ]
-    upsert(session, CATEGORIES, rows)
+    upsert(connection, CATEGORIES, rows)
     return len(fresh)
 
 
-Saver = Callable[[Session, str, Sequence[Any], Marks], int]
+Saver = Callable[[Connection, str, Sequence[Any], Marks], int]
 SAVERS: Mapping[type[Fact], Saver] = {
     Product: _save_products,
     Customer: _save_customers,
@@ -355,10 +372,12 @@ COUNTED: Mapping[str, Table] = {"orders": ORDERS, "customers": CUSTOMERS, "check
 
 
 def _versions(
-    session: Session, rows_of: Table, store: str, ids: Sequence[str], also: ColumnElement[Any]
+    connection: Connection, rows_of: Table, store: str, ids: Sequence[str], also: ColumnElement[Any]
 ) -> dict[str, Any]:
     """Return id -> (updated_at, digest, another column) of the rows that are stored already."""
-    rows = session.execute(_stored(rows_of, also), {"store": store, "ids": json_list(ids)})
+    if not ids:
+        return {}
+    rows = connection.execute(_stored(rows_of, also), {"store": store, "ids": json_list(ids)})
     return {row[0]: (row[1], row[2], row[3]) for row in rows.all()}
 
 
@@ -396,40 +415,46 @@ def name_of(fact: Fact) -> str:
     return f"{KINDS[type(fact)]} {fact.id}"
 
 
-def _account_emails(session: Session, store: str, ids: Iterable[str | None]) -> dict[str, str]:
+def _account_emails(connection: Connection, store: str, ids: Iterable[str | None]) -> dict[str, str]:
     """Return the current address of each account that has one."""
     named = {identifier for identifier in ids if identifier}
     if not named:
         return {}
-    rows = session.execute(ACCOUNTS, {"store": store, "ids": json_list(named)})
+    rows = connection.execute(ACCOUNTS, {"store": store, "ids": json_list(named)})
     return {row[0]: row[1] for row in rows.all()}
 
 
-def _clear(session: Session, rows_of: Table, store: str, orders: Sequence[str]) -> None:
+def _clear(connection: Connection, rows_of: Table, store: str, orders: Sequence[str]) -> None:
     for part in chunks(orders):
-        session.execute(delete(rows_of).where(rows_of.c.store == store, rows_of.c.order_id.in_(part)))
+        connection.execute(delete(rows_of).where(rows_of.c.store == store, rows_of.c.order_id.in_(part)))
 
 
-def _save_gone(session: Session, store: str, records: Sequence[str], now: datetime, marks: Marks) -> int:
+def _save_gone(
+    connection: Connection, store: str, records: Sequence[str], now: datetime, marks: Marks
+) -> int:
     """Note that records are gone, from `now` on: a copy from before, which may still come, changes nothing.
 
     A stored order keeps what it was, for `explain`. Of what we never had, a tombstone stays.
     """
+    if not records:
+        return 0
     gone: dict[str, set[str]] = {"order": set(), "customer": set(), "checkout": set()}
     for kind, _, number in (record.partition(" ") for record in records):
         gone.get(kind, set()).add(number)
-    known = _versions(session, ORDERS, store, sorted(gone["order"]), ORDERS.c.standing)
+    known = _versions(connection, ORDERS, store, sorted(gone["order"]), ORDERS.c.standing)
     alive = [number for number, (_, _, standing) in known.items() if standing != Standing.DELETED.value]
     for part in chunks(alive):
         mine = (ORDERS.c.store == store, ORDERS.c.id.in_(part))
-        marks.people.update(session.scalars(select(ORDERS.c.person).where(*mine)))
-        session.execute(update(ORDERS).where(*mine).values(standing=Standing.DELETED.value))
-        session.execute(update(ORDERS).where(*mine, ORDERS.c.updated_at < now).values(updated_at=now))
+        marks.people.update(connection.scalars(select(ORDERS.c.person).where(*mine)))
+        connection.execute(update(ORDERS).where(*mine).values(standing=Standing.DELETED.value))
+        connection.execute(update(ORDERS).where(*mine, ORDERS.c.updated_at < now).values(updated_at=now))
     orders = [_order_tombstone(number, now) for number in sorted(gone["order"] - known.keys())]
     customers = [Customer(number, None, now, now) for number in sorted(gone["customer"])]
     checkouts = [_checkout_tombstone(number, now) for number in sorted(gone["checkout"])]
-    changed = _save_customers(session, store, customers, marks) + _save_orders(session, store, orders, marks)
-    return len(alive) + changed + _save_checkouts(session, store, checkouts, marks)
+    changed = _save_customers(connection, store, customers, marks) + _save_orders(
+        connection, store, orders, marks
+    )
+    return len(alive) + changed + _save_checkouts(connection, store, checkouts, marks)
 
 
 def _order_tombstone(number: str, now: datetime) -> Order:

@@ -2,8 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, func, select
 
 from state import inbox
 from state.db import Database
@@ -23,8 +22,8 @@ async def keep_house(db: Database, runs_kept: timedelta, webhooks_kept: timedelt
     return dropped
 
 
-def drop_runs(session: Session, before: datetime) -> int:
+def drop_runs(connection: Connection, before: datetime) -> int:
     """Drop the runs that began before a moment, but for the last one of each sync; return how many."""
     last = select(func.max(RUNS.c.id)).group_by(RUNS.c.sync)
     old = delete(RUNS).where(RUNS.c.started_at < before, RUNS.c.id.not_in(last))
-    return len(session.execute(old.returning(RUNS.c.id)).all())
+    return len(connection.execute(old.returning(RUNS.c.id)).all())

@@ -9,8 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, func, select, update
 
 from connectors.base import Erasure, Page
 from state import cursors, privacy
@@ -54,7 +53,7 @@ class Depth:
     since: datetime
 
 
-def receive(session: Session, deliveries: Sequence[Received]) -> None:
+def receive(connection: Connection, deliveries: Sequence[Received]) -> None:
     """Keep deliveries; those that came before change nothing."""
     rows = [
         {
@@ -66,15 +65,15 @@ def receive(session: Session, deliveries: Sequence[Received]) -> None:
         }
         for each in deliveries
     ]
-    insert_new(session, INBOX, rows, ("store", "delivery"))
+    insert_new(connection, INBOX, rows, ("store", "delivery"))
 
 
-def waiting(session: Session, store: str, now: datetime, after: int, most: int) -> list[Waiting]:
+def waiting(connection: Connection, store: str, now: datetime, after: int, most: int) -> list[Waiting]:
     """Return deliveries that are not done, the oldest first, behind the one with the id `after`.
 
     Those that were put off are left out until then; no further than a clock that was set back may reach.
     """
-    rows = session.execute(
+    rows = connection.execute(
         select(INBOX.c.id, INBOX.c.topic, INBOX.c.body, INBOX.c.tries)
         .where(INBOX.c.done_at.is_(None), INBOX.c.store == store, INBOX.c.id > after)
         .where(INBOX.c.retry_at.is_(None) | ~INBOX.c.retry_at.between(now + INSTANT, now + LONGEST))
@@ -84,17 +83,17 @@ def waiting(session: Session, store: str, now: datetime, after: int, most: int) 
     return [Waiting(*row) for row in rows]
 
 
-def put_off(session: Session, until: Mapping[int, datetime]) -> None:
+def put_off(connection: Connection, until: Mapping[int, datetime]) -> None:
     """Let deliveries wait until a moment each, at most LONGEST from now, and count one try more."""
     for number, moment in until.items():
-        session.execute(
+        connection.execute(
             update(INBOX).where(INBOX.c.id == number).values(retry_at=moment, tries=INBOX.c.tries + 1)
         )
 
 
-def depths(session: Session) -> list[Depth]:
+def depths(connection: Connection) -> list[Depth]:
     """Count what waits, by store."""
-    rows = session.execute(
+    rows = connection.execute(
         select(INBOX.c.store, func.count(), func.min(INBOX.c.received_at))
         .where(INBOX.c.done_at.is_(None))
         .group_by(INBOX.c.store)
@@ -103,7 +102,7 @@ def depths(session: Session) -> list[Depth]:
 
 
 def settle_told(
-    session: Session,
+    connection: Connection,
     store: str,
     told: Mapping[int, AbstractSet[str]],
     page: Page,
@@ -117,74 +116,74 @@ def settle_told(
     may not outlive them. Return how many rows changed, and the records to ask for.
     """
     doubts: set[str] = set()
-    changed = cursors.save_facts(session, store, page, now, doubts=doubts)
-    _be_done(session, [number for number, records in told.items() if not records & doubts], now)
+    changed = cursors.save_facts(connection, store, page, now, doubts=doubts)
+    _be_done(connection, [number for number, records in told.items() if not records & doubts], now)
     for wanted in erase:
-        for email in _addresses(session, store, wanted):
-            privacy.forget(session, email, now)
+        for email in _addresses(connection, store, wanted):
+            privacy.forget(connection, email, now)
     return changed, doubts
 
 
-def settle_asked(session: Session, store: str, done: Sequence[int], page: Page, now: datetime) -> int:
+def settle_asked(connection: Connection, store: str, done: Sequence[int], page: Page, now: datetime) -> int:
     """Store what was asked because of deliveries, and be done with them; return how many rows changed."""
-    changed = cursors.save_facts(session, store, page, now)
-    _be_done(session, done, now)
+    changed = cursors.save_facts(connection, store, page, now)
+    _be_done(connection, done, now)
     return changed
 
 
-def _be_done(session: Session, numbers: Sequence[int], now: datetime) -> None:
+def _be_done(connection: Connection, numbers: Sequence[int], now: datetime) -> None:
     for part in chunks(numbers):
-        session.execute(update(INBOX).where(INBOX.c.id.in_(part)).values(body=b"", done_at=now))
+        connection.execute(update(INBOX).where(INBOX.c.id.in_(part)).values(body=b"", done_at=now))
 
 
-def drop_done(session: Session, before: datetime) -> None:
+def drop_done(connection: Connection, before: datetime) -> None:
     """Forget the names of deliveries that were done before a moment, and those that came before it and were put off."""
     hopeless = INBOX.c.done_at.is_(None) & (INBOX.c.tries > 0) & (INBOX.c.received_at < before)
-    session.execute(delete(INBOX).where((INBOX.c.done_at < before) | hopeless))
+    connection.execute(delete(INBOX).where((INBOX.c.done_at < before) | hopeless))
 
 
-def drop_of_others(session: Session, stores: Iterable[str], before: datetime) -> None:
+def drop_of_others(connection: Connection, stores: Iterable[str], before: datetime) -> None:
     """Forget what came before a moment and waits for stores other than these: nobody will read it."""
     waiting = INBOX.c.done_at.is_(None) & (INBOX.c.received_at < before)
-    session.execute(delete(INBOX).where(waiting, INBOX.c.store.not_in(sorted(stores))))
+    connection.execute(delete(INBOX).where(waiting, INBOX.c.store.not_in(sorted(stores))))
 
 
-def probe(session: Session) -> None:
+def probe(connection: Connection) -> None:
     """Write and take it back: raises when nothing can be kept."""
-    session.execute(
+    connection.execute(
         INBOX.insert().values(
             store="", delivery="", topic="", body=b"", received_at=datetime.fromtimestamp(0, UTC)
         )
     )
-    session.execute(delete(INBOX).where(INBOX.c.store == ""))
+    connection.execute(delete(INBOX).where(INBOX.c.store == ""))
 
 
-def _addresses(session: Session, store: str, wanted: Erasure) -> set[str]:
+def _addresses(connection: Connection, store: str, wanted: Erasure) -> set[str]:
     """Find by which addresses somebody is known: the one named, and the one that their account has now."""
     mine = (CUSTOMERS.c.store == store, CUSTOMERS.c.id == wanted.account)
-    found = session.scalar(select(CUSTOMERS.c.email).where(*mine)) if wanted.account else None
+    found = connection.scalar(select(CUSTOMERS.c.email).where(*mine)) if wanted.account else None
     return {email for email in (wanted.email, found) if email}
 
 
 # --- webhooks that we made --------------------------------------------------------------------------------
 
 
-def remember_subscriptions(session: Session, store: str, topics: Sequence[str], url: str) -> None:
+def remember_subscriptions(connection: Connection, store: str, topics: Sequence[str], url: str) -> None:
     """Note which webhooks a store is to have, in the place of those noted before."""
-    forget_subscriptions(session, store)
+    forget_subscriptions(connection, store)
     if topics:
-        session.execute(
+        connection.execute(
             SUBSCRIPTIONS.insert(), [{"store": store, "topic": topic, "url": url} for topic in topics]
         )
 
 
-def forget_subscriptions(session: Session, store: str) -> None:
-    session.execute(delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.store == store))
+def forget_subscriptions(connection: Connection, store: str) -> None:
+    connection.execute(delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.store == store))
 
 
-def wanted_subscriptions(session: Session, store: str) -> dict[str, str]:
+def wanted_subscriptions(connection: Connection, store: str) -> dict[str, str]:
     """Return topic -> address of the webhooks that a store is to have."""
-    rows = session.execute(
+    rows = connection.execute(
         select(SUBSCRIPTIONS.c.topic, SUBSCRIPTIONS.c.url).where(SUBSCRIPTIONS.c.store == store)
     )
     return {row.topic: row.url for row in rows}

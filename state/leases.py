@@ -7,8 +7,7 @@ to a process that is dead.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
 
 from state.errors import Busy, LeaseLost
 from state.tables import LeaseRow, table
@@ -34,16 +33,16 @@ class Lease:
     holder: str
 
 
-def take(session: Session, lease: Lease, now: datetime) -> None:
+def take(connection: Connection, lease: Lease, now: datetime) -> None:
     """Take a lease that is free, has run out, or belonged to a dead process of the same place.
 
     Raises Busy when another place holds it. One that ends later than a lease can is of a clock that was wrong.
     """
-    row = session.execute(select(LEASES).where(LEASES.c.name == lease.name)).first()
+    row = connection.execute(select(LEASES).where(LEASES.c.name == lease.name)).first()
     if row is not None and row.place != lease.place and now < row.expires_at <= now + 2 * TERM:
         raise Busy(f"{row.holder} is at it, last heard of at {row.expires_at - TERM:%H:%M:%S} UTC")
-    session.execute(delete(LEASES).where(LEASES.c.name == lease.name))
-    session.execute(
+    connection.execute(delete(LEASES).where(LEASES.c.name == lease.name))
+    connection.execute(
         LEASES.insert().values(
             name=lease.name,
             owner=lease.owner,
@@ -55,27 +54,27 @@ def take(session: Session, lease: Lease, now: datetime) -> None:
     )
 
 
-def renew(session: Session, lease: Lease, now: datetime) -> None:
+def renew(connection: Connection, lease: Lease, now: datetime) -> None:
     """Hold a lease for another term, also one that ran out and that nobody took. Raises LeaseLost."""
-    changed = session.execute(update(LEASES).where(*_mine(lease)).values(expires_at=now + TERM))
-    if not changed.rowcount:  # type: ignore[attr-defined]
+    changed = connection.execute(update(LEASES).where(*_mine(lease)).values(expires_at=now + TERM))
+    if not changed.rowcount:
         raise LeaseLost(_lost(lease))
 
 
-def hold(session: Session, lease: Lease) -> None:
+def hold(connection: Connection, lease: Lease) -> None:
     """Make sure, inside a transaction, that a lease is still ours at its end. Raises LeaseLost."""
-    if session.scalar(HELD, {"held": lease.name, "by": lease.owner}) is None:
+    if connection.scalar(HELD, {"held": lease.name, "by": lease.owner}) is None:
         raise LeaseLost(_lost(lease))
 
 
-def give_back(session: Session, lease: Lease) -> None:
+def give_back(connection: Connection, lease: Lease) -> None:
     """End a lease; nothing happens when somebody else has it by now."""
-    session.execute(delete(LEASES).where(*_mine(lease)))
+    connection.execute(delete(LEASES).where(*_mine(lease)))
 
 
-def holder(session: Session, name: str) -> str | None:
+def holder(connection: Connection, name: str) -> str | None:
     """Say who took a lease last and has not given it back."""
-    row = session.execute(select(LEASES).where(LEASES.c.name == name)).first()
+    row = connection.execute(select(LEASES).where(LEASES.c.name == name)).first()
     return f"{row.holder}, since {row.taken_at:%Y-%m-%d %H:%M:%S} UTC" if row else None
 
 

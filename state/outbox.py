@@ -15,8 +15,20 @@ from itertools import count
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, exists, false, func, null, or_, select, true, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    exists,
+    false,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
@@ -74,6 +86,12 @@ NEXT_LEAVES = _CHANGES.join(PROFILES, PROFILES.c.id == MEMBERSHIP_JOBS.c.profile
     or_(PROFILES.c.email == ACCEPTED.c.email, NO_WRITING)
 )
 """Who leaves waits for no writing of their contact, but for a new address: a kill may have left it there already."""
+NEXT_CONTACTS = (
+    select(CONTACT_JOBS.c.contact, CONTACT_JOBS.c.stamp)
+    .where(CONTACT_JOBS.c.sync == bindparam("sync"), CONTACT_JOBS.c.profile > bindparam("after"))
+    .order_by(CONTACT_JOBS.c.profile)
+    .limit(bindparam("most"))
+)
 OWNERS = select(PROFILES.c.id, PROFILES.c.sync).where(among(PROFILES.c.id, "profiles"))
 INSIDE = select(
     PROFILES.c.sync,
@@ -184,24 +202,24 @@ class _Laid:
     entries: list[dict[str, Any]] = field(default_factory=list)
 
 
-def settle_in(session: Session, target: Target) -> bool:
+def settle_in(connection: Connection, target: Target) -> bool:
     """Forget what was accepted elsewhere when a sync writes to another place now; return whether it does."""
     mine = SYNCS.c.name == target.sync
-    before = session.scalar(select(SYNCS.c.place).where(mine))
+    before = connection.scalar(select(SYNCS.c.place).where(mine))
     moved = before is not None and before != target.place
     if moved:
         for rows in (ACCEPTED, MEMBERSHIPS, CONTACT_JOBS, MEMBERSHIP_JOBS):
-            session.execute(delete(rows).where(rows.c.sync == target.sync))
-        runs.drop_dead_letters(session, target.sync, "profile ")
+            connection.execute(delete(rows).where(rows.c.sync == target.sync))
+        runs.drop_dead_letters(connection, target.sync, "profile ")
         anew = {"evaluated_at": None, "opt_outs_at": None, "go_live_at": None, "journeys": "{}"}
         anew |= {"held": None, "approved": None}
-        session.execute(update(SYNCS).where(mine).values(**anew))
-    session.execute(update(SYNCS).where(mine).values(place=target.place))
+        connection.execute(update(SYNCS).where(mine).values(**anew))
+    connection.execute(update(SYNCS).where(mine).values(place=target.place))
     return moved
 
 
 def offer(
-    session: Session,
+    connection: Connection,
     target: Target,
     desired: Sequence[Desired],
     now: datetime,
@@ -216,8 +234,8 @@ def offer(
     if not desired:
         return result
     profiles = [want.profile for want in desired]
-    memory = _remember(session, target.sync, profiles, now, journeys)
-    _withdraw(session, target.sync, profiles)
+    memory = _remember(connection, target.sync, profiles, now, journeys)
+    _withdraw(connection, target.sync, profiles)
     laid = _Laid()
     for want in desired:
         accepted = memory.accepted.get(want.profile)
@@ -228,35 +246,30 @@ def offer(
         contact = _difference(want, codes, accepted, subscribe)
         if accepted is not None and _is_hopeless(accepted, contact):
             if accepted.accepted_at is not None:
-                _lists(session, target.sync, _only_leaving(want), memory, laid)
+                _lists(connection, target.sync, _only_leaving(want), memory, laid)
             continue
         if contact.fields or not contact.known or contact.was or subscribe is Subscribe.STOP:
             laid.contacts.append(_contact_job(target.sync, contact, codes, next(memory.stamps)))
             _count(result, contact)
-        _lists(session, target.sync, want, memory, laid)
+        _lists(connection, target.sync, want, memory, laid)
     for job in laid.memberships:
         counts = result.joins if job["joins"] else result.leaves
         counts[job["list"]] = counts.get(job["list"], 0) + 1
-    upsert(session, CONTACT_JOBS, laid.contacts)
-    upsert(session, MEMBERSHIP_JOBS, laid.memberships)
-    upsert(session, MEMBERSHIPS, laid.notes)
-    upsert(session, ENTRIES, laid.entries)
+    upsert(connection, CONTACT_JOBS, laid.contacts)
+    upsert(connection, MEMBERSHIP_JOBS, laid.memberships)
+    upsert(connection, MEMBERSHIPS, laid.notes)
+    upsert(connection, ENTRIES, laid.entries)
     return result
 
 
-def contact_jobs(session: Session, sync: str, after: int, most: int) -> list[ContactJob]:
+def contact_jobs(connection: Connection, sync: str, after: int, most: int) -> list[ContactJob]:
     """Hand out the next contacts to write, by profile, after profile `after`."""
-    rows = session.execute(
-        select(CONTACT_JOBS.c.contact, CONTACT_JOBS.c.stamp)
-        .where(CONTACT_JOBS.c.sync == sync, CONTACT_JOBS.c.profile > after)
-        .order_by(CONTACT_JOBS.c.profile)
-        .limit(most)
-    )
+    rows = connection.execute(NEXT_CONTACTS, {"sync": sync, "after": after, "most": most})
     return [ContactJob(stamp, decode_contact(text, stamp)) for text, stamp in rows]
 
 
 def membership_jobs(
-    session: Session, sync: str, name: str, after: int, most: int, *, joins: bool, upto: int = LAST
+    connection: Connection, sync: str, name: str, after: int, most: int, *, joins: bool, upto: int = LAST
 ) -> list[MembershipJob]:
     """Hand out the next changes of a list, up to profile `upto`, only of profiles that the ESP has.
 
@@ -265,7 +278,7 @@ def membership_jobs(
     asked = {"sync": sync, "list": name, "joins": joins, "after": after, "upto": upto, "most": most}
     return [
         MembershipJob(stamp, name, Member(profile, email, stamp), joins)
-        for profile, stamp, email in session.execute(NEXT_JOINS if joins else NEXT_LEAVES, asked)
+        for profile, stamp, email in connection.execute(NEXT_JOINS if joins else NEXT_LEAVES, asked)
     ]
 
 
@@ -278,12 +291,12 @@ class Pending:
     lists: Mapping[str, int]
 
 
-def pending(session: Session, sync: str) -> Pending:
+def pending(connection: Connection, sync: str) -> Pending:
     mine = CONTACT_JOBS.c.sync == sync
-    contacts, created = session.execute(
+    contacts, created = connection.execute(
         select(func.count(), func.count().filter(CONTACT_JOBS.c.creates)).where(mine)
     ).one()
-    lists = session.execute(
+    lists = connection.execute(
         select(MEMBERSHIP_JOBS.c.list, func.count())
         .where(MEMBERSHIP_JOBS.c.sync == sync)
         .group_by(MEMBERSHIP_JOBS.c.list)
@@ -291,12 +304,12 @@ def pending(session: Session, sync: str) -> Pending:
     return Pending(int(contacts), int(created), {row[0]: int(row[1]) for row in lists})
 
 
-def list_sizes(session: Session, sync: str) -> dict[str, int]:
+def list_sizes(connection: Connection, sync: str) -> dict[str, int]:
     """Count the members of each list, as far as the ESP accepted them.
 
     Who is inside a journey's rule counts although the ESP was not told: they leave it like everybody.
     """
-    rows = session.execute(
+    rows = connection.execute(
         select(MEMBERSHIPS.c.list, func.count())
         .where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.inside.is_(True))
         .group_by(MEMBERSHIPS.c.list)
@@ -305,43 +318,47 @@ def list_sizes(session: Session, sync: str) -> dict[str, int]:
 
 
 def settle_contacts(
-    session: Session, target: Target, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
+    connection: Connection,
+    target: Target,
+    jobs: Sequence[ContactJob],
+    refusals: Sequence[Refusal],
+    now: datetime,
 ) -> int:
     """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed.
 
     Of people who were forgotten meanwhile nothing is kept.
     """
     sync = target.sync
-    alive = _alive(session, sync, (job.contact.profile for job in jobs))
+    alive = _alive(connection, sync, (job.contact.profile for job in jobs))
     jobs = [job for job in jobs if job.contact.profile in alive]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against: defaultdict[int, list[Refusal]] = defaultdict(list)
     for refusal in refusals:
         against[refusal.profile].append(refusal)
-    memory = {row.profile: row for row in accepted(session, sync, [job.contact.profile for job in jobs])}
+    memory = {row.profile: row for row in accepted(connection, sync, [job.contact.profile for job in jobs])}
     rows = [
         _settled(job.contact, against[job.contact.profile], memory.get(job.contact.profile), sync, now)
         for job in jobs
     ]
-    upsert(session, ACCEPTED, rows)
+    upsert(connection, ACCEPTED, rows)
     written = json_list(job.contact.profile for job in jobs)
     stamps = json_list(job.stamp for job in jobs)
-    session.execute(DROP_CONTACTS, {"the_sync": sync, "profiles": written, "stamps": stamps})
+    connection.execute(DROP_CONTACTS, {"the_sync": sync, "profiles": written, "stamps": stamps})
     lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
-    _withdraw_memberships(session, sync, lost)
-    _leave_all(session, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
-    _note_opt_outs(session, target.esp, jobs, refusals, now)
+    _withdraw_memberships(connection, sync, lost)
+    _leave_all(connection, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
+    _note_opt_outs(connection, target.esp, jobs, refusals, now)
     bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
     still = {each.record for each in bad}
     landed = (job.contact for job in jobs if job.contact.profile not in lost)
     letters = (name for contact in landed for name in _letters(contact) if name not in still)
-    runs.unbury(session, sync, letters)
-    runs.bury(session, sync, bad, now)
+    runs.unbury(connection, sync, letters)
+    runs.bury(connection, sync, bad, now)
     return len(jobs) - len(lost)
 
 
 def settle_memberships(
-    session: Session,
+    connection: Connection,
     sync: str,
     jobs: Sequence[MembershipJob],
     refusals: Sequence[Refusal],
@@ -354,25 +371,25 @@ def settle_memberships(
     Of people who were forgotten meanwhile nothing is kept. Who entered one of `journeys` is remembered
     beyond their leaving.
     """
-    alive = _alive(session, sync, (job.member.profile for job in jobs))
+    alive = _alive(connection, sync, (job.member.profile for job in jobs))
     jobs = [job for job in jobs if job.member.profile in alive]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against = {(refusal.profile, refusal.name): refusal for refusal in refusals}
     for name in {job.list for job in jobs}:
-        _settle_list(session, sync, name, [job for job in jobs if job.list == name], against, now=now)
+        _settle_list(connection, sync, name, [job for job in jobs if job.list == name], against, now=now)
     taken = (job for job in jobs if job.joins and (job.member.profile, job.list) not in against)
     upsert(
-        session,
+        connection,
         ENTRIES,
         [_entry(sync, job.member.profile, job.list, now) for job in taken if job.list in journeys],
     )
-    runs.unbury(session, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
-    runs.bury(session, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
+    runs.unbury(connection, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
+    runs.bury(connection, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
 
 
 def _settle_list(
-    session: Session,
+    connection: Connection,
     sync: str,
     name: str,
     jobs: Sequence[MembershipJob],
@@ -389,22 +406,24 @@ def _settle_list(
     still = {job.member.profile for job, _ in stays}
     left = [job.member.profile for job in jobs if not job.joins and job.member.profile not in still]
     if joined:
-        upsert_from(session, MEMBERSHIPS, INSIDE, {"profiles": json_list(joined), "list": name, "now": now})
+        upsert_from(
+            connection, MEMBERSHIPS, INSIDE, {"profiles": json_list(joined), "list": name, "now": now}
+        )
     rows = [
         _membership(sync, job.member.profile, name, now, joins=job.joins, refusal=refusal)
         for job, refusal in stays
     ]
-    upsert(session, MEMBERSHIPS, rows)
+    upsert(connection, MEMBERSHIPS, rows)
     mine = {"the_sync": sync, "the_list": name}
     if left:
-        session.execute(NOT_INSIDE, mine | {"profiles": json_list(left)})
+        connection.execute(NOT_INSIDE, mine | {"profiles": json_list(left)})
     settled = json_list(job.member.profile for job in jobs)
-    session.execute(
+    connection.execute(
         DROP_ENTRIES, mine | {"profiles": settled, "stamps": json_list(job.stamp for job in jobs)}
     )
 
 
-def retry(session: Session, sync: str) -> int:
+def retry(connection: Connection, sync: str) -> int:
     """Forget refusals, so that the next comparison offers them again; return the dead letters dropped.
 
     Addresses that the ESP blocked for good stay blocked: it is believed. An order without a rate stays a
@@ -416,62 +435,62 @@ def retry(session: Session, sync: str) -> int:
     )
     entries = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.refused.is_not(None))
     affected = {
-        *session.scalars(select(ACCEPTED.c.profile).where(*contacts)),
-        *session.scalars(select(MEMBERSHIPS.c.profile).where(*entries)),
+        *connection.scalars(select(ACCEPTED.c.profile).where(*contacts)),
+        *connection.scalars(select(MEMBERSHIPS.c.profile).where(*entries)),
     }
-    session.execute(update(ACCEPTED).where(*contacts).values(refused="{}", refused_contact=None))
-    session.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.inside.is_(False)))
-    session.execute(update(MEMBERSHIPS).where(*entries).values(refused=None))
+    connection.execute(update(ACCEPTED).where(*contacts).values(refused="{}", refused_contact=None))
+    connection.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.inside.is_(False)))
+    connection.execute(update(MEMBERSHIPS).where(*entries).values(refused=None))
     emails: list[str] = []
     for part in chunks(affected):
-        emails += session.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
-    facts.touch(session, emails, facts.next_revision(session))
-    before = runs.count_dead_letters(session, [sync])
+        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    facts.touch(connection, emails, facts.next_revision(connection))
+    before = runs.count_dead_letters(connection, [sync])
     for kind in RETRIED:
-        runs.drop_dead_letters(session, sync, kind)
-    return before - runs.count_dead_letters(session, [sync])
+        runs.drop_dead_letters(connection, sync, kind)
+    return before - runs.count_dead_letters(connection, [sync])
 
 
 # --- comparing -----------------------------------------------------------------------------------------
 
 
 def _remember(
-    session: Session, sync: str, profiles: Sequence[int], now: datetime, journeys: Journeys
+    connection: Connection, sync: str, profiles: Sequence[int], now: datetime, journeys: Journeys
 ) -> _Memory:
     memory = _Memory(now, journeys, {}, defaultdict(dict), {}, {}, _stamps())
     for part in chunks(profiles):
-        memory.accepted.update({row.profile: row for row in accepted(session, sync, part)})
+        memory.accepted.update({row.profile: row for row in accepted(connection, sync, part)})
         entries = select(MEMBERSHIPS)
-        for row in session.execute(
+        for row in connection.execute(
             entries.where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
         ):
             memory.memberships[row.profile][row.list] = row
         words = select(PROFILES.c.id, PROFILES.c.accepts_marketing, PROFILES.c.consent_origin)
-        for row in session.execute(words.where(PROFILES.c.id.in_(part))):
+        for row in connection.execute(words.where(PROFILES.c.id.in_(part))):
             memory.words[row.id] = (row.accepts_marketing, row.consent_origin)
         if journeys:
             entered = select(ENTRIES).where(ENTRIES.c.sync == sync, ENTRIES.c.profile.in_(part))
-            memory.entered.update({(row.profile, row.list): row.at for row in session.execute(entered)})
+            memory.entered.update({(row.profile, row.list): row.at for row in connection.execute(entered)})
     return memory
 
 
-def accepted(session: Session, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:
+def accepted(connection: Connection, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:
     """Return what is remembered of some profiles, as rows of AcceptedRow."""
-    return session.execute(KNOWN, {"sync": sync, "profiles": json_list(profiles)}).all()
+    return connection.execute(KNOWN, {"sync": sync, "profiles": json_list(profiles)}).all()
 
 
-def _withdraw(session: Session, sync: str, profiles: Sequence[int]) -> None:
+def _withdraw(connection: Connection, sync: str, profiles: Sequence[int]) -> None:
     """Take back the jobs of profiles that are compared anew."""
     for part in chunks(profiles):
-        session.execute(
+        connection.execute(
             delete(CONTACT_JOBS).where(CONTACT_JOBS.c.sync == sync, CONTACT_JOBS.c.profile.in_(part))
         )
-    _withdraw_memberships(session, sync, profiles)
+    _withdraw_memberships(connection, sync, profiles)
 
 
-def _withdraw_memberships(session: Session, sync: str, profiles: Iterable[int]) -> None:
+def _withdraw_memberships(connection: Connection, sync: str, profiles: Iterable[int]) -> None:
     for part in chunks(profiles):
-        session.execute(
+        connection.execute(
             delete(MEMBERSHIP_JOBS).where(MEMBERSHIP_JOBS.c.sync == sync, MEMBERSHIP_JOBS.c.profile.in_(part))
         )
 
@@ -551,14 +570,14 @@ def _contact_job(sync: str, contact: Contact, codes: Mapping[str, str | None], s
     }
 
 
-def _lists(session: Session, sync: str, want: Desired, memory: _Memory, laid: _Laid) -> None:
+def _lists(connection: Connection, sync: str, want: Desired, memory: _Memory, laid: _Laid) -> None:
     """Lay down who joins and leaves; unknown does neither (P12)."""
     memberships = memory.memberships[want.profile]
     for name, joins in want.lists.items():
         known = memberships.get(name)
         journey = name in memory.journeys
         if known is not None and known.inside and not known.told and not journey:
-            _drop_membership(session, sync, known)  # a journey became a plain list: nobody told the ESP
+            _drop_membership(connection, sync, known)  # a journey became a plain list: nobody told the ESP
             known = None
         inside = known is not None and known.inside
         tried = known is not None and known.refused is not None
@@ -569,7 +588,7 @@ def _lists(session: Session, sync: str, want: Desired, memory: _Memory, laid: _L
             if inside and joins and quiet and (want.profile, name) not in memory.entered:
                 laid.entries.append(_entry(sync, want.profile, name, memory.now, quiet=True))
         elif tried and known is not None:
-            _give_up(session, sync, known, laid)
+            _give_up(connection, sync, known, laid)
         elif joins and (quiet or _is_barred(memory, want.profile, name)):
             _enter_quietly(sync, want.profile, name, memory.now, laid, history=quiet)
         else:
@@ -590,7 +609,7 @@ def _is_barred(memory: _Memory, profile: int, name: str) -> bool:
     return entered is not None and since is not None and entered > since
 
 
-def _give_up(session: Session, sync: str, known: Row[Any], laid: _Laid) -> None:
+def _give_up(connection: Connection, sync: str, known: Row[Any], laid: _Laid) -> None:
     """Note that a change which the ESP refused is not wanted any more.
 
     A journey that may have begun counts as entered.
@@ -598,14 +617,14 @@ def _give_up(session: Session, sync: str, known: Row[Any], laid: _Laid) -> None:
     if known.inside:
         laid.notes.append(_membership(sync, known.profile, known.list, known.at, told=known.told))
         return
-    _drop_membership(session, sync, known)
+    _drop_membership(connection, sync, known)
     if known.doubtful:
         laid.entries.append(_entry(sync, known.profile, known.list, known.at))
 
 
-def _drop_membership(session: Session, sync: str, known: Row[Any]) -> None:
+def _drop_membership(connection: Connection, sync: str, known: Row[Any]) -> None:
     mine = (MEMBERSHIPS.c.profile == known.profile, MEMBERSHIPS.c.list == known.list)
-    session.execute(delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, *mine))
+    connection.execute(delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, *mine))
 
 
 def _membership(
@@ -660,16 +679,16 @@ NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
 """Dead letters of one field or list."""
 
 
-def drop_letters_of_others(session: Session, sync: str, names: Collection[str]) -> None:
+def drop_letters_of_others(connection: Connection, sync: str, names: Collection[str]) -> None:
     """Drop the dead letters of fields and lists that the mapping has no more: nothing would make them good."""
-    records = (letter.record for letter in runs.list_dead_letters(session, [sync]))
+    records = (letter.record for letter in runs.list_dead_letters(connection, [sync]))
     found = ((record, NAMED.fullmatch(record)) for record in records)
-    runs.unbury(session, sync, [record for record, named in found if named and named[1] not in names])
+    runs.unbury(connection, sync, [record for record, named in found if named and named[1] not in names])
 
 
-def _alive(session: Session, sync: str, profiles: Iterable[int]) -> set[int]:
+def _alive(connection: Connection, sync: str, profiles: Iterable[int]) -> set[int]:
     """Find the profiles that are still there; by id alone, which tempts SQLite to no other index."""
-    owners = session.execute(OWNERS, {"profiles": json_list(profiles)})
+    owners = connection.execute(OWNERS, {"profiles": json_list(profiles)})
     return {profile for profile, owner in owners.all() if owner == sync}
 
 
@@ -679,10 +698,10 @@ def _letters(contact: Contact) -> list[str]:
     return [record, *(f"{record} field {name}" for name in contact.fields)]
 
 
-def _leave_all(session: Session, sync: str, profiles: Iterable[int]) -> None:
+def _leave_all(connection: Connection, sync: str, profiles: Iterable[int]) -> None:
     """Forget the lists of addresses that are blocked: another address of theirs begins anew."""
     for part in chunks(profiles):
-        session.execute(
+        connection.execute(
             delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
         )
 
@@ -734,7 +753,7 @@ def _subscribed(contact: Contact, before: Any) -> str:
 
 
 def _note_opt_outs(
-    session: Session, esp: str, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
+    connection: Connection, esp: str, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
 ) -> None:
     """Remember what the ESP said about people who opted out there (P4)."""
     said = {refusal.profile: refusal.reason for refusal in refusals if refusal.blame is Blame.OPTED_OUT}
@@ -747,19 +766,19 @@ def _note_opt_outs(
         for job in jobs
         if job.contact.profile in said
     ]
-    save_opt_outs(session, esp, words)
+    save_opt_outs(connection, esp, words)
 
 
-def save_opt_outs(session: Session, esp: str, words: Sequence[facts.Word]) -> None:
+def save_opt_outs(connection: Connection, esp: str, words: Sequence[facts.Word]) -> None:
     """Keep opt-outs that an ESP told of, and evaluate these people again; the first telling's date stays.
 
     Of people who were forgotten here nothing is kept: the ESP may well have them still.
     """
-    consents, known = facts.CONSENTS, privacy.forgotten(session, (email for _, email, _ in words))
+    consents, known = facts.CONSENTS, privacy.forgotten(connection, (email for _, email, _ in words))
     for part in chunks(record for record, _, _ in words):
         told = (consents.c.origin == esp_origin(esp), consents.c.record.in_(part))
-        known.update(session.scalars(select(consents.c.record).where(*told)))
+        known.update(connection.scalars(select(consents.c.record).where(*told)))
     new = [word for word in words if not known & {word[0], word[1]}]
     if new:
-        facts.save_consent(session, esp_origin(esp), new)
-        facts.touch(session, [email for _, email, _ in new], facts.next_revision(session))
+        facts.save_consent(connection, esp_origin(esp), new)
+        facts.touch(connection, [email for _, email, _ in new], facts.next_revision(connection))

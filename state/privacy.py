@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Table, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
 from connectors.facts import Checkout, Customer, Fact, Order, Person, normal_email
 from state.dialect import chunks, leave_no_trace, upsert
@@ -49,21 +48,21 @@ HASHES = select(FORGOTTEN.c.hash)
 NO_CHECKOUT = dict.fromkeys(("email", "url"))
 
 
-def without_forgotten(session: Session, store: str, facts: Sequence[Fact]) -> list[Fact]:
+def without_forgotten(connection: Connection, store: str, facts: Sequence[Fact]) -> list[Fact]:
     """Take forgotten people out of what a store sends, by address and by account: orders stay, as nobody's."""
-    hashes = set(session.scalars(HASHES))
+    hashes = set(connection.scalars(HASHES))
     if not hashes:
         return list(facts)
-    key = _key(session)
+    key = _key(connection)
     return [_without(fact, store, lambda mark: _hash(key, mark) in hashes) for fact in facts]
 
 
-def forgotten(session: Session, emails: Iterable[str | None]) -> set[str | None]:
+def forgotten(connection: Connection, emails: Iterable[str | None]) -> set[str | None]:
     """Find those among some addresses that were forgotten."""
-    hashes = set(session.scalars(HASHES))
+    hashes = set(connection.scalars(HASHES))
     if not hashes:
         return set()
-    key = _key(session)
+    key = _key(connection)
     return {email for email in emails if email and _hash(key, email) in hashes}
 
 
@@ -75,40 +74,40 @@ class Traces:
     syncs: frozenset[str]
 
 
-def find_traces(session: Session, email: str) -> Traces:
+def find_traces(connection: Connection, email: str) -> Traces:
     """Find what an ESP is to erase of a person: their address, and those they had before."""
-    addresses = _addresses(session, email)
+    addresses = _addresses(connection, email)
     accepted = table(AcceptedRow)
-    rows = session.execute(
+    rows = connection.execute(
         select(PROFILES.c.sync, accepted.c.email)
         .outerjoin(accepted, (accepted.c.sync == PROFILES.c.sync) & (accepted.c.profile == PROFILES.c.id))
         .where(PROFILES.c.email.in_(addresses))
     ).all()
     others = {row.email for row in rows if row.email and row.email not in addresses}
-    pushed = sorted(other for other in others if not _is_used(session, other))
+    pushed = sorted(other for other in others if not _is_used(connection, other))
     return Traces([*addresses, *pushed], frozenset(row.sync for row in rows))
 
 
-def forget(session: Session, email: str, now: datetime) -> dict[str, int]:
+def forget(connection: Connection, email: str, now: datetime) -> dict[str, int]:
     """Erase a person and the addresses they had before; return how many rows of each kind were cleaned.
 
     Orders stay as amounts without a person, so that the shop's totals hold. Repeating it changes nothing.
     When the transaction is committed, the file holds no trace either.
     """
-    addresses = _addresses(session, email)
-    accounts = _keys(session, CUSTOMERS, CUSTOMERS.c.email.in_(addresses))
-    profiles = list(session.scalars(select(PROFILES.c.id).where(PROFILES.c.email.in_(addresses))))
-    orders = _blank(session, ORDERS, addresses, NOBODY)
-    checkouts = _blank(session, CHECKOUTS, addresses, NO_CHECKOUT)
-    _remember(session, [email, *(_account(*account) for account in accounts)], now)
-    _drop_letters(session, profiles, orders, accounts)
-    _drop_deliveries(session, addresses)
+    addresses = _addresses(connection, email)
+    accounts = _keys(connection, CUSTOMERS, CUSTOMERS.c.email.in_(addresses))
+    profiles = list(connection.scalars(select(PROFILES.c.id).where(PROFILES.c.email.in_(addresses))))
+    orders = _blank(connection, ORDERS, addresses, NOBODY)
+    checkouts = _blank(connection, CHECKOUTS, addresses, NO_CHECKOUT)
+    _remember(connection, [email, *(_account(*account) for account in accounts)], now)
+    _drop_letters(connection, profiles, orders, accounts)
+    _drop_deliveries(connection, addresses)
     for rows in WORK:
-        session.execute(delete(rows).where(rows.c.profile.in_(profiles)))
+        connection.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
-        session.execute(delete(rows).where(rows.c.email.in_(addresses)))
-    session.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
-    leave_no_trace(session)
+        connection.execute(delete(rows).where(rows.c.email.in_(addresses)))
+    connection.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
+    leave_no_trace(connection)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
 
 
@@ -120,88 +119,88 @@ class Memory:
     hashes: frozenset[str]
 
 
-def forget_again(session: Session, memory: Memory, now: datetime) -> int:
+def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
     """Forget in an older copy of a state store whoever was forgotten since; return how many addresses.
 
     Accounts go by the addresses that they have in the copy.
     """
     if memory.key is None:
         return 0
-    if session.scalar(HASHES.limit(1)) is None:
-        upsert(session, table(SecretRow), [{"name": KEY, "value": memory.key}])
-    key = _key(session)
+    if connection.scalar(HASHES.limit(1)) is None:
+        upsert(connection, table(SecretRow), [{"name": KEY, "value": memory.key}])
+    key = _key(connection)
     if key.hex() != memory.key:
         raise StateError(
             "the copy is of another state store, in which those whom this one has forgotten cannot be found;"
             " move the present one away to go on all the same"
         )
     columns = (CUSTOMERS.c.email, ORDERS.c.email, ORDERS.c.person, CHECKOUTS.c.email, PROFILES.c.email)
-    known = {email for column in columns for email in session.scalars(select(column).distinct()) if email}
+    known = {email for column in columns for email in connection.scalars(select(column).distinct()) if email}
     back = sorted(email for email in known if _hash(key, email) in memory.hashes)
     for email in back:
-        forget(session, email, now)
-    left = memory.hashes - set(session.scalars(HASHES))
-    upsert(session, FORGOTTEN, [{"hash": each, "at": now} for each in sorted(left)])
+        forget(connection, email, now)
+    left = memory.hashes - set(connection.scalars(HASHES))
+    upsert(connection, FORGOTTEN, [{"hash": each, "at": now} for each in sorted(left)])
     return len(back)
 
 
-def _addresses(session: Session, email: str) -> list[str]:
+def _addresses(connection: Connection, email: str) -> list[str]:
     """Return the address and those it took the place of, but for what somebody else has now."""
     found = [email]
     for address in found:
-        before = session.scalars(select(RENAMES.c.old).where(RENAMES.c.new == address)).all()
-        found += [old for old in dict.fromkeys(before) if old not in found and not _is_used(session, old)]
+        before = connection.scalars(select(RENAMES.c.old).where(RENAMES.c.new == address)).all()
+        found += [old for old in dict.fromkeys(before) if old not in found and not _is_used(connection, old)]
     return found
 
 
-def _is_used(session: Session, email: str) -> bool:
+def _is_used(connection: Connection, email: str) -> bool:
     return any(
-        session.scalar(select(column).where(column == email).limit(1)) is not None
+        connection.scalar(select(column).where(column == email).limit(1)) is not None
         for column in (CUSTOMERS.c.email, ORDERS.c.person, CHECKOUTS.c.person)
     )
 
 
-def _remember(session: Session, marks: Sequence[str], now: datetime) -> None:
+def _remember(connection: Connection, marks: Sequence[str], now: datetime) -> None:
     """Keep keyed hashes only; the date of the first time stays."""
-    key = _key(session)
-    known = set(session.scalars(HASHES))
+    key = _key(connection)
+    known = set(connection.scalars(HASHES))
     rows = [{"hash": _hash(key, mark), "at": now} for mark in marks]
-    upsert(session, FORGOTTEN, [row for row in rows if row["hash"] not in known])
+    upsert(connection, FORGOTTEN, [row for row in rows if row["hash"] not in known])
 
 
-def _blank(session: Session, rows: Table, emails: Sequence[str], values: dict[str, None]) -> list[Key]:
+def _blank(connection: Connection, rows: Table, emails: Sequence[str], values: dict[str, None]) -> list[Key]:
     """Blank what is theirs; what only bears their address stays with the account that it belongs to."""
     theirs = rows.c.person.in_(emails)
-    found = _keys(session, rows, theirs)
-    session.execute(update(rows).where(theirs).values(**values, person=None, customer_id=None))
-    session.execute(update(rows).where(rows.c.email.in_(emails)).values(**values))
+    found = _keys(connection, rows, theirs)
+    connection.execute(update(rows).where(theirs).values(**values, person=None, customer_id=None))
+    connection.execute(update(rows).where(rows.c.email.in_(emails)).values(**values))
     return found
 
 
-def _keys(session: Session, rows: Table, condition: ColumnElement[bool]) -> list[Key]:
-    return [(row[0], row[1]) for row in session.execute(select(rows.c.store, rows.c.id).where(condition))]
+def _keys(connection: Connection, rows: Table, condition: ColumnElement[bool]) -> list[Key]:
+    return [(row[0], row[1]) for row in connection.execute(select(rows.c.store, rows.c.id).where(condition))]
 
 
 def _drop_letters(
-    session: Session, profiles: Sequence[int], orders: Sequence[Key], accounts: Sequence[Key]
+    connection: Connection, profiles: Sequence[int], orders: Sequence[Key], accounts: Sequence[Key]
 ) -> None:
     """Drop what stands between them and us: refusals of ESPs, orders without a rate, unreadable accounts."""
     for profile in profiles:
         theirs = LETTERS.c.record.startswith(f"profile {profile} ")
-        session.execute(delete(LETTERS).where((LETTERS.c.record == f"profile {profile}") | theirs))
+        connection.execute(delete(LETTERS).where((LETTERS.c.record == f"profile {profile}") | theirs))
     for part in chunks(f"order {store}/{order}" for store, order in orders):
-        session.execute(delete(LETTERS).where(LETTERS.c.record.in_(part)))
+        connection.execute(delete(LETTERS).where(LETTERS.c.record.in_(part)))
     for store, account in accounts:
         mine = (LETTERS.c.scope == store, LETTERS.c.record == f"customer {account}")
-        session.execute(delete(LETTERS).where(*mine))
+        connection.execute(delete(LETTERS).where(*mine))
 
 
-def _drop_deliveries(session: Session, addresses: Sequence[str]) -> None:
+def _drop_deliveries(connection: Connection, addresses: Sequence[str]) -> None:
     """Drop the webhooks that wait and name them; whatever else those told, the next reading tells too."""
-    waiting = session.execute(select(INBOX.c.id, INBOX.c.body).where(INBOX.c.done_at.is_(None)))
+    waiting = connection.execute(select(INBOX.c.id, INBOX.c.body).where(INBOX.c.done_at.is_(None)))
     theirs = [row.id for row in waiting if _mentions(row.body, set(addresses))]
     for part in chunks(theirs):
-        session.execute(delete(INBOX).where(INBOX.c.id.in_(part)))
+        connection.execute(delete(INBOX).where(INBOX.c.id.in_(part)))
 
 
 def _mentions(body: bytes, addresses: set[str]) -> bool:
@@ -238,12 +237,12 @@ def _anonymous(fact: Order | Checkout | Customer, account: str | None) -> Fact:
     return replace(fact, email=None, person=Person(), birthday=None, consent=None, source=None, tags=())
 
 
-def _key(session: Session) -> bytes:
+def _key(connection: Connection) -> bytes:
     """Return this store's own key, made when it is first needed."""
-    stored = session.scalar(select(table(SecretRow).c.value).where(table(SecretRow).c.name == KEY))
+    stored = connection.scalar(select(table(SecretRow).c.value).where(table(SecretRow).c.name == KEY))
     if stored is None:
         stored = secrets.token_hex(32)
-        upsert(session, table(SecretRow), [{"name": KEY, "value": stored}])
+        upsert(connection, table(SecretRow), [{"name": KEY, "value": stored}])
     return bytes.fromhex(stored)
 
 

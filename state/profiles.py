@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, literal, or_, select, update
 
 from connectors.errors import BadRecord
 from state import ledger, people, runs
@@ -32,69 +31,71 @@ TOUCHED, RENAMES = table(TouchedRow), table(RenameRow)
 PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
 
 
-def refresh(session: Session, scope: Scope, chunk: int, now: datetime) -> int:
+def refresh(connection: Connection, scope: Scope, chunk: int, now: datetime) -> int:
     """Compute the next profiles whose facts changed, about `chunk` of them; return how many, 0 at the end.
 
     A kill between two calls loses nothing: the sync's revision moves with the profiles. An order whose
     currency has no rate makes its person's amounts unknown, and is a dead letter that says so.
     """
-    seen = _seen(session, scope)
-    upto = _next_revision(session, seen, chunk)
+    seen = _seen(connection, scope)
+    upto = _next_revision(connection, seen, chunk)
     if upto is None:
         return 0
-    _rename(session, scope, seen, upto)
+    _rename(connection, scope, seen, upto)
     dirty = select(TOUCHED.c.email).where(TOUCHED.c.revision > seen, TOUCHED.c.revision <= upto)
-    found = int(session.scalar(select(func.count()).select_from(dirty.subquery())) or 0)
-    _empty(session, scope, dirty, upto)
-    rows = _computed(session, scope, dirty, upto)
-    upsert(session, PROFILES, rows, index=("sync", "email"))
+    found = int(connection.scalar(select(func.count()).select_from(dirty.subquery())) or 0)
+    _empty(connection, scope, dirty, upto)
+    rows = _computed(connection, scope, dirty, upto)
+    upsert(connection, PROFILES, rows, index=("sync", "email"))
     if any(row["total_spent"] is None for row in rows) or runs.count_dead_letters(
-        session, [scope.sync], "order "
+        connection, [scope.sync], "order "
     ):
-        _bury_foreign(session, scope, dirty, now)
-    session.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(revision=upto))
+        _bury_foreign(connection, scope, dirty, now)
+    connection.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(revision=upto))
     return found
 
 
-def _seen(session: Session, scope: Scope) -> int:
+def _seen(connection: Connection, scope: Scope) -> int:
     """Return the revision the sync has seen; 0 when what its profiles rest on changed."""
-    row = session.execute(select(SYNCS.c.revision, SYNCS.c.scope).where(SYNCS.c.name == scope.sync)).first()
+    row = connection.execute(
+        select(SYNCS.c.revision, SYNCS.c.scope).where(SYNCS.c.name == scope.sync)
+    ).first()
     if row is None:
-        session.execute(SYNCS.insert().values(name=scope.sync, scope=scope.digest))
+        connection.execute(SYNCS.insert().values(name=scope.sync, scope=scope.digest))
         return 0
     if row.scope != scope.digest:
         # Without `evaluated_at`, what came with another store or rate is history, and quiet (P10).
         anew = {"scope": scope.digest, "revision": 0, "evaluated_at": None}
-        session.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(**anew))
-        runs.drop_dead_letters(session, scope.sync, "order ")
+        connection.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(**anew))
+        runs.drop_dead_letters(connection, scope.sync, "order ")
         return 0
     return int(row.revision)
 
 
-def _next_revision(session: Session, seen: int, chunk: int) -> int | None:
+def _next_revision(connection: Connection, seen: int, chunk: int) -> int | None:
     """Choose how far to go: whole revisions, about `chunk` people."""
     ahead = select(TOUCHED.c.revision).where(TOUCHED.c.revision > seen).order_by(TOUCHED.c.revision)
-    upto = session.scalar(ahead.offset(chunk - 1).limit(1))
+    upto = connection.scalar(ahead.offset(chunk - 1).limit(1))
     if upto is None:
-        upto = session.scalar(select(func.max(TOUCHED.c.revision)).where(TOUCHED.c.revision > seen))
+        upto = connection.scalar(select(func.max(TOUCHED.c.revision)).where(TOUCHED.c.revision > seen))
     return None if upto is None else int(upto)
 
 
-def _rename(session: Session, scope: Scope, seen: int, upto: int) -> None:
+def _rename(connection: Connection, scope: Scope, seen: int, upto: int) -> None:
     """Let a profile follow its account to a new address, unless the old one still has facts of its own."""
-    renames = session.execute(
+    renames = connection.execute(
         select(RENAMES.c.old, RENAMES.c.new)
         .where(RENAMES.c.revision > seen, RENAMES.c.revision <= upto)
         .order_by(RENAMES.c.revision)
     ).all()
     for old, new in renames:
         taken = select(PROFILES.c.id).where(PROFILES.c.sync == scope.sync, PROFILES.c.email == new)
-        stays, goes = session.execute(
+        stays, goes = connection.execute(
             select(_has_facts(scope, literal(old)), _has_facts(scope, literal(new)))
         ).one()
-        if goes and not stays and session.scalar(taken) is None:
+        if goes and not stays and connection.scalar(taken) is None:
             mine = (PROFILES.c.sync == scope.sync, PROFILES.c.email == old)
-            session.execute(update(PROFILES).where(*mine).values(email=new))
+            connection.execute(update(PROFILES).where(*mine).values(email=new))
 
 
 def _has_facts(scope: Scope, email: ColumnElement[str]) -> ColumnElement[bool]:
@@ -108,10 +109,10 @@ def _has_facts(scope: Scope, email: ColumnElement[str]) -> ColumnElement[bool]:
     )
 
 
-def _empty(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> None:
+def _empty(connection: Connection, scope: Scope, dirty: Select[Any], upto: int) -> None:
     """Blank the profiles of people who have no facts any more; the ESP learns it like any change."""
     blank = dict.fromkeys(PROFILE_COLUMNS)
-    session.execute(
+    connection.execute(
         update(PROFILES)
         .where(
             PROFILES.c.sync == scope.sync,
@@ -130,16 +131,16 @@ PROFILE_COLUMNS = [
 ]
 
 
-def _computed(session: Session, scope: Scope, dirty: Select[Any], upto: int) -> list[dict[str, Any]]:
+def _computed(connection: Connection, scope: Scope, dirty: Select[Any], upto: int) -> list[dict[str, Any]]:
     """Compute a complete row for each dirty person who has facts."""
-    amounts = {row[0]: row for row in session.execute(ledger.amounts(scope, dirty)).all()}
-    checkouts = {row.person: row for row in session.execute(ledger.open_checkouts(scope, dirty))}
-    words = people.by_person(session.execute(people.words_of(scope, dirty)).all())
+    amounts = {row[0]: row for row in connection.execute(ledger.amounts(scope, dirty)).all()}
+    checkouts = {row.person: row for row in connection.execute(ledger.open_checkouts(scope, dirty))}
+    words = people.by_person(connection.execute(people.words_of(scope, dirty)).all())
     tops: defaultdict[str, list[str]] = defaultdict(list)
-    for person, name in session.execute(ledger.top_categories(scope, dirty)).all():
+    for person, name in connection.execute(ledger.top_categories(scope, dirty)).all():
         tops[person].append(name)
     rows = []
-    records = session.execute(people.records_of(scope, dirty, as_stored)).all()
+    records = connection.execute(people.records_of(scope, dirty, as_stored)).all()
     for person, theirs in people.by_person(map(people.Record._make, records)).items():
         row = dict.fromkeys(PROFILE_COLUMNS) | {"sync": scope.sync, "email": person, "revision": upto}
         row |= _taken(amounts[person], ledger.AMOUNTS) if person in amounts else ledger.NO_ORDERS
@@ -157,10 +158,10 @@ def _taken(row: Row[Any], names: Sequence[str]) -> dict[str, Any]:
     return dict(zip(names, row[-len(names) :], strict=True))
 
 
-def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datetime) -> None:
+def _bury_foreign(connection: Connection, scope: Scope, dirty: Select[Any], now: datetime) -> None:
     """Bury the orders that cannot be converted; dig out those that can by now, or count no more."""
     orders = ledger.counted(scope, dirty).subquery()
-    found = session.execute(
+    found = connection.execute(
         select(orders.c.store, orders.c.id, orders.c.currency).where(orders.c.net.is_(None))
     )
     bad = [
@@ -170,11 +171,11 @@ def _bury_foreign(session: Session, scope: Scope, dirty: Select[Any], now: datet
         )
         for row in found
     ]
-    theirs = session.execute(
+    theirs = connection.execute(
         select(ORDERS.c.store, ORDERS.c.id).where(
             ORDERS.c.person.in_(dirty), ORDERS.c.store.in_(scope.stores)
         )
     )
     good = {f"order {row.store}/{row.id}" for row in theirs} - {letter.record for letter in bad}
-    runs.unbury(session, scope.sync, good)
-    runs.bury(session, scope.sync, bad, now)
+    runs.unbury(connection, scope.sync, good)
+    runs.bury(connection, scope.sync, bad, now)

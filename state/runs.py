@@ -9,8 +9,7 @@ from typing import Any
 
 import filelock
 import msgspec
-from sqlalchemy import Select, bindparam, delete, exists, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Select, bindparam, delete, exists, func, select, update
 
 from connectors.errors import BadRecord
 from state.dialect import chunks
@@ -72,31 +71,33 @@ def lock(folder: Path, name: str) -> filelock.BaseFileLock:
     return filelock.FileLock(folder / f".{name}.lock")
 
 
-def start_run(session: Session, sync: str, kind: str, now: datetime) -> int:
+def start_run(connection: Connection, sync: str, kind: str, now: datetime) -> int:
     new = RUNS.insert().values(sync=sync, kind=kind, started_at=now, report="{}").returning(RUNS.c.id)
-    return int(session.scalars(new).one())
+    return int(connection.scalars(new).one())
 
 
-def end_run(session: Session, run: int, outcome: str, report: dict[str, Any], now: datetime) -> None:
+def end_run(connection: Connection, run: int, outcome: str, report: dict[str, Any], now: datetime) -> None:
     text = msgspec.json.encode(report).decode()
-    session.execute(update(RUNS).where(RUNS.c.id == run).values(ended_at=now, outcome=outcome, report=text))
+    connection.execute(
+        update(RUNS).where(RUNS.c.id == run).values(ended_at=now, outcome=outcome, report=text)
+    )
 
 
-def list_runs(session: Session, sync: str | None = None, *, most: int = 20) -> list[Run]:
+def list_runs(connection: Connection, sync: str | None = None, *, most: int = 20) -> list[Run]:
     """Return the last runs, the newest first: by number, since a clock may have been ahead for a while."""
     query: Select[Any] = select(RUNS).order_by(RUNS.c.id.desc()).limit(most)
     if sync is not None:
         query = query.where(RUNS.c.sync == sync)
-    return [_run(row) for row in session.execute(query)]
+    return [_run(row) for row in connection.execute(query)]
 
 
-def runs_since(session: Session, after: int, among: Sequence[int], most: int) -> list[Run]:
+def runs_since(connection: Connection, after: int, among: Sequence[int], most: int) -> list[Run]:
     """Return the next runs behind one, and those of `among`, by number."""
     query = select(RUNS).where((RUNS.c.id > after) | RUNS.c.id.in_(among)).order_by(RUNS.c.id).limit(most)
-    return [_run(row) for row in session.execute(query)]
+    return [_run(row) for row in connection.execute(query)]
 
 
-def broke_off(session: Session, sync: str, kind: str) -> datetime | None:
+def broke_off(connection: Connection, sync: str, kind: str) -> datetime | None:
     """Return when the first run of this kind began that was killed or stopped, and that none came after which ended."""
     ended = select(func.max(RUNS.c.id)).where(
         RUNS.c.sync == sync, RUNS.c.ended_at.is_not(None), RUNS.c.outcome != STOPPED
@@ -104,14 +105,14 @@ def broke_off(session: Session, sync: str, kind: str) -> datetime | None:
     query = select(func.min(RUNS.c.started_at)).where(
         RUNS.c.sync == sync, RUNS.c.kind == kind, RUNS.c.id > func.coalesce(ended.scalar_subquery(), 0)
     )
-    found: datetime | None = session.scalar(query)
+    found: datetime | None = connection.scalar(query)
     return found
 
 
-def last_end(session: Session, sync: str, outcomes: Iterable[str]) -> datetime | None:
+def last_end(connection: Connection, sync: str, outcomes: Iterable[str]) -> datetime | None:
     """Return when a run with one of these outcomes last ended."""
     mine = (RUNS.c.sync == sync, RUNS.c.outcome.in_(list(outcomes)))
-    found: datetime | None = session.scalar(
+    found: datetime | None = connection.scalar(
         select(RUNS.c.ended_at).where(*mine).order_by(RUNS.c.id.desc()).limit(1)
     )
     return found
@@ -122,11 +123,11 @@ def _run(row: Any) -> Run:
     return Run(row.id, row.sync, row.kind, row.started_at, row.ended_at, row.outcome, report)
 
 
-def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) -> None:
+def bury(connection: Connection, scope: str, bad: Sequence[BadRecord], now: datetime) -> None:
     """Keep records that could not go through; one that comes again counts up."""
     for letter in bad:
         mine = (LETTERS.c.scope == scope, LETTERS.c.record == letter.record)
-        again = session.execute(
+        again = connection.execute(
             update(LETTERS)
             .where(*mine)
             .values(reason=letter.reason, last_at=now, times=LETTERS.c.times + 1)
@@ -134,24 +135,24 @@ def bury(session: Session, scope: str, bad: Sequence[BadRecord], now: datetime) 
         ).first()
         if again is None:
             row = {"scope": scope, "record": letter.record, "reason": letter.reason, "times": 1}
-            session.execute(LETTERS.insert().values(**row, first_at=now, last_at=now))
+            connection.execute(LETTERS.insert().values(**row, first_at=now, last_at=now))
 
 
-def unbury(session: Session, scope: str, records: Iterable[str]) -> None:
+def unbury(connection: Connection, scope: str, records: Iterable[str]) -> None:
     """Drop the dead letters of records that went through."""
-    if session.scalar(HAS_LETTERS, {"scope": scope}):
+    if connection.scalar(HAS_LETTERS, {"scope": scope}):
         for part in chunks(records):
-            session.execute(delete(LETTERS).where(LETTERS.c.scope == scope, LETTERS.c.record.in_(part)))
+            connection.execute(delete(LETTERS).where(LETTERS.c.scope == scope, LETTERS.c.record.in_(part)))
 
 
-def drop_dead_letters(session: Session, scope: str, kind: str) -> None:
+def drop_dead_letters(connection: Connection, scope: str, kind: str) -> None:
     """Drop the dead letters whose record begins with `kind`."""
     mine = (LETTERS.c.scope == scope, LETTERS.c.record.startswith(kind, autoescape=True))
-    session.execute(delete(LETTERS).where(*mine))
+    connection.execute(delete(LETTERS).where(*mine))
 
 
-def list_dead_letters(session: Session, scopes: Sequence[str]) -> list[DeadLetter]:
-    rows = session.execute(
+def list_dead_letters(connection: Connection, scopes: Sequence[str]) -> list[DeadLetter]:
+    rows = connection.execute(
         select(LETTERS).where(LETTERS.c.scope.in_(scopes)).order_by(LETTERS.c.scope, LETTERS.c.record)
     )
     return [
@@ -159,11 +160,11 @@ def list_dead_letters(session: Session, scopes: Sequence[str]) -> list[DeadLette
     ]
 
 
-def count_dead_letters(session: Session, scopes: Sequence[str], kind: str = "") -> int:
+def count_dead_letters(connection: Connection, scopes: Sequence[str], kind: str = "") -> int:
     """Count the dead letters whose record begins with `kind`."""
     query = (
         select(func.count())
         .select_from(LETTERS)
         .where(LETTERS.c.scope.in_(scopes), LETTERS.c.record.startswith(kind, autoescape=True))
     )
-    return int(session.scalar(query) or 0)
+    return int(connection.scalar(query) or 0)

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, func, select
 
 from connectors.base import Contact, Value
 from state import outbox
@@ -63,14 +62,16 @@ class Entries:
     leaves: int
 
 
-def field_changes(session: Session, sync: str, most: int) -> list[FieldChange]:
+def field_changes(connection: Connection, sync: str, most: int) -> list[FieldChange]:
     """Sum up the waiting contacts by field, with at most `most` samples of each."""
     found: dict[str, FieldChange] = {}
     after = 0
-    while jobs := outbox.contact_jobs(session, sync, after, CHUNK):
+    while jobs := outbox.contact_jobs(connection, sync, after, CHUNK):
         after = jobs[-1].contact.profile
         known = [job.contact.profile for job in jobs]
-        had = {row.profile: msgspec.json.decode(row.fields) for row in outbox.accepted(session, sync, known)}
+        had = {
+            row.profile: msgspec.json.decode(row.fields) for row in outbox.accepted(connection, sync, known)
+        }
         for job in jobs:
             _add(found, job.contact, had.get(job.contact.profile, NOTHING), most)
     return list(found.values())
@@ -82,10 +83,10 @@ def _add(found: dict[str, FieldChange], contact: Contact, had: Mapping[str, Any]
         found.setdefault(name, FieldChange(name)).add(sample, most)
 
 
-def entries(session: Session, sync: str) -> dict[str, Entries]:
+def entries(connection: Connection, sync: str) -> dict[str, Entries]:
     """Count who waits to join and to leave each list."""
     joins = JOBS.c.joins
-    rows = session.execute(
+    rows = connection.execute(
         select(JOBS.c.list, func.count().filter(joins.is_(True)), func.count().filter(joins.is_(False)))
         .where(JOBS.c.sync == sync)
         .group_by(JOBS.c.list)
@@ -94,7 +95,7 @@ def entries(session: Session, sync: str) -> dict[str, Entries]:
     return {name: Entries(int(joining), int(leaving)) for name, joining, leaving in rows}
 
 
-def list_samples(session: Session, sync: str, name: str, *, joins: bool, most: int) -> list[str]:
+def list_samples(connection: Connection, sync: str, name: str, *, joins: bool, most: int) -> list[str]:
     """Name the first `most` people who would join or leave a list."""
     query = (
         select(PROFILES.c.email)
@@ -103,4 +104,4 @@ def list_samples(session: Session, sync: str, name: str, *, joins: bool, most: i
         .order_by(PROFILES.c.id)
         .limit(most)
     )
-    return list(session.scalars(query))
+    return list(connection.scalars(query))

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, delete, select
 
 from state.dialect import upsert
 from state.tables import TroubleRow, table
@@ -29,19 +28,19 @@ class Trouble:
     told: bool = False
 
 
-def list_troubles(session: Session, names: Iterable[str] | None = None) -> list[Trouble]:
+def list_troubles(connection: Connection, names: Iterable[str] | None = None) -> list[Trouble]:
     """Return the troubles of these stores, ESPs and syncs, or all, the oldest first."""
     query = select(TROUBLES).order_by(TROUBLES.c.since, TROUBLES.c.name)
     if names is not None:
         query = query.where(TROUBLES.c.name.in_(list(names)))
-    return [Trouble(*row) for row in session.execute(query)]
+    return [Trouble(*row) for row in connection.execute(query)]
 
 
-def save_trouble(session: Session, trouble: Trouble) -> None:
+def save_trouble(connection: Connection, trouble: Trouble) -> None:
     """Note a trouble, in place of what was known of it."""
-    upsert(session, TROUBLES, [asdict(trouble)])
+    upsert(connection, TROUBLES, [asdict(trouble)])
 
 
-def drop_trouble(session: Session, name: str, kind: str) -> None:
+def drop_trouble(connection: Connection, name: str, kind: str) -> None:
     """Forget a trouble that is over."""
-    session.execute(delete(TROUBLES).where(TROUBLES.c.name == name, TROUBLES.c.kind == kind))
+    connection.execute(delete(TROUBLES).where(TROUBLES.c.name == name, TROUBLES.c.kind == kind))

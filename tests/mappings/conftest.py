@@ -3,9 +3,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.mappings.base import Base
-from tests.state.conftest import database, session
+from tests.state.conftest import connection, database
 
-__all__ = ["base", "database", "session"]
+__all__ = ["base", "connection", "database"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from connectors.facts import Customer, Fact, Fulfilment, Money, Order, Person, Refund, Standing
 from mappings.clock import Clock
@@ -82,14 +82,14 @@ CRM = mapping_of(
 
 
 def people(
-    session: Session, now: datetime, zone: str = "Europe/Paris", mapping: CompiledMapping = CRM
+    connection: Connection, now: datetime, zone: str = "Europe/Paris", mapping: CompiledMapping = CRM
 ) -> dict[str, Evaluated]:
     """Compute what changed, and what the mapping makes of everybody at `now`."""
-    refresh(session, scope_of(zone), now=now)
+    refresh(connection, scope_of(zone), now=now)
     clock = Clock(now, ZoneInfo(zone))
     for figure in mapping.figures:
-        evaluation.save_figure(session, SYNC, figure.key, figure.at(clock))
-    rows = session.execute(mapping.select(SYNC, clock, None))
+        evaluation.save_figure(connection, SYNC, figure.key, figure.at(clock))
+    rows = connection.execute(mapping.select(SYNC, clock, None))
     return {each.email: each for each in (mapping.read(row, clock) for row in rows)}
 
 
@@ -231,7 +231,7 @@ WALLS = [
 
 
 @pytest.mark.parametrize(("wall", "zone"), WALLS)
-def test_a_threshold_is_met_to_the_second(session: Session, wall: str, zone: str) -> None:
+def test_a_threshold_is_met_to_the_second(connection: Connection, wall: str, zone: str) -> None:
     now = moment_of(datetime.fromisoformat(wall), zone)
     expected: dict[str, object] = {}
     facts: list[Fact] = []
@@ -241,9 +241,9 @@ def test_a_threshold_is_met_to_the_second(session: Session, wall: str, zone: str
             made = happens(len(expected), email, back(now, units, zone) + offset)
             facts += made if isinstance(made, list) else [made]
             expected[email] = value
-    save(session, *facts)
+    save(connection, *facts)
 
-    found = people(session, now, zone)
+    found = people(connection, now, zone)
 
     wrong = {
         email: (THRESHOLDS[int(email.partition(".")[0])][0], value)
@@ -270,16 +270,16 @@ MILESTONES = [
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_a_milestone_lasts_one_day_of_the_zone(session: Session, zone: str) -> None:
+def test_a_milestone_lasts_one_day_of_the_zone(connection: Connection, zone: str) -> None:
     mapping = only("Milestone Today")
     for place, (bought, _, _) in enumerate(MILESTONES):
         first = moment_of(datetime.fromisoformat(bought), zone)
         birthday = date.fromisoformat(bought[:10])
-        save(session, order(place, f"{place}@example.com", created_at=first))
-        save(session, customer(place, f"born{place}@example.com", birthday=birthday))
+        save(connection, order(place, f"{place}@example.com", created_at=first))
+        save(connection, customer(place, f"born{place}@example.com", birthday=birthday))
 
     for place, (_, now, is_it) in enumerate(MILESTONES):
-        found = people(session, moment_of(datetime.fromisoformat(now), zone), zone, mapping)
+        found = people(connection, moment_of(datetime.fromisoformat(now), zone), zone, mapping)
 
         assert [found[f"{who}{place}@example.com"].lists["Milestone Today"] for who in ("", "born")] == [
             is_it,
@@ -323,22 +323,22 @@ BEGUN = NOON - timedelta(hours=5)
 )
 @pytest.mark.parametrize("store", ["shop", "outlet"])
 def test_a_checkout_is_lost_until_the_person_pays_anywhere(
-    session: Session, afterwards: Sequence[Fact], store: str, *, is_lost: bool
+    connection: Connection, afterwards: Sequence[Fact], store: str, *, is_lost: bool
 ) -> None:
-    save(session, checkout(7, ADA, created_at=BEGUN, updated_at=BEGUN))
+    save(connection, checkout(7, ADA, created_at=BEGUN, updated_at=BEGUN))
     of_the_same = afterwards and getattr(afterwards[0], "id", "") == "7"
-    save(session, *afterwards, store="shop" if of_the_same else store)
+    save(connection, *afterwards, store="shop" if of_the_same else store)
 
-    assert people(session, NOON, mapping=LOST)[ADA].lists["Lost Checkout Journey"] is is_lost
+    assert people(connection, NOON, mapping=LOST)[ADA].lists["Lost Checkout Journey"] is is_lost
 
 
 # --- against the whole base ----------------------------------------------------------------------------
 
 
-def spenders(session: Session, amounts: Sequence[int]) -> None:
+def spenders(connection: Connection, amounts: Sequence[int]) -> None:
     """Let one person spend each amount, in cents."""
     save(
-        session,
+        connection,
         *(
             order(f"s{place}", f"{place}@example.com", amount, created_at=NOON - DAY)
             for place, amount in enumerate(amounts)
@@ -364,12 +364,12 @@ def members(found: Mapping[str, Evaluated], name: str) -> list[int]:
     ],
 )
 def test_a_basket_of_exactly_the_factor_is_of_high_value(
-    session: Session, amounts: Sequence[int], factor: str
+    connection: Connection, amounts: Sequence[int], factor: str
 ) -> None:
-    spenders(session, amounts)
+    spenders(connection, amounts)
     mapping = only("High-Value Customers", "Ambassadors", high_value_factor=factor)
 
-    found = people(session, NOON, mapping=mapping)
+    found = people(connection, NOON, mapping=mapping)
 
     limit = Fraction(factor) * Fraction(sum(amounts), len(amounts))
     expected = [place for place, amount in enumerate(amounts) if amount >= limit]
@@ -393,12 +393,12 @@ TOP = only("VIP Gold", "VIP Silver", "ltv-tier")
     ],
 )
 def test_top_shares_end_where_they_should_and_equals_share_the_best_place(
-    session: Session, amounts: Sequence[int]
+    connection: Connection, amounts: Sequence[int]
 ) -> None:
-    spenders(session, amounts)
-    save(session, customer(1, "lead@example.com"))
+    spenders(connection, amounts)
+    save(connection, customer(1, "lead@example.com"))
 
-    found = people(session, NOON, mapping=TOP)
+    found = people(connection, NOON, mapping=TOP)
 
     share = [Fraction(1 + sum(other > amount for other in amounts), len(amounts)) for amount in amounts]
     gold = [place for place, top in enumerate(share) if top <= Fraction(5, 100)]
@@ -413,10 +413,10 @@ def tier(share: Fraction) -> str:
     return "high" if share <= Fraction(20, 100) else "middle" if share <= Fraction(50, 100) else "low"
 
 
-def test_tiers_by_amount_begin_at_the_amount(session: Session) -> None:
-    spenders(session, [9_999, 10_000, 10_001, 49_999, 50_000, 0])
+def test_tiers_by_amount_begin_at_the_amount(connection: Connection) -> None:
+    spenders(connection, [9_999, 10_000, 10_001, 49_999, 50_000, 0])
 
-    found = people(session, NOON, mapping=only("ltv-tier", ltv_by="amount"))
+    found = people(connection, NOON, mapping=only("ltv-tier", ltv_by="amount"))
 
     tiers = [found[f"{place}@example.com"].fields["ltv-tier"] for place in range(6)]
     assert tiers == ["low", "middle", "middle", "middle", "high", "low"]
@@ -447,18 +447,18 @@ def a_good_customer(**changes: Any) -> Fact:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_nobody_stays_in_a_list_because_facts_vanished(session: Session, way: str) -> None:
-    spenders(session, [100] * 25)
-    save(session, a_good_customer(), order(2, ADA, 90_000, created_at=BOUGHT, updated_at=BOUGHT))
-    before = inside(people(session, NOON)[ADA])
+def test_nobody_stays_in_a_list_because_facts_vanished(connection: Connection, way: str) -> None:
+    spenders(connection, [100] * 25)
+    save(connection, a_good_customer(), order(2, ADA, 90_000, created_at=BOUGHT, updated_at=BOUGHT))
+    before = inside(people(connection, NOON)[ADA])
     gone = ["1", "2"] if way == "deleted" else []
     later: dict[str, Any] = {"updated_at": NOON} | WAYS[way]
     refunds = {"refunds": [Refund("s", "2", eur(90_000))]} if "refunds" in later else {}
     older: dict[str, Any] = {"email": ADA, "total": 90_000, "created_at": BOUGHT} | later | refunds
     changed = [a_good_customer(**later), order(2, **older)]
-    save(session, *([] if gone else changed), gone=gone)
+    save(connection, *([] if gone else changed), gone=gone)
 
-    after = people(session, NOON)[ADA]
+    after = people(connection, NOON)[ADA]
 
     assert before == {
         "Ambassadors",
@@ -484,12 +484,12 @@ def test_nobody_stays_in_a_list_because_facts_vanished(session: Session, way: st
         (order(1, ADA, created_at=NOON - 90 * DAY, standing=Standing.UNPAID), "Slipping Away Leads"),
     ],
 )
-def test_who_has_no_facts_any_more_is_in_no_list(session: Session, fact: Fact, name: str) -> None:
-    save(session, fact)
-    before = inside(people(session, NOON)[ADA])
-    save(session, gone=["1"])
+def test_who_has_no_facts_any_more_is_in_no_list(connection: Connection, fact: Fact, name: str) -> None:
+    save(connection, fact)
+    before = inside(people(connection, NOON)[ADA])
+    save(connection, gone=["1"])
 
-    after = people(session, NOON)[ADA]
+    after = people(connection, NOON)[ADA]
 
     assert before == {name}
     assert inside(after) == set()
@@ -497,23 +497,23 @@ def test_who_has_no_facts_any_more_is_in_no_list(session: Session, fact: Fact, n
 
 
 def test_an_order_that_is_not_on_its_way_any_more_lets_go_although_others_tell_nothing(
-    session: Session,
+    connection: Connection,
 ) -> None:
     silent = order(2, ADA, created_at=NOON - 2 * DAY)
-    save(session, silent, order(1, ADA, created_at=NOON - DAY, fulfilment=Fulfilment.OPEN))
-    before = inside(people(session, NOON)[ADA])
-    save(session, order(1, ADA, standing=Standing.REFUNDED, updated_at=NOON, fulfilment=Fulfilment.OPEN))
+    save(connection, silent, order(1, ADA, created_at=NOON - DAY, fulfilment=Fulfilment.OPEN))
+    before = inside(people(connection, NOON)[ADA])
+    save(connection, order(1, ADA, standing=Standing.REFUNDED, updated_at=NOON, fulfilment=Fulfilment.OPEN))
 
-    after = people(session, NOON)[ADA]
+    after = people(connection, NOON)[ADA]
 
     assert "Order In Progress" in before
     assert after.lists["Order In Progress"] is False
 
 
-def test_who_has_only_a_checkout_is_a_lead(session: Session) -> None:
-    save(session, checkout(1, ADA, created_at=BEGUN, updated_at=BEGUN, url="https://shop.example/1"))
+def test_who_has_only_a_checkout_is_a_lead(connection: Connection) -> None:
+    save(connection, checkout(1, ADA, created_at=BEGUN, updated_at=BEGUN, url="https://shop.example/1"))
 
-    ada = people(session, NOON)[ADA]
+    ada = people(connection, NOON)[ADA]
 
     assert inside(ada) == {"Welcome Journey", "Lost Checkout Journey"}
     assert unsure(ada) <= RESTS_ON_VISITS
@@ -522,12 +522,12 @@ def test_who_has_only_a_checkout_is_a_lead(session: Session) -> None:
     assert {"last-order-date", "rfm-segment", "ltv-tier", "average-basket"}.isdisjoint(known)
 
 
-def test_P12_what_rests_on_an_amount_without_a_rate_is_left_as_it_is(session: Session) -> None:
-    spenders(session, [1000] * 3)
-    save(session, order(10, ADA, Money(9_999_999, "GBP"), created_at=NOON - DAY))
-    save(session, *(order(20 + n, BOB, Money(1, "GBP"), created_at=NOON - DAY) for n in range(2)))
+def test_P12_what_rests_on_an_amount_without_a_rate_is_left_as_it_is(connection: Connection) -> None:
+    spenders(connection, [1000] * 3)
+    save(connection, order(10, ADA, Money(9_999_999, "GBP"), created_at=NOON - DAY))
+    save(connection, *(order(20 + n, BOB, Money(1, "GBP"), created_at=NOON - DAY) for n in range(2)))
 
-    found = people(session, NOON)
+    found = people(connection, NOON)
 
     amounts = {"High-Value Customers", "VIP Gold", "VIP Silver"}
     assert unsure(found[ADA]) - RESTS_ON_VISITS == amounts | {"Ambassadors"}
@@ -710,10 +710,10 @@ def test_P1_fields_and_lists_are_what_the_facts_say(
     database: Database, first: Shop, second: Shop, now: datetime, zone: str
 ) -> None:
     made = [first, second]
-    with Session(database._engine) as session:
+    with database._engine.connect() as connection:
         for shop in made:
-            save(session, *shop.facts, store=shop.name, gone=sorted(shop.gone))
-        found = people(session, now, zone)
+            save(connection, *shop.facts, store=shop.name, gone=sorted(shop.gone))
+        found = people(connection, now, zone)
     base = oracle.profiles(made, "EUR", RATES, timezone=zone)
     orders = counted_orders(made)
 
@@ -744,9 +744,9 @@ def test_ranks_among_many_are_those_of_plain_counting(
             for n in range(count)
         ]
     shop = Shop("shop", facts)
-    with Session(database._engine) as session:
-        save(session, *facts)
-        found = people(session, NOON)
+    with database._engine.connect() as connection:
+        save(connection, *facts)
+        found = people(connection, NOON)
     base = oracle.profiles([shop], "EUR", RATES, timezone="Europe/Paris")
 
     for email in base:

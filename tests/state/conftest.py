@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from state import dialect
 from state.db import Database
@@ -18,9 +18,9 @@ def database() -> Iterator[Database]:
 
 
 @pytest.fixture
-def session(database: Database) -> Iterator[Session]:
+def connection(database: Database) -> Iterator[Connection]:
     """Begin a transaction that is never committed."""
-    with Session(database._engine) as opened:
+    with database._engine.connect() as opened:
         yield opened
 
 

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select
 
 from connectors.base import Page
 from connectors.facts import (
@@ -89,34 +88,36 @@ def product(number: int | str, *categories: str, updated_at: datetime = START) -
     return Product(str(number), f"Thing {number}", categories, updated_at)
 
 
-def save(session: Session, *rows: Fact, store: str = "shop", gone: Sequence[str] = ()) -> int:
+def save(connection: Connection, *rows: Fact, store: str = "shop", gone: Sequence[str] = ()) -> int:
     """Deliver one page."""
-    return facts.save_page(session, store, Page(rows, "", gone=[f"order {number}" for number in gone]), NOW)
+    return facts.save_page(
+        connection, store, Page(rows, "", gone=[f"order {number}" for number in gone]), NOW
+    )
 
 
-def refresh(session: Session, scope: Scope = SCOPE, chunk: int = 1000, now: datetime = START) -> int:
+def refresh(connection: Connection, scope: Scope = SCOPE, chunk: int = 1000, now: datetime = START) -> int:
     """Compute whatever changed."""
     found = 0
-    while done := profiles.refresh(session, scope, chunk, now):
+    while done := profiles.refresh(connection, scope, chunk, now):
         found += done
     return found
 
 
-def columns(session: Session, scope: Scope = SCOPE) -> dict[str, dict[str, Any]]:
+def columns(connection: Connection, scope: Scope = SCOPE) -> dict[str, dict[str, Any]]:
     """Return address -> the columns that mappings see, of everybody who has facts."""
-    rows = session.execute(select(PROFILES).where(PROFILES.c.sync == scope.sync)).mappings()
+    rows = connection.execute(select(PROFILES).where(PROFILES.c.sync == scope.sync)).mappings()
     seen = [column.name for column in PROFILES.c if "kind" in column.info and column.name != "email"]
     return {row["email"]: {name: row[name] for name in seen} for row in rows if row["stores"]}
 
 
-def profile(session: Session, email: str = ADA, scope: Scope = SCOPE) -> dict[str, Any]:
+def profile(connection: Connection, email: str = ADA, scope: Scope = SCOPE) -> dict[str, Any]:
     """Compute what changed, and return somebody's columns."""
-    refresh(session, scope)
-    return columns(session, scope)[email]
+    refresh(connection, scope)
+    return columns(connection, scope)[email]
 
 
-def profile_id(session: Session, email: str = ADA, scope: Scope = SCOPE) -> int:
-    found = session.scalar(
+def profile_id(connection: Connection, email: str = ADA, scope: Scope = SCOPE) -> int:
+    found = connection.scalar(
         select(PROFILES.c.id).where(PROFILES.c.sync == scope.sync, PROFILES.c.email == email)
     )
     assert found is not None

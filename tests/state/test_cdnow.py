@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from connectors.base import Page
 from connectors.facts import Customer, Order, Person, Standing, money
@@ -66,8 +65,8 @@ def database() -> Iterator[Database]:
     while page := list(islice(sold, PAGE)):
         accounts = [as_account(each) for each in page if each.account]
         rows = [*accounts, *(as_order(each) for each in page)]
-        with Session(database._engine) as session, session.begin():
-            facts.save_page(session, "shop", Page(rows, ""), START, history=True)
+        with database._engine.begin() as connection:
+            facts.save_page(connection, "shop", Page(rows, ""), START, history=True)
     yield database
     database.close()
 
@@ -75,10 +74,10 @@ def database() -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def buyers(database: Database) -> dict[int, Any]:
     """Return customer number -> profile."""
-    with Session(database._engine) as session, session.begin():
-        while profiles.refresh(session, SCOPE, CHUNK, START):
+    with database._engine.begin() as connection:
+        while profiles.refresh(connection, SCOPE, CHUNK, START):
             pass
-        found = session.execute(select(PROFILES)).all()
+        found = connection.execute(select(PROFILES)).all()
     return {int(re.sub(r"\D", "", row.email)): row for row in found}
 
 

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from connectors.base import Page
 from connectors.facts import Line, Order, Product, Standing, money
@@ -94,12 +93,12 @@ def buyers(orders: Rows, lines: dict[str, Rows], departments: dict[str, str]) ->
     database = Database("sqlite://")
     things: list[Any] = [Product(product, "", (name,), START) for product, name in departments.items()]
     things += [as_order(row, lines[row["order_id"]]) for row in orders]
-    with Session(database._engine) as session, session.begin():
+    with database._engine.begin() as connection:
         for start in range(0, len(things), PAGE):
-            facts.save_page(session, "shop", Page(things[start : start + PAGE], ""), datetime.now(UTC))
-        while profiles.refresh(session, SCOPE, 1000, START):
+            facts.save_page(connection, "shop", Page(things[start : start + PAGE], ""), datetime.now(UTC))
+        while profiles.refresh(connection, SCOPE, 1000, START):
             pass
-        found = session.execute(select(PROFILES)).all()
+        found = connection.execute(select(PROFILES)).all()
     yield {row.email.partition("@")[0]: row for row in found}
     database.close()
 

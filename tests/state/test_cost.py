@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select
-from sqlalchemy.orm import Session
 
 from connectors.base import Blame, Refusal
 from connectors.facts import Consent, Line, Money, Refund
@@ -53,10 +52,9 @@ Statements = list[tuple[str, Any]]
 
 
 @contextmanager
-def recorded(session: Session) -> Iterator[Statements]:
+def recorded(connection: Connection) -> Iterator[Statements]:
     """Collect the statements that go to the database, each with its first parameters."""
     found: Statements = []
-    connection = session.connection()
 
     def note(_connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         found.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
@@ -66,9 +64,9 @@ def recorded(session: Session) -> Iterator[Statements]:
     event.remove(connection, "before_cursor_execute", note)
 
 
-def whole_tables(session: Session, statements: Statements) -> list[tuple[str, str]]:
+def whole_tables(connection: Connection, statements: Statements) -> list[tuple[str, str]]:
     """Return (step, statement) of each that looks at everything; nobody but the planner is asked."""
-    plans = session.connection().connection.cursor()
+    plans = connection.connection.cursor()
     found = []
     for statement, parameters in dict.fromkeys(statements):
         steps = plans.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
@@ -102,24 +100,24 @@ def full(number: int, minute: int = 0) -> list[Any]:
 
 
 @pytest.fixture
-def shop(session: Session) -> Session:
+def shop(connection: Connection) -> Connection:
     """Fill a store, and let everything land."""
     for number in range(30):
-        save(session, *full(number))
-    refresh(session)
-    return session
+        save(connection, *full(number))
+    refresh(connection)
+    return connection
 
 
-def wanted(session: Session, emails: list[str], orders: int) -> list[Desired]:
+def wanted(connection: Connection, emails: list[str], orders: int) -> list[Desired]:
     return [
         Desired(
-            profile_id(session, email), email, {"ORDERS": orders}, {"Customers": True, "Fans": orders > 1}
+            profile_id(connection, email), email, {"ORDERS": orders}, {"Customers": True, "Fans": orders > 1}
         )
         for email in emails
     ]
 
 
-def test_P6_storing_a_page_looks_at_no_whole_table(shop: Session) -> None:
+def test_P6_storing_a_page_looks_at_no_whole_table(shop: Connection) -> None:
     with recorded(shop) as statements:
         save(shop, *full(3, minute=5), gone=["4", "5"])
 
@@ -127,7 +125,7 @@ def test_P6_storing_a_page_looks_at_no_whole_table(shop: Session) -> None:
     assert whole_tables(shop, statements) == []
 
 
-def test_P6_computing_the_profiles_of_a_small_change_looks_at_no_whole_table(shop: Session) -> None:
+def test_P6_computing_the_profiles_of_a_small_change_looks_at_no_whole_table(shop: Connection) -> None:
     save(shop, *full(3, minute=5))
 
     with recorded(shop) as statements:
@@ -137,7 +135,7 @@ def test_P6_computing_the_profiles_of_a_small_change_looks_at_no_whole_table(sho
     assert whole_tables(shop, statements) == []
 
 
-def test_P6_marking_everybody_holds_a_part_of_them_in_memory(shop: Session) -> None:
+def test_P6_marking_everybody_holds_a_part_of_them_in_memory(shop: Connection) -> None:
     people = [f"person{number}@example.com" for number in range(20_000)]
     facts.touch(shop, people[:1], 100)
 
@@ -149,7 +147,7 @@ def test_P6_marking_everybody_holds_a_part_of_them_in_memory(shop: Session) -> N
     assert peak < 3_000_000
 
 
-def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Session) -> None:
+def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Connection) -> None:
     moved = select(PROFILES.c.id).where(
         PROFILES.c.sync == "crm", PROFILES.c.last_order_at > at(0), PROFILES.c.last_order_at <= at(1)
     )
@@ -162,7 +160,7 @@ def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Session)
     assert whole_tables(shop, statements) == []
 
 
-def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Session) -> None:
+def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Connection) -> None:
     outbox.offer(shop, TARGET, wanted(shop, [f"p{number}@example.com" for number in range(30)], 1), START)
     outbox.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [], START)
     words = [("contact p5@example.com", "p5@example.com", Consent(given=False, at=at(1)))]
@@ -181,7 +179,7 @@ def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Sessio
     assert whole_tables(shop, statements) == []
 
 
-def test_P6_closing_a_window_counts_its_own_rows_only(shop: Session) -> None:
+def test_P6_closing_a_window_counts_its_own_rows_only(shop: Connection) -> None:
     cursors.start_backfill(shop, "shop", [cursors.Window(cursors.Resource.ORDERS, at(0), at(1))], START)
     (opened,) = cursors.open_windows(shop, "shop", cursors.Resource.ORDERS)
 
@@ -194,9 +192,9 @@ def test_P6_closing_a_window_counts_its_own_rows_only(shop: Session) -> None:
     assert whole_tables(shop, statements) == []
 
 
-def test_a_scan_would_be_found(database: Database, session: Session) -> None:
-    with recorded(session) as statements:
-        session.execute(select(PROFILES).where(PROFILES.c.city == "Paris"))
-        session.execute(select(PROFILES).where(PROFILES.c.sync == "crm", PROFILES.c.city == "Paris"))
+def test_a_scan_would_be_found(database: Database, connection: Connection) -> None:
+    with recorded(connection) as statements:
+        connection.execute(select(PROFILES).where(PROFILES.c.city == "Paris"))
+        connection.execute(select(PROFILES).where(PROFILES.c.sync == "crm", PROFILES.c.city == "Paris"))
 
-    assert len(whole_tables(session, statements)) == 2
+    assert len(whole_tables(connection, statements)) == 2

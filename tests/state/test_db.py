@@ -19,10 +19,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, event, func, literal, select
+from sqlalchemy import Connection, create_engine, event, func, literal, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.orm import Session
 
 from connectors.base import Window
 from connectors.errors import BadRecord
@@ -53,12 +52,12 @@ def python(script: str, argument: str) -> subprocess.Popen[str]:
     )
 
 
-def start_run(session: Session) -> int:
-    return runs.start_run(session, "crm", "sync", START)
+def start_run(connection: Connection) -> int:
+    return runs.start_run(connection, "crm", "sync", START)
 
 
-def count_runs(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(RUNS)) or 0
+def count_runs(connection: Connection) -> int:
+    return connection.scalar(select(func.count()).select_from(RUNS)) or 0
 
 
 @pytest.fixture
@@ -194,8 +193,8 @@ def test_other_trouble_of_the_database_is_passed_on_without_the_statement(tmp_pa
 
 
 async def test_P2_a_function_that_raises_leaves_nothing_behind(store: Database) -> None:
-    def half(session: Session) -> None:
-        start_run(session)
+    def half(connection: Connection) -> None:
+        start_run(connection)
         raise LookupError
 
     with pytest.raises(LookupError):
@@ -224,9 +223,9 @@ async def test_P2_what_is_committed_is_on_the_disk(store: Database) -> None:
 
 
 async def test_P8_an_error_of_the_database_quotes_no_values(store: Database) -> None:
-    def twice(session: Session) -> None:
+    def twice(connection: Connection) -> None:
         for _ in range(2):
-            session.execute(table(ProfileRow).insert().values(sync="crm", email=ADA))
+            connection.execute(table(ProfileRow).insert().values(sync="crm", email=ADA))
 
     with pytest.raises(StateError) as caught:
         await store.run(twice)
@@ -321,40 +320,39 @@ async def test_reading_does_not_wait_for_another_process_that_writes(busy: Datab
 # --- PostgreSQL ----------------------------------------------------------------------------------------
 
 
-def everything(session: Session) -> None:
+def everything(connection: Connection) -> None:
     """Make every kind of statement once."""
     target = Target("crm", "news", "from_store")
-    cursors.start_backfill(session, "shop", [Window(cursors.Resource.ORDERS)], START)
-    save(session, customer(1), order(1, customer_id="1"), gone=["2"])
-    save(session, customer(1, "new@example.com", updated_at=START.replace(hour=12)))
-    (opened,) = cursors.open_windows(session, "shop", cursors.Resource.ORDERS)
-    cursors.close_window(session, "shop", opened, START)
-    refresh(session)
-    wanted = [Desired(profile_id(session, "new@example.com"), "new@example.com", {"A": 1}, {"Fans": True})]
-    outbox.offer(session, target, wanted, START)
-    outbox.settle_contacts(session, target, outbox.contact_jobs(session, "crm", 0, 9), [], START)
-    jobs = outbox.membership_jobs(session, "crm", "Fans", 0, 9, joins=True)
-    outbox.settle_memberships(session, "crm", jobs, [], START)
-    outbox.retry(session, "crm")
-    runs.bury(session, "crm", [BadRecord("order 1", "no")], START)
+    cursors.start_backfill(connection, "shop", [Window(cursors.Resource.ORDERS)], START)
+    save(connection, customer(1), order(1, customer_id="1"), gone=["2"])
+    save(connection, customer(1, "new@example.com", updated_at=START.replace(hour=12)))
+    (opened,) = cursors.open_windows(connection, "shop", cursors.Resource.ORDERS)
+    cursors.close_window(connection, "shop", opened, START)
+    refresh(connection)
+    wanted = [Desired(profile_id(connection, "new@example.com"), "new@example.com", {"A": 1}, {"Fans": True})]
+    outbox.offer(connection, target, wanted, START)
+    outbox.settle_contacts(connection, target, outbox.contact_jobs(connection, "crm", 0, 9), [], START)
+    jobs = outbox.membership_jobs(connection, "crm", "Fans", 0, 9, joins=True)
+    outbox.settle_memberships(connection, "crm", jobs, [], START)
+    outbox.retry(connection, "crm")
+    runs.bury(connection, "crm", [BadRecord("order 1", "no")], START)
     evaluation.save_figure(
-        session, "crm", "key", select(literal(1).label("rank"), literal(2.0).label("value"))
+        connection, "crm", "key", select(literal(1).label("rank"), literal(2.0).label("value"))
     )
-    evaluation.due_profiles(session, "crm", 0, None)
-    dossier(session, SCOPE, "new@example.com")
-    privacy.forget(session, "new@example.com", START)
+    evaluation.due_profiles(connection, "crm", 0, None)
+    dossier(connection, SCOPE, "new@example.com")
+    privacy.forget(connection, "new@example.com", START)
 
 
-def test_every_statement_compiles_for_postgresql(session: Session) -> None:
+def test_every_statement_compiles_for_postgresql(connection: Connection) -> None:
     compiled: list[str] = []
 
     def compile_it(_connection: Any, statement: Any, *_: Any) -> None:
         if not isinstance(statement, sqlite_dialect.Insert):  # which knows its own database only: see below
             compiled.append(str(statement.compile(dialect=postgresql.dialect())))  # type: ignore[no-untyped-call]
 
-    connection = session.connection()
     event.listen(connection, "before_execute", compile_it)
-    everything(session)
+    everything(connection)
     event.remove(connection, "before_execute", compile_it)
 
     assert len(compiled) > 60
@@ -387,12 +385,12 @@ def test_postgresql_is_neither_prepared_nor_rewritten() -> None:
     engine = create_engine(
         "postgresql+pg8000://", module=SimpleNamespace(paramstyle="format", __version__="1.31.2")
     )
-    with Session(engine) as session:
-        dialect.prepare(engine)
-        dialect.leave_no_trace(session)
+    connection: Any = SimpleNamespace(dialect=engine.dialect, info={})
+    dialect.prepare(engine)
+    dialect.leave_no_trace(connection)
 
-        assert not engine.dispatch.begin
-        assert not session.dispatch.after_commit
+    assert not engine.dispatch.begin
+    assert connection.info == {}
 
 
 # --- moments -------------------------------------------------------------------------------------------
@@ -409,9 +407,9 @@ def test_a_moment_is_written_as_sqlalchemy_writes_it(moment: datetime) -> None:
     assert dialect._moment_text(moment) == theirs(moment)
 
 
-def test_a_moment_without_a_zone_is_refused(session: Session) -> None:
+def test_a_moment_without_a_zone_is_refused(connection: Connection) -> None:
     with pytest.raises(ValueError, match="without a time zone"):
-        save(session, order(1, created_at=datetime(2026, 1, 1)))  # noqa: DTZ001 - that is what is refused
+        save(connection, order(1, created_at=datetime(2026, 1, 1)))  # noqa: DTZ001 - that is what is refused
 
 
 # --- one run at a time ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from connectors.facts import Fulfilment, Line, Money, Refund, Standing
 from state import runs
@@ -41,18 +41,18 @@ NIGHT_CLOCKS = [("21:59:59", 0), ("22:00", 1), ("05:59:59", 1), ("06:00", 0)]
 )
 @pytest.mark.parametrize(("clock", "count"), NIGHT_CLOCKS)
 def test_a_night_goes_from_ten_to_six_by_the_clocks_of_the_sync(
-    session: Session, zone: str, day: str, clock: str, count: int
+    connection: Connection, zone: str, day: str, clock: str, count: int
 ) -> None:
-    save(session, order(1, created_at=local(day, clock, zone)))
+    save(connection, order(1, created_at=local(day, clock, zone)))
 
-    assert profile(session, scope=replace(SCOPE, timezone=zone))["night_orders"] == count
+    assert profile(connection, scope=replace(SCOPE, timezone=zone))["night_orders"] == count
 
 
-def test_another_timezone_counts_the_nights_again(session: Session) -> None:
-    save(session, order(1, created_at=local("2026-06-15", "23:30", "Europe/Paris")))
-    before = profile(session, scope=replace(SCOPE, timezone="Europe/Paris"))["night_orders"]
+def test_another_timezone_counts_the_nights_again(connection: Connection) -> None:
+    save(connection, order(1, created_at=local("2026-06-15", "23:30", "Europe/Paris")))
+    before = profile(connection, scope=replace(SCOPE, timezone="Europe/Paris"))["night_orders"]
 
-    after = profile(session, scope=replace(SCOPE, timezone="America/New_York"))["night_orders"]
+    after = profile(connection, scope=replace(SCOPE, timezone="America/New_York"))["night_orders"]
 
     assert (before, after) == (1, 0)
 
@@ -69,25 +69,27 @@ def test_another_timezone_counts_the_nights_again(session: Session) -> None:
     ],
 )
 def test_discounts_are_unknown_only_where_no_order_tells_of_one(
-    session: Session, discounts: list[Money | None], count: int | None
+    connection: Connection, discounts: list[Money | None], count: int | None
 ) -> None:
     unpaid = order("unpaid", standing=Standing.UNPAID, discount=eur(9))
-    save(session, unpaid, *(order(place, discount=each) for place, each in enumerate(discounts)))
+    save(connection, unpaid, *(order(place, discount=each) for place, each in enumerate(discounts)))
 
-    assert profile(session)["discounted_orders"] == count
+    assert profile(connection)["discounted_orders"] == count
 
 
-def test_pieces_are_those_of_orders_that_count_and_unknown_where_no_line_is_told(session: Session) -> None:
+def test_pieces_are_those_of_orders_that_count_and_unknown_where_no_line_is_told(
+    connection: Connection,
+) -> None:
     three = Line("1", "Thing", 3, eur(900))
     gift = Line(None, "Gift", 1, eur(0))
     weighed = Line("2", "Fuel", 0, eur(100))
-    save(session, order(1, lines=[three, gift, weighed]), order(2, total=0, lines=[gift]), order(3))
-    save(session, order(4, lines=[three], standing=Standing.REFUNDED), order(5, EVE))
+    save(connection, order(1, lines=[three, gift, weighed]), order(2, total=0, lines=[gift]), order(3))
+    save(connection, order(4, lines=[three], standing=Standing.REFUNDED), order(5, EVE))
 
-    found = profile(session)
+    found = profile(connection)
 
     assert found["items_bought"] == 5
-    assert columns(session)[EVE]["items_bought"] is None
+    assert columns(connection)[EVE]["items_bought"] is None
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,11 @@ def test_pieces_are_those_of_orders_that_count_and_unknown_where_no_line_is_told
     ],
 )
 def test_refunds_are_measured_against_all_that_was_ever_paid(
-    session: Session, changes: dict[str, Any], paid: int, came_back: int
+    connection: Connection, changes: dict[str, Any], paid: int, came_back: int
 ) -> None:
-    save(session, customer(1), order(1, **changes))
+    save(connection, customer(1), order(1, **changes))
 
-    found = profile(session)
+    found = profile(connection)
 
     assert (found["paid_orders"], found["refunded_orders"]) == (paid, came_back)
 
@@ -143,13 +145,13 @@ def test_refunds_are_measured_against_all_that_was_ever_paid(
     ],
 )
 def test_an_order_is_in_progress_until_it_is_fulfilled(
-    session: Session, parcels: list[Fulfilment | None], *, in_progress: bool | None, last: str | None
+    connection: Connection, parcels: list[Fulfilment | None], *, in_progress: bool | None, last: str | None
 ) -> None:
     back = order("back", standing=Standing.REFUNDED, fulfilment=Fulfilment.OPEN, created_at=at(99))
     sent = [order(place, created_at=at(place), fulfilment=each) for place, each in enumerate(parcels)]
-    save(session, back, *sent)
+    save(connection, back, *sent)
 
-    found = profile(session)
+    found = profile(connection)
 
     assert (found["order_in_progress"], found["last_fulfilment"]) == (in_progress, last)
 
@@ -188,41 +190,41 @@ def test_an_order_is_in_progress_until_it_is_fulfilled(
     ],
 )
 def test_a_checkout_is_open_until_the_person_pays_for_a_later_order_in_any_store(
-    session: Session, store: str, changes: dict[str, Any], *, is_over: bool
+    connection: Connection, store: str, changes: dict[str, Any], *, is_over: bool
 ) -> None:
     begun = checkout(7, url="https://shop.example/7", total=eur(500), created_at=at(10), updated_at=at(15))
-    save(session, begun)
-    save(session, order(1, **({"created_at": at(20)} | changes)), store=store)
+    save(connection, begun)
+    save(connection, order(1, **({"created_at": at(20)} | changes)), store=store)
 
-    found = profile(session)
+    found = profile(connection)
 
     told = [found[name] for name in ("checkout_id", "checkout_url", "checkout_at", "checkout_total")]
     assert told == ([None] * 4 if is_over else ["7", "https://shop.example/7", at(15), 500])
 
 
-def test_an_order_in_a_store_outside_the_sync_leaves_a_checkout_open(session: Session) -> None:
-    save(session, checkout(7))
-    save(session, order(1, created_at=at(1)), store="outlet")
+def test_an_order_in_a_store_outside_the_sync_leaves_a_checkout_open(connection: Connection) -> None:
+    save(connection, checkout(7))
+    save(connection, order(1, created_at=at(1)), store="outlet")
 
-    assert profile(session, scope=replace(SCOPE, stores=("shop",)))["checkout_id"] == "7"
+    assert profile(connection, scope=replace(SCOPE, stores=("shop",)))["checkout_id"] == "7"
 
 
-def test_the_newest_of_several_open_checkouts_is_told(session: Session) -> None:
+def test_the_newest_of_several_open_checkouts_is_told(connection: Connection) -> None:
     older = checkout(1, created_at=at(5), updated_at=at(6), total=eur(100))
     newer = checkout(2, created_at=at(4), updated_at=at(7), total=Money(100, "JPY"))
     done = checkout(3, created_at=at(8), updated_at=at(9), completed_at=at(9))
-    save(session, older, newer, done)
+    save(connection, older, newer, done)
 
-    found = profile(session)
+    found = profile(connection)
 
     assert (found["checkout_id"], found["checkout_at"], found["checkout_total"]) == ("2", at(7), 61)
 
 
 @pytest.mark.parametrize("total", [None, Money(100, "GBP")], ids=["none", "no rate"])
-def test_a_checkout_whose_worth_is_unknown_is_a_checkout(session: Session, total: Money | None) -> None:
-    save(session, checkout(1, total=total))
+def test_a_checkout_whose_worth_is_unknown_is_a_checkout(connection: Connection, total: Money | None) -> None:
+    save(connection, checkout(1, total=total))
 
-    found = profile(session)
+    found = profile(connection)
 
     assert (found["checkout_id"], found["checkout_total"]) == ("1", None)
-    assert runs.list_dead_letters(session, ["crm"]) == []
+    assert runs.list_dead_letters(connection, ["crm"]) == []

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from state import runs
 from state.db import Database
@@ -40,11 +40,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Database]:
     opened.close()
 
 
-def history(session: Session, sync: str, days: int) -> None:
+def history(connection: Connection, sync: str, days: int) -> None:
     """Let a sync have run every day."""
     for day in range(days):
-        number = runs.start_run(session, sync, "sync", START + day * DAY)
-        runs.end_run(session, number, "done", {}, START + day * DAY)
+        number = runs.start_run(connection, sync, "sync", START + day * DAY)
+        runs.end_run(connection, number, "done", {}, START + day * DAY)
 
 
 async def test_old_runs_are_dropped_but_for_the_last_of_each_sync(store: Database) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select, update
 
 from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
@@ -29,10 +28,10 @@ ALWAYS = {"Welcome": NOT_YET}
 NEVER = {"Welcome": EVER}
 
 
-def want(session: Session, email: str = ADA, **changes: Any) -> Desired:
+def want(connection: Connection, email: str = ADA, **changes: Any) -> Desired:
     """Say what is wanted of a profile: by default one order, and a place in Customers."""
     known: dict[str, Any] = {
-        "profile": profile_id(session, email),
+        "profile": profile_id(connection, email),
         "email": email,
         "fields": {"ORDERS": 1},
         "lists": {"Customers": True},
@@ -41,332 +40,344 @@ def want(session: Session, email: str = ADA, **changes: Any) -> Desired:
 
 
 def offer(
-    session: Session,
+    connection: Connection,
     *wanted: Desired,
     target: Target = TARGET,
     journeys: Journeys = ALWAYS,
     now: datetime = START,
 ) -> Offer:
-    return outbox.offer(session, target, wanted, now, journeys=journeys)
+    return outbox.offer(connection, target, wanted, now, journeys=journeys)
 
 
-def contacts(session: Session) -> list[ContactJob]:
-    return outbox.contact_jobs(session, "crm", 0, 100)
+def contacts(connection: Connection) -> list[ContactJob]:
+    return outbox.contact_jobs(connection, "crm", 0, 100)
 
 
-def members(session: Session, name: str = "Customers", *, joins: bool = True) -> list[MembershipJob]:
-    return outbox.membership_jobs(session, "crm", name, 0, 100, joins=joins)
+def members(connection: Connection, name: str = "Customers", *, joins: bool = True) -> list[MembershipJob]:
+    return outbox.membership_jobs(connection, "crm", name, 0, 100, joins=joins)
 
 
-def take(session: Session, *refusals: Refusal) -> int:
+def take(connection: Connection, *refusals: Refusal) -> int:
     """Let the ESP take all contacts that wait, but what is refused."""
-    return outbox.settle_contacts(session, TARGET, contacts(session), refusals, START)
+    return outbox.settle_contacts(connection, TARGET, contacts(connection), refusals, START)
 
 
-def take_lists(session: Session, *refusals: Refusal, name: str = "Customers", now: datetime = START) -> int:
-    jobs = [*members(session, name), *members(session, name, joins=False)]
-    return outbox.settle_memberships(session, "crm", jobs, refusals, now, journeys=ALWAYS)
+def take_lists(
+    connection: Connection, *refusals: Refusal, name: str = "Customers", now: datetime = START
+) -> int:
+    jobs = [*members(connection, name), *members(connection, name, joins=False)]
+    return outbox.settle_memberships(connection, "crm", jobs, refusals, now, journeys=ALWAYS)
 
 
-def land(session: Session, *wanted: Desired, journeys: Journeys = ALWAYS, now: datetime = START) -> Offer:
+def land(
+    connection: Connection, *wanted: Desired, journeys: Journeys = ALWAYS, now: datetime = START
+) -> Offer:
     """Offer and let everything land; return what was offered."""
-    found = offer(session, *wanted, journeys=journeys, now=now)
-    take(session)
-    for name in outbox.pending(session, "crm").lists:
-        take_lists(session, name=name, now=now)
+    found = offer(connection, *wanted, journeys=journeys, now=now)
+    take(connection)
+    for name in outbox.pending(connection, "crm").lists:
+        take_lists(connection, name=name, now=now)
     return found
 
 
-def refusal(session: Session, blame: Blame, name: str | None = None, email: str = ADA) -> Refusal:
-    return Refusal(profile_id(session, email), blame, "the vendor's reason", name)
+def refusal(connection: Connection, blame: Blame, name: str | None = None, email: str = ADA) -> Refusal:
+    return Refusal(profile_id(connection, email), blame, "the vendor's reason", name)
 
 
-def letters(session: Session) -> list[str]:
-    return [letter.record for letter in runs.list_dead_letters(session, ["crm"])]
+def letters(connection: Connection) -> list[str]:
+    return [letter.record for letter in runs.list_dead_letters(connection, ["crm"])]
 
 
-def waiting(session: Session) -> Pending:
-    return outbox.pending(session, "crm")
+def waiting(connection: Connection) -> Pending:
+    return outbox.pending(connection, "crm")
 
 
 @pytest.fixture(autouse=True)
-def _people(session: Session) -> None:
+def _people(connection: Connection) -> None:
     """Know two people."""
-    save(session, order(1), order(2, BOB))
-    refresh(session)
+    save(connection, order(1), order(2, BOB))
+    refresh(connection)
 
 
 # --- P3: only changes ----------------------------------------------------------------------------------
 
 
-def test_P3_a_new_profile_is_offered_whole(session: Session) -> None:
-    found = offer(session, want(session), want(session, BOB, lists={}))
+def test_P3_a_new_profile_is_offered_whole(connection: Connection) -> None:
+    found = offer(connection, want(connection), want(connection, BOB, lists={}))
 
     assert found == Offer(2, 2, {"Customers": 1}, {}, {"ORDERS": 2})
-    assert [job.contact for job in contacts(session)] == [
-        Contact(profile_id(session), ADA, {"ORDERS": 1}),
-        Contact(profile_id(session, BOB), BOB, {"ORDERS": 1}),
+    assert [job.contact for job in contacts(connection)] == [
+        Contact(profile_id(connection), ADA, {"ORDERS": 1}),
+        Contact(profile_id(connection, BOB), BOB, {"ORDERS": 1}),
     ]
 
 
-def test_P3_offering_nothing_lays_nothing_down(session: Session) -> None:
-    assert offer(session) == Offer()
+def test_P3_offering_nothing_lays_nothing_down(connection: Connection) -> None:
+    assert offer(connection) == Offer()
 
 
-def test_P3_a_second_offer_of_what_landed_lays_nothing_down(session: Session) -> None:
-    land(session, want(session))
+def test_P3_a_second_offer_of_what_landed_lays_nothing_down(connection: Connection) -> None:
+    land(connection, want(connection))
 
-    assert offer(session, want(session)) == Offer()
-    assert waiting(session) == Pending(0, 0, {})
+    assert offer(connection, want(connection)) == Offer()
+    assert waiting(connection) == Pending(0, 0, {})
 
 
-def test_P3_a_second_offer_of_what_still_waits_lays_the_same_down_once(session: Session) -> None:
-    offer(session, want(session))
-    first = contacts(session)
+def test_P3_a_second_offer_of_what_still_waits_lays_the_same_down_once(connection: Connection) -> None:
+    offer(connection, want(connection))
+    first = contacts(connection)
 
-    offer(session, want(session))
+    offer(connection, want(connection))
 
-    again = contacts(session)
+    again = contacts(connection)
     assert [job.contact for job in again] == [job.contact for job in first]
     assert again[0].stamp != first[0].stamp
-    assert waiting(session) == Pending(1, 1, {"Customers": 1})
+    assert waiting(connection) == Pending(1, 1, {"Customers": 1})
 
 
-def test_P3_only_the_field_that_changed_is_written(session: Session) -> None:
-    land(session, want(session, fields={"ORDERS": 1, "NAME": "Ada"}))
+def test_P3_only_the_field_that_changed_is_written(connection: Connection) -> None:
+    land(connection, want(connection, fields={"ORDERS": 1, "NAME": "Ada"}))
 
-    found = offer(session, want(session, fields={"ORDERS": 2, "NAME": "Ada"}))
+    found = offer(connection, want(connection, fields={"ORDERS": 2, "NAME": "Ada"}))
 
     assert (found.contacts, found.created, found.fields) == (1, 0, {"ORDERS": 1})
-    assert contacts(session)[0].contact == Contact(profile_id(session), ADA, {"ORDERS": 2}, known=True)
+    assert contacts(connection)[0].contact == Contact(profile_id(connection), ADA, {"ORDERS": 2}, known=True)
 
 
-def test_P3_a_change_that_is_taken_back_before_it_was_pushed_is_not_written(session: Session) -> None:
-    land(session, want(session))
-    offer(session, want(session, fields={"ORDERS": 2}, lists={"Customers": False}))
+def test_P3_a_change_that_is_taken_back_before_it_was_pushed_is_not_written(connection: Connection) -> None:
+    land(connection, want(connection))
+    offer(connection, want(connection, fields={"ORDERS": 2}, lists={"Customers": False}))
 
-    offer(session, want(session))
+    offer(connection, want(connection))
 
-    assert waiting(session) == Pending(0, 0, {})
-
-
-def test_P3_a_profile_without_fields_and_lists_is_still_created_once(session: Session) -> None:
-    land(session, want(session, fields={}, lists={}))
-
-    assert offer(session, want(session, fields={}, lists={})).contacts == 0
+    assert waiting(connection) == Pending(0, 0, {})
 
 
-def test_P3_another_address_is_a_rename(session: Session) -> None:
-    land(session, want(session))
+def test_P3_a_profile_without_fields_and_lists_is_still_created_once(connection: Connection) -> None:
+    land(connection, want(connection, fields={}, lists={}))
 
-    offer(session, replace(want(session), email="new@example.com"))
+    assert offer(connection, want(connection, fields={}, lists={})).contacts == 0
 
-    assert contacts(session)[0].contact == Contact(
-        profile_id(session), "new@example.com", {}, known=True, was=ADA
+
+def test_P3_another_address_is_a_rename(connection: Connection) -> None:
+    land(connection, want(connection))
+
+    offer(connection, replace(want(connection), email="new@example.com"))
+
+    assert contacts(connection)[0].contact == Contact(
+        profile_id(connection), "new@example.com", {}, known=True, was=ADA
     )
-    take(session)
-    assert offer(session, replace(want(session), email="new@example.com")).contacts == 0
+    take(connection)
+    assert offer(connection, replace(want(connection), email="new@example.com")).contacts == 0
 
 
-def test_a_value_that_became_unknown_is_cleared_one_that_always_was_is_not_sent(session: Session) -> None:
-    land(session, want(session, fields={"NAME": "Ada", "CITY": None}))
+def test_a_value_that_became_unknown_is_cleared_one_that_always_was_is_not_sent(
+    connection: Connection,
+) -> None:
+    land(connection, want(connection, fields={"NAME": "Ada", "CITY": None}))
 
-    offer(session, want(session, fields={"NAME": None, "CITY": None}))
+    offer(connection, want(connection, fields={"NAME": None, "CITY": None}))
 
-    assert contacts(session)[0].contact.fields == {"NAME": None}
-    take(session)
-    assert offer(session, want(session, fields={"NAME": None})).contacts == 0
+    assert contacts(connection)[0].contact.fields == {"NAME": None}
+    take(connection)
+    assert offer(connection, want(connection, fields={"NAME": None})).contacts == 0
 
 
-def test_jobs_are_handed_out_in_portions_after_a_profile(session: Session) -> None:
-    offer(session, want(session), want(session, BOB))
+def test_jobs_are_handed_out_in_portions_after_a_profile(connection: Connection) -> None:
+    offer(connection, want(connection), want(connection, BOB))
 
-    (first,) = outbox.contact_jobs(session, "crm", 0, 1)
-    (second,) = outbox.contact_jobs(session, "crm", first.contact.profile, 1)
+    (first,) = outbox.contact_jobs(connection, "crm", 0, 1)
+    (second,) = outbox.contact_jobs(connection, "crm", first.contact.profile, 1)
 
     assert (first.contact.email, second.contact.email) == (ADA, BOB)
-    assert outbox.contact_jobs(session, "crm", second.contact.profile, 1) == []
-    assert outbox.contact_jobs(session, "other", 0, 1) == []
+    assert outbox.contact_jobs(connection, "crm", second.contact.profile, 1) == []
+    assert outbox.contact_jobs(connection, "other", 0, 1) == []
 
 
-def test_P3_a_newer_writing_survives_the_settling_of_an_older_one(session: Session) -> None:
-    offer(session, want(session))
-    old = contacts(session)
-    offer(session, want(session, fields={"ORDERS": 2}))
+def test_P3_a_newer_writing_survives_the_settling_of_an_older_one(connection: Connection) -> None:
+    offer(connection, want(connection))
+    old = contacts(connection)
+    offer(connection, want(connection, fields={"ORDERS": 2}))
 
-    outbox.settle_contacts(session, TARGET, old, [], START)
+    outbox.settle_contacts(connection, TARGET, old, [], START)
 
-    assert [job.contact.fields for job in contacts(session)] == [{"ORDERS": 2}]
-
-
-def test_P3_a_newer_list_change_survives_the_settling_of_an_older_one(session: Session) -> None:
-    offer(session, want(session))
-    take(session)
-    old = members(session)
-    offer(session, want(session))
-
-    outbox.settle_memberships(session, "crm", old, [], START)
-
-    assert len(members(session)) == 1
+    assert [job.contact.fields for job in contacts(connection)] == [{"ORDERS": 2}]
 
 
-def test_many_profiles_are_compared_and_settled_at_once(session: Session) -> None:
-    save(session, *(order(number, f"p{number}@example.com") for number in range(10, 1010)))
-    refresh(session)
-    wanted = [want(session, f"p{number}@example.com") for number in range(10, 1010)]
+def test_P3_a_newer_list_change_survives_the_settling_of_an_older_one(connection: Connection) -> None:
+    offer(connection, want(connection))
+    take(connection)
+    old = members(connection)
+    offer(connection, want(connection))
 
-    offer(session, *wanted)
-    landed = outbox.settle_contacts(session, TARGET, outbox.contact_jobs(session, "crm", 0, 2000), [], START)
+    outbox.settle_memberships(connection, "crm", old, [], START)
+
+    assert len(members(connection)) == 1
+
+
+def test_many_profiles_are_compared_and_settled_at_once(connection: Connection) -> None:
+    save(connection, *(order(number, f"p{number}@example.com") for number in range(10, 1010)))
+    refresh(connection)
+    wanted = [want(connection, f"p{number}@example.com") for number in range(10, 1010)]
+
+    offer(connection, *wanted)
+    landed = outbox.settle_contacts(
+        connection, TARGET, outbox.contact_jobs(connection, "crm", 0, 2000), [], START
+    )
 
     assert landed == 1000
-    assert offer(session, *wanted).contacts == 0
+    assert offer(connection, *wanted).contacts == 0
 
 
 # --- lists ---------------------------------------------------------------------------------------------
 
 
-def test_list_changes_wait_until_their_contact_has_landed(session: Session) -> None:
-    offer(session, want(session))
+def test_list_changes_wait_until_their_contact_has_landed(connection: Connection) -> None:
+    offer(connection, want(connection))
 
-    assert members(session) == []
-    take(session)
-    assert [(job.member, job.joins) for job in members(session)] == [(Member(profile_id(session), ADA), True)]
+    assert members(connection) == []
+    take(connection)
+    assert [(job.member, job.joins) for job in members(connection)] == [
+        (Member(profile_id(connection), ADA), True)
+    ]
 
 
-def test_who_leaves_waits_for_no_writing_of_their_contact_but_for_a_new_address(session: Session) -> None:
-    land(session, want(session), want(session, BOB))
+def test_who_leaves_waits_for_no_writing_of_their_contact_but_for_a_new_address(
+    connection: Connection,
+) -> None:
+    land(connection, want(connection), want(connection, BOB))
     gone = {"Customers": False}
-    session.execute(update(PROFILES).where(PROFILES.c.email == BOB).values(email="bob@new.example"))
-    moved = want(session, "bob@new.example", lists=gone)
+    connection.execute(update(PROFILES).where(PROFILES.c.email == BOB).values(email="bob@new.example"))
+    moved = want(connection, "bob@new.example", lists=gone)
 
-    offer(session, want(session, fields={"ORDERS": 2}, lists=gone), moved)
+    offer(connection, want(connection, fields={"ORDERS": 2}, lists=gone), moved)
 
-    assert [job.member.email for job in members(session, joins=False)] == [ADA]
-    take(session)
-    assert [job.member.email for job in members(session, joins=False)] == [ADA, "bob@new.example"]
+    assert [job.member.email for job in members(connection, joins=False)] == [ADA]
+    take(connection)
+    assert [job.member.email for job in members(connection, joins=False)] == [ADA, "bob@new.example"]
 
 
-def test_who_joined_leaves_when_the_rule_says_so(session: Session) -> None:
-    land(session, want(session))
+def test_who_joined_leaves_when_the_rule_says_so(connection: Connection) -> None:
+    land(connection, want(connection))
 
-    found = offer(session, want(session, lists={"Customers": False}))
+    found = offer(connection, want(connection, lists={"Customers": False}))
 
     assert (found.leaves, found.joins) == ({"Customers": 1}, {})
-    assert [job.member.email for job in members(session, joins=False)] == [ADA]
-    take_lists(session)
-    assert offer(session, want(session, lists={"Customers": False})) == Offer()
-    assert outbox.list_sizes(session, "crm") == {}
+    assert [job.member.email for job in members(connection, joins=False)] == [ADA]
+    take_lists(connection)
+    assert offer(connection, want(connection, lists={"Customers": False})) == Offer()
+    assert outbox.list_sizes(connection, "crm") == {}
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_P12_an_unknown_list_neither_adds_nor_removes(session: Session, inside: bool) -> None:  # noqa: FBT001 - a case
-    land(session, want(session, lists={"Fans": inside}))
+def test_P12_an_unknown_list_neither_adds_nor_removes(connection: Connection, inside: bool) -> None:  # noqa: FBT001 - a case
+    land(connection, want(connection, lists={"Fans": inside}))
 
-    found = offer(session, want(session, lists={"Fans": None}))
+    found = offer(connection, want(connection, lists={"Fans": None}))
 
     assert (found.joins, found.leaves) == ({}, {})
-    assert outbox.list_sizes(session, "crm") == ({"Fans": 1} if inside else {})
+    assert outbox.list_sizes(connection, "crm") == ({"Fans": 1} if inside else {})
 
 
-def test_P10_history_enters_a_journey_without_telling_the_esp(session: Session) -> None:
-    quiet = want(session, lists={"Customers": True, "Welcome": True}, quiet=frozenset({"Welcome"}))
+def test_P10_history_enters_a_journey_without_telling_the_esp(connection: Connection) -> None:
+    quiet = want(connection, lists={"Customers": True, "Welcome": True}, quiet=frozenset({"Welcome"}))
 
-    found = offer(session, quiet)
+    found = offer(connection, quiet)
 
     assert found.joins == {"Customers": 1}
-    assert outbox.list_sizes(session, "crm") == {"Welcome": 1}
-    assert offer(session, want(session, lists={"Welcome": True})).joins == {}
+    assert outbox.list_sizes(connection, "crm") == {"Welcome": 1}
+    assert offer(connection, want(connection, lists={"Welcome": True})).joins == {}
 
 
-def test_P10_after_go_live_a_transition_starts_the_journey(session: Session) -> None:
-    land(session, want(session, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
+def test_P10_after_go_live_a_transition_starts_the_journey(connection: Connection) -> None:
+    land(connection, want(connection, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
 
-    assert offer(session, want(session, lists={"Welcome": True})).joins == {"Welcome": 1}
+    assert offer(connection, want(connection, lists={"Welcome": True})).joins == {"Welcome": 1}
 
 
-def test_P10_who_entered_quietly_leaves_like_everybody(session: Session) -> None:
-    land(session, want(session, lists={"Welcome": True}, quiet=frozenset({"Welcome"})))
+def test_P10_who_entered_quietly_leaves_like_everybody(connection: Connection) -> None:
+    land(connection, want(connection, lists={"Welcome": True}, quiet=frozenset({"Welcome"})))
 
-    found = offer(session, want(session, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
+    found = offer(connection, want(connection, lists={"Welcome": False}, quiet=frozenset({"Welcome"})))
 
     assert found.leaves == {"Welcome": 1}
 
 
-def welcome(session: Session, *, inside: bool, quiet: bool = False) -> Desired:
+def welcome(connection: Connection, *, inside: bool, quiet: bool = False) -> Desired:
     lists = {"Welcome": inside}
-    return want(session, lists=lists, quiet=frozenset(lists) if quiet else frozenset())
+    return want(connection, lists=lists, quiet=frozenset(lists) if quiet else frozenset())
 
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_P10_who_was_in_a_journey_before_does_not_begin_it_again_when_that_is_never(
-    session: Session,
+    connection: Connection,
     quiet: bool,  # noqa: FBT001 - a case
 ) -> None:
-    land(session, welcome(session, inside=True, quiet=quiet))
-    land(session, welcome(session, inside=False))
+    land(connection, welcome(connection, inside=True, quiet=quiet))
+    land(connection, welcome(connection, inside=False))
 
-    again = land(session, welcome(session, inside=True), journeys=NEVER, now=at(1))
-    later = offer(session, welcome(session, inside=True), journeys=ALWAYS, now=at(2))
-    left = land(session, welcome(session, inside=False), journeys=NEVER, now=at(3))
-    anew = offer(session, welcome(session, inside=True), journeys=ALWAYS, now=at(4))
+    again = land(connection, welcome(connection, inside=True), journeys=NEVER, now=at(1))
+    later = offer(connection, welcome(connection, inside=True), journeys=ALWAYS, now=at(2))
+    left = land(connection, welcome(connection, inside=False), journeys=NEVER, now=at(3))
+    anew = offer(connection, welcome(connection, inside=True), journeys=ALWAYS, now=at(4))
 
     assert (again.joins, later.joins) == ({}, {})
     assert (left.leaves, anew.joins) == ({"Welcome": 1}, {"Welcome": 1})
 
 
-def test_P10_an_entry_bars_another_for_as_long_as_the_journey_says(session: Session) -> None:
-    land(session, welcome(session, inside=True), now=at(5))
-    land(session, welcome(session, inside=False), now=at(6))
+def test_P10_an_entry_bars_another_for_as_long_as_the_journey_says(connection: Connection) -> None:
+    land(connection, welcome(connection, inside=True), now=at(5))
+    land(connection, welcome(connection, inside=False), now=at(6))
 
-    barred = offer(session, welcome(session, inside=True), journeys={"Welcome": at(4)}, now=at(7))
-    land(session, welcome(session, inside=False), now=at(8))
-    free = offer(session, welcome(session, inside=True), journeys={"Welcome": at(5)}, now=at(9))
+    barred = offer(connection, welcome(connection, inside=True), journeys={"Welcome": at(4)}, now=at(7))
+    land(connection, welcome(connection, inside=False), now=at(8))
+    free = offer(connection, welcome(connection, inside=True), journeys={"Welcome": at(5)}, now=at(9))
 
     assert (barred.joins, free.joins) == ({}, {"Welcome": 1})
 
 
-def test_P10_who_is_inside_a_list_that_becomes_a_journey_counts_as_entered(session: Session) -> None:
-    land(session, welcome(session, inside=True), journeys={})
-    land(session, welcome(session, inside=True, quiet=True), now=at(1))
-    land(session, welcome(session, inside=False), now=at(2))
+def test_P10_who_is_inside_a_list_that_becomes_a_journey_counts_as_entered(connection: Connection) -> None:
+    land(connection, welcome(connection, inside=True), journeys={})
+    land(connection, welcome(connection, inside=True, quiet=True), now=at(1))
+    land(connection, welcome(connection, inside=False), now=at(2))
 
-    assert offer(session, welcome(session, inside=True), journeys=NEVER).joins == {}
+    assert offer(connection, welcome(connection, inside=True), journeys=NEVER).joins == {}
 
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_journey_that_becomes_a_plain_list_is_filled_with_whom_nobody_told_of(
-    session: Session,
+    connection: Connection,
     inside: bool,  # noqa: FBT001 - a case
 ) -> None:
-    land(session, welcome(session, inside=True, quiet=True))
+    land(connection, welcome(connection, inside=True, quiet=True))
 
-    found = land(session, welcome(session, inside=inside), journeys={})
+    found = land(connection, welcome(connection, inside=inside), journeys={})
 
     assert (found.joins, found.leaves) == ({"Welcome": 1} if inside else {}, {})
-    assert outbox.list_sizes(session, "crm") == ({"Welcome": 1} if inside else {})
+    assert outbox.list_sizes(connection, "crm") == ({"Welcome": 1} if inside else {})
 
 
 @pytest.mark.parametrize(("doubtful", "joins"), [(True, {}), (False, {"Welcome": 1})])
 def test_P10_a_journey_that_may_have_begun_counts_as_entered(
-    session: Session,
+    connection: Connection,
     doubtful: bool,  # noqa: FBT001 - a case
     joins: dict[str, int],
 ) -> None:
-    offer(session, welcome(session, inside=True))
-    take(session)
-    refused = replace(refusal(session, Blame.MEMBERSHIP, "Welcome"), doubtful=doubtful)
-    take_lists(session, refused, name="Welcome")
-    land(session, welcome(session, inside=False))
+    offer(connection, welcome(connection, inside=True))
+    take(connection)
+    refused = replace(refusal(connection, Blame.MEMBERSHIP, "Welcome"), doubtful=doubtful)
+    take_lists(connection, refused, name="Welcome")
+    land(connection, welcome(connection, inside=False))
 
-    assert offer(session, welcome(session, inside=True), journeys=NEVER).joins == joins
+    assert offer(connection, welcome(connection, inside=True), journeys=NEVER).joins == joins
 
 
-def test_P10_another_audience_does_not_make_a_journey_new(session: Session) -> None:
-    outbox.settle_in(session, replace(TARGET, place="audience a"))
-    land(session, welcome(session, inside=True))
-    outbox.settle_in(session, replace(TARGET, place="audience b"))
+def test_P10_another_audience_does_not_make_a_journey_new(connection: Connection) -> None:
+    outbox.settle_in(connection, replace(TARGET, place="audience a"))
+    land(connection, welcome(connection, inside=True))
+    outbox.settle_in(connection, replace(TARGET, place="audience b"))
 
-    assert offer(session, welcome(session, inside=True), journeys=NEVER).joins == {}
+    assert offer(connection, welcome(connection, inside=True), journeys=NEVER).joins == {}
 
 
 # --- P5: refusals --------------------------------------------------------------------------------------
@@ -374,256 +385,270 @@ def test_P10_another_audience_does_not_make_a_journey_new(session: Session) -> N
 
 @pytest.mark.parametrize("blame", [Blame.FIELD, Blame.ABSENT])
 def test_P5_a_refused_field_is_left_out_and_not_offered_again_until_its_value_changes(
-    session: Session, blame: Blame
+    connection: Connection, blame: Blame
 ) -> None:
-    offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}))
+    offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "12"}))
 
-    landed = take(session, refusal(session, blame, "PHONE"))
+    landed = take(connection, refusal(connection, blame, "PHONE"))
 
     assert landed == 1
-    assert offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"})).contacts == 0
-    changed = offer(session, want(session, fields={"ORDERS": 1, "PHONE": "+33612345678"}))
+    assert offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "12"})).contacts == 0
+    changed = offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "+33612345678"}))
     assert changed.fields == {"PHONE": 1}
 
 
-def test_P5_a_refused_field_is_one_dead_letter_until_it_lands(session: Session) -> None:
-    offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}))
-    take(session, refusal(session, Blame.FIELD, "PHONE"))
+def test_P5_a_refused_field_is_one_dead_letter_until_it_lands(connection: Connection) -> None:
+    offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "12"}))
+    take(connection, refusal(connection, Blame.FIELD, "PHONE"))
 
-    assert letters(session) == [f"profile {profile_id(session)} field PHONE"]
+    assert letters(connection) == [f"profile {profile_id(connection)} field PHONE"]
 
-    land(session, want(session, fields={"ORDERS": 1, "PHONE": "+33612345678"}))
+    land(connection, want(connection, fields={"ORDERS": 1, "PHONE": "+33612345678"}))
 
-    assert letters(session) == []
-
-
-def test_P5_a_field_that_the_esp_does_not_have_is_no_dead_letter_of_each_contact(session: Session) -> None:
-    offer(session, want(session))
-    take(session, refusal(session, Blame.ABSENT, "ORDERS"))
-
-    assert letters(session) == []
+    assert letters(connection) == []
 
 
-def test_P5_a_refused_value_that_goes_back_to_the_accepted_one_is_not_written(session: Session) -> None:
-    land(session, want(session, fields={"PHONE": "+33612345678"}))
-    offer(session, want(session, fields={"PHONE": "12"}))
-    take(session, refusal(session, Blame.FIELD, "PHONE"))
+def test_P5_a_field_that_the_esp_does_not_have_is_no_dead_letter_of_each_contact(
+    connection: Connection,
+) -> None:
+    offer(connection, want(connection))
+    take(connection, refusal(connection, Blame.ABSENT, "ORDERS"))
 
-    assert offer(session, want(session, fields={"PHONE": "+33612345678"})).contacts == 0
+    assert letters(connection) == []
+
+
+def test_P5_a_refused_value_that_goes_back_to_the_accepted_one_is_not_written(connection: Connection) -> None:
+    land(connection, want(connection, fields={"PHONE": "+33612345678"}))
+    offer(connection, want(connection, fields={"PHONE": "12"}))
+    take(connection, refusal(connection, Blame.FIELD, "PHONE"))
+
+    assert offer(connection, want(connection, fields={"PHONE": "+33612345678"})).contacts == 0
 
 
 @pytest.mark.parametrize("email", [ADA, "moved@example.com"])
 def test_P5_whose_contact_is_refused_leaves_lists_all_the_same_but_joins_none(
-    session: Session, email: str
+    connection: Connection, email: str
 ) -> None:
-    land(session, want(session))
-    profile = profile_id(session)
-    session.execute(update(PROFILES).where(PROFILES.c.id == profile).values(email=email))
-    worse = want(session, email, fields={"ORDERS": -1})
-    offer(session, worse)
-    take(session, Refusal(profile, Blame.CONTACT, "the vendor's reason"))
+    land(connection, want(connection))
+    profile = profile_id(connection)
+    connection.execute(update(PROFILES).where(PROFILES.c.id == profile).values(email=email))
+    worse = want(connection, email, fields={"ORDERS": -1})
+    offer(connection, worse)
+    take(connection, Refusal(profile, Blame.CONTACT, "the vendor's reason"))
 
-    found = offer(session, replace(worse, lists={"Customers": False, "Fans": True}))
+    found = offer(connection, replace(worse, lists={"Customers": False, "Fans": True}))
 
     assert (found.contacts, found.joins, found.leaves) == (0, {}, {"Customers": 1})
-    assert [job.member.email for job in members(session, joins=False)] == [ADA]
+    assert [job.member.email for job in members(connection, joins=False)] == [ADA]
 
 
-def test_P5_who_never_landed_has_nothing_to_leave(session: Session) -> None:
-    quiet = want(session, lists={"Welcome": True}, quiet=frozenset({"Welcome"}))
-    offer(session, quiet)
-    take(session, refusal(session, Blame.CONTACT))
+def test_P5_who_never_landed_has_nothing_to_leave(connection: Connection) -> None:
+    quiet = want(connection, lists={"Welcome": True}, quiet=frozenset({"Welcome"}))
+    offer(connection, quiet)
+    take(connection, refusal(connection, Blame.CONTACT))
 
-    found = offer(session, replace(quiet, lists={"Welcome": False}))
+    found = offer(connection, replace(quiet, lists={"Welcome": False}))
 
-    assert (found, waiting(session)) == (Offer(), Pending(0, 0, {}))
+    assert (found, waiting(connection)) == (Offer(), Pending(0, 0, {}))
 
 
-def test_P5_a_refused_contact_is_offered_again_when_its_content_changes(session: Session) -> None:
-    offer(session, want(session), want(session, BOB))
+def test_P5_a_refused_contact_is_offered_again_when_its_content_changes(connection: Connection) -> None:
+    offer(connection, want(connection), want(connection, BOB))
 
-    assert take(session, refusal(session, Blame.CONTACT)) == 1
+    assert take(connection, refusal(connection, Blame.CONTACT)) == 1
 
-    assert letters(session) == [f"profile {profile_id(session)}"]
-    assert waiting(session) == Pending(0, 0, {"Customers": 1})
-    assert offer(session, want(session)) == Offer()
-    assert offer(session, want(session, fields={"ORDERS": 2})) == Offer(
+    assert letters(connection) == [f"profile {profile_id(connection)}"]
+    assert waiting(connection) == Pending(0, 0, {"Customers": 1})
+    assert offer(connection, want(connection)) == Offer()
+    assert offer(connection, want(connection, fields={"ORDERS": 2})) == Offer(
         1, 1, {"Customers": 1}, {}, {"ORDERS": 1}
     )
-    take(session)
-    assert letters(session) == []
+    take(connection)
+    assert letters(connection) == []
 
 
-def test_P5_a_refused_change_keeps_what_was_accepted_before(session: Session) -> None:
-    land(session, want(session))
-    offer(session, want(session, fields={"ORDERS": 2}))
-    take(session, refusal(session, Blame.CONTACT))
+def test_P5_a_refused_change_keeps_what_was_accepted_before(connection: Connection) -> None:
+    land(connection, want(connection))
+    offer(connection, want(connection, fields={"ORDERS": 2}))
+    take(connection, refusal(connection, Blame.CONTACT))
 
-    assert offer(session, want(session)).contacts == 0
-    assert offer(session, want(session, fields={"ORDERS": 3})).created == 0
-
-
-def test_P5_a_blocked_address_is_never_offered_again_a_changed_one_begins_anew(session: Session) -> None:
-    land(session, want(session, fields={"ORDERS": 1, "NAME": "Ada"}))
-    offer(session, want(session, fields={"ORDERS": 2, "NAME": "Ada"}))
-    assert take(session, refusal(session, Blame.BLOCKED)) == 0
-
-    assert offer(session, want(session, fields={"ORDERS": 3})) == Offer()
-
-    changed = replace(want(session), email="new@example.com")
-    assert offer(session, changed) == Offer(1, 1, {"Customers": 1}, {}, {"ORDERS": 1})
-    assert contacts(session)[0].contact == Contact(profile_id(session), "new@example.com", {"ORDERS": 1})
+    assert offer(connection, want(connection)).contacts == 0
+    assert offer(connection, want(connection, fields={"ORDERS": 3})).created == 0
 
 
-def test_P5_a_blocked_address_stays_blocked_although_another_one_was_refused_since(session: Session) -> None:
-    offer(session, want(session))
-    take(session, refusal(session, Blame.BLOCKED))
-    changed = replace(want(session), email="new@example.com")
-    offer(session, changed)
-    take(session, refusal(session, Blame.CONTACT))
+def test_P5_a_blocked_address_is_never_offered_again_a_changed_one_begins_anew(
+    connection: Connection,
+) -> None:
+    land(connection, want(connection, fields={"ORDERS": 1, "NAME": "Ada"}))
+    offer(connection, want(connection, fields={"ORDERS": 2, "NAME": "Ada"}))
+    assert take(connection, refusal(connection, Blame.BLOCKED)) == 0
 
-    assert offer(session, changed) == Offer()
-    assert offer(session, want(session)) == Offer()
+    assert offer(connection, want(connection, fields={"ORDERS": 3})) == Offer()
 
-
-def test_P5_lists_wait_for_nobody_who_is_blocked(session: Session) -> None:
-    offer(session, want(session), want(session, BOB))
-    take(session, refusal(session, Blame.BLOCKED))
-
-    assert [job.member.email for job in members(session)] == [BOB]
+    changed = replace(want(connection), email="new@example.com")
+    assert offer(connection, changed) == Offer(1, 1, {"Customers": 1}, {}, {"ORDERS": 1})
+    assert contacts(connection)[0].contact == Contact(
+        profile_id(connection), "new@example.com", {"ORDERS": 1}
+    )
 
 
-def test_P5_a_refused_entry_is_not_offered_again_until_the_rule_changes_its_mind(session: Session) -> None:
-    offer(session, want(session))
-    take(session)
+def test_P5_a_blocked_address_stays_blocked_although_another_one_was_refused_since(
+    connection: Connection,
+) -> None:
+    offer(connection, want(connection))
+    take(connection, refusal(connection, Blame.BLOCKED))
+    changed = replace(want(connection), email="new@example.com")
+    offer(connection, changed)
+    take(connection, refusal(connection, Blame.CONTACT))
 
-    assert take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers")) == 0
-
-    assert letters(session) == [f"profile {profile_id(session)} list Customers"]
-    assert outbox.list_sizes(session, "crm") == {}
-    assert offer(session, want(session)) == Offer()
-    assert offer(session, want(session, lists={"Customers": False})) == Offer()
-    assert offer(session, want(session)).joins == {"Customers": 1}
-    take_lists(session)
-    assert letters(session) == []
+    assert offer(connection, changed) == Offer()
+    assert offer(connection, want(connection)) == Offer()
 
 
-def test_P5_a_refused_exit_leaves_the_member_where_they_are(session: Session) -> None:
-    land(session, want(session))
-    offer(session, want(session, lists={"Customers": False}))
-    take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers"))
+def test_P5_lists_wait_for_nobody_who_is_blocked(connection: Connection) -> None:
+    offer(connection, want(connection), want(connection, BOB))
+    take(connection, refusal(connection, Blame.BLOCKED))
 
-    assert outbox.list_sizes(session, "crm") == {"Customers": 1}
-    assert offer(session, want(session, lists={"Customers": False})) == Offer()
-    assert offer(session, want(session)) == Offer()
-    assert offer(session, want(session, lists={"Customers": False})).leaves == {"Customers": 1}
+    assert [job.member.email for job in members(connection)] == [BOB]
 
 
-def test_P5_nobody_is_in_a_list_that_the_esp_does_not_have(session: Session) -> None:
-    land(session, want(session))
-    offer(session, want(session, lists={"Customers": False}))
-    take_lists(session, refusal(session, Blame.ABSENT, "Customers"))
+def test_P5_a_refused_entry_is_not_offered_again_until_the_rule_changes_its_mind(
+    connection: Connection,
+) -> None:
+    offer(connection, want(connection))
+    take(connection)
 
-    assert outbox.list_sizes(session, "crm") == {}
-    assert letters(session) == []
+    assert take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers")) == 0
+
+    assert letters(connection) == [f"profile {profile_id(connection)} list Customers"]
+    assert outbox.list_sizes(connection, "crm") == {}
+    assert offer(connection, want(connection)) == Offer()
+    assert offer(connection, want(connection, lists={"Customers": False})) == Offer()
+    assert offer(connection, want(connection)).joins == {"Customers": 1}
+    take_lists(connection)
+    assert letters(connection) == []
 
 
-def test_P5_a_retry_offers_everything_refused_again_but_blocked_addresses(session: Session) -> None:
-    offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}), want(session, BOB))
-    take(session, refusal(session, Blame.FIELD, "PHONE"), refusal(session, Blame.BLOCKED, email=BOB))
-    take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers"))
+def test_P5_a_refused_exit_leaves_the_member_where_they_are(connection: Connection) -> None:
+    land(connection, want(connection))
+    offer(connection, want(connection, lists={"Customers": False}))
+    take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers"))
 
-    dropped = outbox.retry(session, "crm")
+    assert outbox.list_sizes(connection, "crm") == {"Customers": 1}
+    assert offer(connection, want(connection, lists={"Customers": False})) == Offer()
+    assert offer(connection, want(connection)) == Offer()
+    assert offer(connection, want(connection, lists={"Customers": False})).leaves == {"Customers": 1}
 
-    assert (dropped, letters(session)) == (3, [])
-    assert refresh(session) == 1
-    found = offer(session, want(session, fields={"ORDERS": 1, "PHONE": "12"}), want(session, BOB))
+
+def test_P5_nobody_is_in_a_list_that_the_esp_does_not_have(connection: Connection) -> None:
+    land(connection, want(connection))
+    offer(connection, want(connection, lists={"Customers": False}))
+    take_lists(connection, refusal(connection, Blame.ABSENT, "Customers"))
+
+    assert outbox.list_sizes(connection, "crm") == {}
+    assert letters(connection) == []
+
+
+def test_P5_a_retry_offers_everything_refused_again_but_blocked_addresses(connection: Connection) -> None:
+    offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "12"}), want(connection, BOB))
+    take(connection, refusal(connection, Blame.FIELD, "PHONE"), refusal(connection, Blame.BLOCKED, email=BOB))
+    take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers"))
+
+    dropped = outbox.retry(connection, "crm")
+
+    assert (dropped, letters(connection)) == (3, [])
+    assert refresh(connection) == 1
+    found = offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "12"}), want(connection, BOB))
     assert found == Offer(1, 0, {"Customers": 1}, {}, {"PHONE": 1})
 
 
-def test_P5_a_retry_offers_what_the_esp_did_not_have_although_it_was_no_letter(session: Session) -> None:
-    offer(session, want(session))
-    take(session, refusal(session, Blame.ABSENT, "ORDERS"))
+def test_P5_a_retry_offers_what_the_esp_did_not_have_although_it_was_no_letter(
+    connection: Connection,
+) -> None:
+    offer(connection, want(connection))
+    take(connection, refusal(connection, Blame.ABSENT, "ORDERS"))
 
-    outbox.retry(session, "crm")
+    outbox.retry(connection, "crm")
 
-    assert refresh(session) == 1
-    assert offer(session, want(session)).fields == {"ORDERS": 1}
-
-
-def test_P5_a_retry_offers_refused_contacts_and_exits(session: Session) -> None:
-    land(session, want(session))
-    offer(session, want(session, fields={"ORDERS": 2}, lists={"Customers": True}))
-    take(session, refusal(session, Blame.CONTACT))
-    land(session, want(session, BOB))
-    offer(session, want(session, BOB, lists={"Customers": False}))
-    take_lists(session, refusal(session, Blame.MEMBERSHIP, "Customers", BOB))
-
-    outbox.retry(session, "crm")
-
-    assert refresh(session) == 2
-    assert offer(session, want(session, fields={"ORDERS": 2})).contacts == 1
-    assert offer(session, want(session, BOB, lists={"Customers": False})).leaves == {"Customers": 1}
+    assert refresh(connection) == 1
+    assert offer(connection, want(connection)).fields == {"ORDERS": 1}
 
 
-def test_a_retry_leaves_orders_without_a_rate_where_they_are(session: Session) -> None:
-    runs.bury(session, "crm", [BadRecord("order shop/7", "no rate")], START)
-    runs.bury(session, "crm", [BadRecord("name PHONE", "no such field")], START)
+def test_P5_a_retry_offers_refused_contacts_and_exits(connection: Connection) -> None:
+    land(connection, want(connection))
+    offer(connection, want(connection, fields={"ORDERS": 2}, lists={"Customers": True}))
+    take(connection, refusal(connection, Blame.CONTACT))
+    land(connection, want(connection, BOB))
+    offer(connection, want(connection, BOB, lists={"Customers": False}))
+    take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers", BOB))
 
-    assert outbox.retry(session, "crm") == 1
-    assert letters(session) == ["order shop/7"]
+    outbox.retry(connection, "crm")
+
+    assert refresh(connection) == 2
+    assert offer(connection, want(connection, fields={"ORDERS": 2})).contacts == 1
+    assert offer(connection, want(connection, BOB, lists={"Customers": False})).leaves == {"Customers": 1}
 
 
-def test_two_refusals_of_one_contact_are_both_kept(session: Session) -> None:
-    offer(session, want(session, fields={"A": 1, "B": 2, "C": 3}))
-    take(session, refusal(session, Blame.FIELD, "A"), refusal(session, Blame.FIELD, "B"))
+def test_a_retry_leaves_orders_without_a_rate_where_they_are(connection: Connection) -> None:
+    runs.bury(connection, "crm", [BadRecord("order shop/7", "no rate")], START)
+    runs.bury(connection, "crm", [BadRecord("name PHONE", "no such field")], START)
 
-    assert len(letters(session)) == 2
-    assert offer(session, want(session, fields={"A": 1, "B": 2, "C": 4})).fields == {"C": 1}
+    assert outbox.retry(connection, "crm") == 1
+    assert letters(connection) == ["order shop/7"]
+
+
+def test_two_refusals_of_one_contact_are_both_kept(connection: Connection) -> None:
+    offer(connection, want(connection, fields={"A": 1, "B": 2, "C": 3}))
+    take(connection, refusal(connection, Blame.FIELD, "A"), refusal(connection, Blame.FIELD, "B"))
+
+    assert len(letters(connection)) == 2
+    assert offer(connection, want(connection, fields={"A": 1, "B": 2, "C": 4})).fields == {"C": 1}
 
 
 # --- another place -------------------------------------------------------------------------------------
 
 
-def test_a_sync_that_writes_to_another_audience_offers_everything_again_quietly(session: Session) -> None:
+def test_a_sync_that_writes_to_another_audience_offers_everything_again_quietly(
+    connection: Connection,
+) -> None:
     syncs = table(SyncRow)
-    land(session, want(session))
-    assert not outbox.settle_in(session, Target("crm", "news", "from_store", "audience a"))
-    session.execute(syncs.update().values(go_live_at=START, evaluated_at=START, opt_outs_at=START))
+    land(connection, want(connection))
+    assert not outbox.settle_in(connection, Target("crm", "news", "from_store", "audience a"))
+    connection.execute(syncs.update().values(go_live_at=START, evaluated_at=START, opt_outs_at=START))
 
-    assert outbox.settle_in(session, Target("crm", "news", "from_store", "audience b"))
+    assert outbox.settle_in(connection, Target("crm", "news", "from_store", "audience b"))
 
-    row = session.execute(select(syncs)).one()
+    row = connection.execute(select(syncs)).one()
     assert (row.go_live_at, row.evaluated_at, row.opt_outs_at) == (None, None, None)
-    assert offer(session, want(session)).created == 1
-    assert not outbox.settle_in(session, Target("crm", "news", "from_store", "audience b"))
+    assert offer(connection, want(connection)).created == 1
+    assert not outbox.settle_in(connection, Target("crm", "news", "from_store", "audience b"))
 
 
 # --- what is shown -------------------------------------------------------------------------------------
 
 
-def test_what_waits_can_be_shown_before_it_is_written(session: Session) -> None:
-    land(session, want(session, fields={"ORDERS": 1, "NAME": "Ada"}))
+def test_what_waits_can_be_shown_before_it_is_written(connection: Connection) -> None:
+    land(connection, want(connection, fields={"ORDERS": 1, "NAME": "Ada"}))
     offer(
-        session,
-        want(session, fields={"ORDERS": 2, "NAME": None}, lists={"Customers": False}),
-        want(session, BOB, lists={"Customers": True, "Fans": True}),
+        connection,
+        want(connection, fields={"ORDERS": 2, "NAME": None}, lists={"Customers": False}),
+        want(connection, BOB, lists={"Customers": True, "Fans": True}),
     )
 
-    assert waiting(session) == Pending(2, 1, {"Customers": 2, "Fans": 1})
-    assert field_changes(session, "crm", 9) == [
+    assert waiting(connection) == Pending(2, 1, {"Customers": 2, "Fans": 1})
+    assert field_changes(connection, "crm", 9) == [
         FieldChange("ORDERS", 2, sets=1, changes=1, samples=[Sample(ADA, 1, 2), Sample(BOB, None, 1)]),
         FieldChange("NAME", 1, clears=1, samples=[Sample(ADA, "Ada", None)]),
     ]
-    assert entries(session, "crm") == {"Customers": Entries(1, 1), "Fans": Entries(1, 0)}
-    assert list_samples(session, "crm", "Customers", joins=False, most=9) == [ADA]
+    assert entries(connection, "crm") == {"Customers": Entries(1, 1), "Fans": Entries(1, 0)}
+    assert list_samples(connection, "crm", "Customers", joins=False, most=9) == [ADA]
 
 
-def test_another_value_is_a_better_sample_than_a_first_one(session: Session) -> None:
-    land(session, want(session, BOB, fields={"ORDERS": 1}))
-    offer(session, want(session, fields={"ORDERS": 5}), want(session, BOB, fields={"ORDERS": 2}))
+def test_another_value_is_a_better_sample_than_a_first_one(connection: Connection) -> None:
+    land(connection, want(connection, BOB, fields={"ORDERS": 1}))
+    offer(connection, want(connection, fields={"ORDERS": 5}), want(connection, BOB, fields={"ORDERS": 2}))
 
-    (change,) = field_changes(session, "crm", 1)
+    (change,) = field_changes(connection, "crm", 1)
 
     assert (change.count, change.samples) == (2, [Sample(BOB, 1, 2)])
 
@@ -673,27 +698,29 @@ def test_a_contact_survives_the_outbox(fields: Mapping[str, Value], subscribe: S
 # --- opt-outs from the ESP -----------------------------------------------------------------------------
 
 
-def test_P4_an_opt_out_that_the_esp_tells_of_makes_its_person_dirty_once(session: Session) -> None:
+def test_P4_an_opt_out_that_the_esp_tells_of_makes_its_person_dirty_once(connection: Connection) -> None:
     words: list[Any] = [(f"contact {ADA}", ADA, Consent(given=False, at=at(1), level="cleaned"))]
-    outbox.save_opt_outs(session, "news", words)
+    outbox.save_opt_outs(connection, "news", words)
 
-    assert refresh(session) == 1
+    assert refresh(connection) == 1
 
-    outbox.save_opt_outs(session, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(9)))])
+    outbox.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(9)))])
 
-    assert refresh(session) == 0
+    assert refresh(connection) == 0
 
 
-def test_P4_a_contact_that_landed_but_had_opted_out_is_remembered(session: Session) -> None:
-    offer(session, want(session))
+def test_P4_a_contact_that_landed_but_had_opted_out_is_remembered(connection: Connection) -> None:
+    offer(connection, want(connection))
 
-    assert take(session, refusal(session, Blame.OPTED_OUT)) == 1
+    assert take(connection, refusal(connection, Blame.OPTED_OUT)) == 1
 
-    refresh(session)
-    row = session.execute(select(profiles.PROFILES).where(profiles.PROFILES.c.email == ADA)).one()
+    refresh(connection)
+    row = connection.execute(select(profiles.PROFILES).where(profiles.PROFILES.c.email == ADA)).one()
     assert (row.accepts_marketing, row.consent_origin) == (False, "esp:news")
-    assert letters(session) == []
+    assert letters(connection) == []
 
 
-def test_a_sync_that_never_ran_knows_nothing(session: Session) -> None:
-    assert evaluation.sync_state(session, "other") == evaluation.SyncState(0, 0, None, None, None, None, None)
+def test_a_sync_that_never_ran_knows_nothing(connection: Connection) -> None:
+    assert evaluation.sync_state(connection, "other") == evaluation.SyncState(
+        0, 0, None, None, None, None, None
+    )

@@ -4,8 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Select, literal, select, union_all
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Select, literal, select, union_all
 
 from connectors.base import Blame, Page, Refusal
 from connectors.errors import BadRecord
@@ -38,73 +37,73 @@ TARGET = Target("crm", "news", "from_store")
 # --- runs ----------------------------------------------------------------------------------------------
 
 
-def test_runs_are_listed_the_newest_first(session: Session) -> None:
-    first = runs.start_run(session, "crm", "backfill", START)
-    runs.end_run(session, first, "done", {"pushed": 3}, at(1))
-    second = runs.start_run(session, "crm", "sync", at(2))
-    other = runs.start_run(session, "other", "sync", at(3))
+def test_runs_are_listed_the_newest_first(connection: Connection) -> None:
+    first = runs.start_run(connection, "crm", "backfill", START)
+    runs.end_run(connection, first, "done", {"pushed": 3}, at(1))
+    second = runs.start_run(connection, "crm", "sync", at(2))
+    other = runs.start_run(connection, "other", "sync", at(3))
 
-    assert runs.list_runs(session, "crm") == [
+    assert runs.list_runs(connection, "crm") == [
         Run(second, "crm", "sync", at(2), None, None, {}),
         Run(first, "crm", "backfill", START, at(1), "done", {"pushed": 3}),
     ]
-    assert [run.id for run in runs.list_runs(session, most=2)] == [other, second]
+    assert [run.id for run in runs.list_runs(connection, most=2)] == [other, second]
 
 
-def test_a_run_of_a_clock_that_was_ahead_is_not_the_last_for_ever(session: Session) -> None:
+def test_a_run_of_a_clock_that_was_ahead_is_not_the_last_for_ever(connection: Connection) -> None:
     for moment in (at(900), START):
-        number = runs.start_run(session, "crm", "sync", moment)
-        runs.end_run(session, number, "done", {}, moment)
+        number = runs.start_run(connection, "crm", "sync", moment)
+        runs.end_run(connection, number, "done", {}, moment)
 
-    assert runs.list_runs(session, "crm", most=1)[0].started_at == START
-    assert runs.last_end(session, "crm", ["done"]) == START
+    assert runs.list_runs(connection, "crm", most=1)[0].started_at == START
+    assert runs.last_end(connection, "crm", ["done"]) == START
 
 
 # --- dead letters --------------------------------------------------------------------------------------
 
 
-def test_P5_a_record_that_fails_again_counts_up_and_keeps_its_first_date(session: Session) -> None:
-    runs.bury(session, "shop", [BadRecord("order 1", "first"), BadRecord("order 2", "x")], START)
-    runs.bury(session, "shop", [BadRecord("order 1", "second")], at(5))
+def test_P5_a_record_that_fails_again_counts_up_and_keeps_its_first_date(connection: Connection) -> None:
+    runs.bury(connection, "shop", [BadRecord("order 1", "first"), BadRecord("order 2", "x")], START)
+    runs.bury(connection, "shop", [BadRecord("order 1", "second")], at(5))
 
-    letter, _ = runs.list_dead_letters(session, ["shop"])
+    letter, _ = runs.list_dead_letters(connection, ["shop"])
 
     assert (letter.reason, letter.times, letter.first_at, letter.last_at) == ("second", 2, START, at(5))
 
 
-def test_P5_only_the_records_that_went_through_are_dug_out(session: Session) -> None:
+def test_P5_only_the_records_that_went_through_are_dug_out(connection: Connection) -> None:
     bad = [BadRecord(f"order {number}", "no") for number in range(3)]
-    runs.bury(session, "shop", bad, START)
-    runs.bury(session, "outlet", bad, START)
+    runs.bury(connection, "shop", bad, START)
+    runs.bury(connection, "outlet", bad, START)
 
-    runs.unbury(session, "shop", [f"order {number}" for number in (1, 2, *range(10, 1000))])
+    runs.unbury(connection, "shop", [f"order {number}" for number in (1, 2, *range(10, 1000))])
 
-    assert [letter.record for letter in runs.list_dead_letters(session, ["shop"])] == ["order 0"]
-    assert runs.count_dead_letters(session, ["outlet"]) == 3
+    assert [letter.record for letter in runs.list_dead_letters(connection, ["shop"])] == ["order 0"]
+    assert runs.count_dead_letters(connection, ["outlet"]) == 3
 
 
-def test_dead_letters_are_counted_by_what_their_record_begins_with(session: Session) -> None:
+def test_dead_letters_are_counted_by_what_their_record_begins_with(connection: Connection) -> None:
     for record in ("order 1", "order% 1", "orders 1", "profile 1"):
-        runs.bury(session, "crm", [BadRecord(record, "no")], START)
+        runs.bury(connection, "crm", [BadRecord(record, "no")], START)
 
-    assert runs.count_dead_letters(session, ["crm"], "order ") == 1
-    assert runs.count_dead_letters(session, ["crm"], "order%") == 1
-    assert runs.count_dead_letters(session, ["crm", "shop"]) == 4
+    assert runs.count_dead_letters(connection, ["crm"], "order ") == 1
+    assert runs.count_dead_letters(connection, ["crm"], "order%") == 1
+    assert runs.count_dead_letters(connection, ["crm", "shop"]) == 4
 
 
 # --- how far a sync has come ---------------------------------------------------------------------------
 
 
 @pytest.fixture
-def known(session: Session) -> Session:
+def known(connection: Connection) -> Connection:
     """Know two people of one sync."""
     for each in (order(1), order(2, BOB)):
-        save(session, each)
-        refresh(session)
-    return session
+        save(connection, each)
+        refresh(connection)
+    return connection
 
 
-def test_a_sync_remembers_how_far_it_has_come(known: Session) -> None:
+def test_a_sync_remembers_how_far_it_has_come(known: Connection) -> None:
     journeys = {"Welcome": "digest of its rule"}
     evaluation.mark_figures(known, "crm", at(2))
     evaluation.mark_opt_outs(known, "crm", at(3))
@@ -115,7 +114,7 @@ def test_a_sync_remembers_how_far_it_has_come(known: Session) -> None:
     )
 
 
-def test_P10_a_sync_goes_live_once_and_not_before_the_opt_outs_are_known(known: Session) -> None:
+def test_P10_a_sync_goes_live_once_and_not_before_the_opt_outs_are_known(known: Connection) -> None:
     evaluation.mark_evaluated(known, "crm", 2, "digest", at(1), journeys={})
     before = evaluation.sync_state(known, "crm").go_live_at
     evaluation.mark_opt_outs(known, "crm", at(2))
@@ -125,7 +124,7 @@ def test_P10_a_sync_goes_live_once_and_not_before_the_opt_outs_are_known(known: 
     assert (before, evaluation.sync_state(known, "crm").go_live_at) == (None, at(4))
 
 
-def test_P6_due_are_those_whose_facts_changed_and_those_whom_time_has_moved(known: Session) -> None:
+def test_P6_due_are_those_whose_facts_changed_and_those_whom_time_has_moved(known: Connection) -> None:
     ada, bob = profile_id(known), profile_id(known, BOB)
     moved = select(PROFILES.c.id).where(PROFILES.c.email == ADA)
 
@@ -135,7 +134,7 @@ def test_P6_due_are_those_whose_facts_changed_and_those_whom_time_has_moved(know
     assert evaluation.due_profiles(known, "crm", 2, None) == []
 
 
-def test_the_whole_base_is_handed_out_in_portions_to_each_sync_its_own(known: Session) -> None:
+def test_the_whole_base_is_handed_out_in_portions_to_each_sync_its_own(known: Connection) -> None:
     ada, bob = profile_id(known), profile_id(known, BOB)
     other = replace(SCOPE, sync="other")
     refresh(known, other)
@@ -161,7 +160,7 @@ def figure(*values: float | None) -> Select[tuple[int, float | None]]:
     return select(ranked.c.rank, ranked.c.value)
 
 
-def test_a_figure_says_whether_it_changed(known: Session) -> None:
+def test_a_figure_says_whether_it_changed(known: Connection) -> None:
     assert evaluation.save_figure(known, "crm", "average", figure(1.5)) is True
     assert evaluation.save_figure(known, "crm", "average", figure(1.5)) is False
     assert evaluation.save_figure(known, "crm", "average", figure(1.5, 2.0)) is True
@@ -169,7 +168,7 @@ def test_a_figure_says_whether_it_changed(known: Session) -> None:
     assert evaluation.save_figure(known, "other", "average", figure(None, 2.0)) is True
 
 
-def test_a_comparison_reads_the_mappings_rows_and_offers_what_they_want(known: Session) -> None:
+def test_a_comparison_reads_the_mappings_rows_and_offers_what_they_want(known: Connection) -> None:
     query = select(PROFILES.c.id, PROFILES.c.email, PROFILES.c.orders_count).where(PROFILES.c.sync == "crm")
 
     found = evaluation.compare(
@@ -179,7 +178,7 @@ def test_a_comparison_reads_the_mappings_rows_and_offers_what_they_want(known: S
     assert (found.contacts, found.fields) == (2, {"ORDERS": 2})
 
 
-def test_P10_history_is_told_from_news_person_by_person(known: Session) -> None:
+def test_P10_history_is_told_from_news_person_by_person(known: Connection) -> None:
     ada, bob = (profile_id(known, email) for email in (ADA, BOB))
     evaluation.mark_evaluated(known, "crm", 2, "digest", START, journeys={})
     before = evaluation.has_history(known, "crm")
@@ -193,7 +192,7 @@ def test_P10_history_is_told_from_news_person_by_person(known: Session) -> None:
     assert (before, evaluation.has_history(known, "crm"), found) == (False, True, [{ada}, {ada}])
 
 
-def test_P10_what_another_scope_moves_is_history_for_whom_there_is_no_news(known: Session) -> None:
+def test_P10_what_another_scope_moves_is_history_for_whom_there_is_no_news(known: Connection) -> None:
     ada, bob = (profile_id(known, email) for email in (ADA, BOB))
     evaluation.mark_evaluated(known, "crm", 2, "digest", START, journeys={})
     save(known, order(5, BOB))
@@ -205,18 +204,18 @@ def test_P10_what_another_scope_moves_is_history_for_whom_there_is_no_news(known
 # --- all that is known of one person -------------------------------------------------------------------
 
 
-def test_nobody_has_no_dossier(known: Session) -> None:
+def test_nobody_has_no_dossier(known: Connection) -> None:
     assert dossier(known, SCOPE, "nobody@example.com") is None
 
 
-def test_a_dossier_says_of_each_order_whether_it_counts_and_why_not(session: Session) -> None:
+def test_a_dossier_says_of_each_order_whether_it_counts_and_why_not(connection: Connection) -> None:
     standings = [each for each in Standing if each is not Standing.PAID]
-    save(session, *(order(each.value, standing=each, created_at=at(1)) for each in standings))
-    save(session, order(1), order(2, refunds=[Refund("a", "2", eur(1000))]))
-    save(session, order(4, total=Money(5, "GBP"), created_at=at(2)), order(5, total=0))
-    refresh(session)
+    save(connection, *(order(each.value, standing=each, created_at=at(1)) for each in standings))
+    save(connection, order(1), order(2, refunds=[Refund("a", "2", eur(1000))]))
+    save(connection, order(4, total=Money(5, "GBP"), created_at=at(2)), order(5, total=0))
+    refresh(connection)
 
-    found = dossier(session, SCOPE, ADA)
+    found = dossier(connection, SCOPE, ADA)
 
     assert found is not None
     assert {line.number: line.why_not for line in found.orders} == {
@@ -237,39 +236,46 @@ def test_a_dossier_says_of_each_order_whether_it_counts_and_why_not(session: Ses
     assert found.accepted is None
 
 
-def test_what_a_dossiers_orders_add_is_what_was_spent(session: Session) -> None:
+def test_what_a_dossiers_orders_add_is_what_was_spent(connection: Connection) -> None:
     yen, dollars = Money(1000, "JPY"), Money(1001, "USD")
-    save(session, order(1, total=yen), order(2, total=dollars, refunds=[Refund("a", "2", Money(500, "USD"))]))
     save(
-        session, order(3), order(4, standing=Standing.UNPAID), order(5, refunds=[Refund("b", "5", eur(1200))])
+        connection,
+        order(1, total=yen),
+        order(2, total=dollars, refunds=[Refund("a", "2", Money(500, "USD"))]),
+    )
+    save(
+        connection,
+        order(3),
+        order(4, standing=Standing.UNPAID),
+        order(5, refunds=[Refund("b", "5", eur(1200))]),
     )
     rated = replace(SCOPE, rates={"JPY": Decimal("0.0061"), "USD": Decimal("0.5")})
-    refresh(session, rated)
+    refresh(connection, rated)
 
-    found = dossier(session, rated, ADA)
+    found = dossier(connection, rated, ADA)
 
     assert found is not None
     assert [line.worth_minor for line in found.orders] == [610, 251, 1000, 0, 0]
     assert found.columns["total_spent"] == 1861
 
 
-def test_a_dossiers_order_without_a_rate_adds_nobody_knows_what(session: Session) -> None:
-    save(session, order(1, total=Money(5, "GBP")))
-    refresh(session)
+def test_a_dossiers_order_without_a_rate_adds_nobody_knows_what(connection: Connection) -> None:
+    save(connection, order(1, total=Money(5, "GBP")))
+    refresh(connection)
 
-    found = dossier(session, SCOPE, ADA)
+    found = dossier(connection, SCOPE, ADA)
 
     assert found is not None
     assert (found.orders[0].worth_minor, found.columns["total_spent"]) == (None, None)
 
 
-def test_a_dossier_holds_accounts_words_and_columns(session: Session) -> None:
-    save(session, customer(5, consent=Consent(given=True, at=at(1), level="single_opt_in")))
-    outbox.save_opt_outs(session, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(2)))])
-    outbox.save_opt_outs(session, "other", [(f"contact {ADA}", ADA, Consent(given=False, at=at(3)))])
-    refresh(session)
+def test_a_dossier_holds_accounts_words_and_columns(connection: Connection) -> None:
+    save(connection, customer(5, consent=Consent(given=True, at=at(1), level="single_opt_in")))
+    outbox.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(2)))])
+    outbox.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, Consent(given=False, at=at(3)))])
+    refresh(connection)
 
-    found = dossier(session, SCOPE, ADA)
+    found = dossier(connection, SCOPE, ADA)
 
     assert found is not None
     assert found.words == [
@@ -280,7 +286,7 @@ def test_a_dossier_holds_accounts_words_and_columns(session: Session) -> None:
     assert found.columns["email"] == ADA
 
 
-def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: Session) -> None:
+def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: Connection) -> None:
     profile = profile_id(known)
     lists = {"Customers": True, "Fans": True, "Welcome": True}
     wanted = Desired(profile, ADA, {"ORDERS": 1, "PHONE": "12"}, lists, frozenset({"Welcome"}))
@@ -320,15 +326,17 @@ def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: 
     assert not landed.accepted.waiting
 
 
-def test_a_dossier_names_the_record_that_each_fact_came_from(session: Session) -> None:
+def test_a_dossier_names_the_record_that_each_fact_came_from(connection: Connection) -> None:
     somebody = Person("Ada", "Lovelace", city="Paris", phone="+33612345678", country="FR")
     source = Source(name="google", evidence="utm_source=google")
-    save(session, order(1, person=somebody, source=source), order(2, created_at=at(5), person=Person("Ida")))
-    save(session, customer(7, created_at=at(3), updated_at=at(9)), store="outlet")
-    save(session, checkout(9, created_at=at(4), updated_at=at(20)))
-    refresh(session)
+    save(
+        connection, order(1, person=somebody, source=source), order(2, created_at=at(5), person=Person("Ida"))
+    )
+    save(connection, customer(7, created_at=at(3), updated_at=at(9)), store="outlet")
+    save(connection, checkout(9, created_at=at(4), updated_at=at(20)))
+    refresh(connection)
 
-    found = dossier(session, SCOPE, ADA)
+    found = dossier(connection, SCOPE, ADA)
 
     assert found is not None
     assert found.origins["first_name"] == Origin("shop", "order 2", at(5))
@@ -339,12 +347,12 @@ def test_a_dossier_names_the_record_that_each_fact_came_from(session: Session) -
     assert "company" not in found.origins
 
 
-def test_a_dossier_names_the_checkout_that_is_open(session: Session) -> None:
+def test_a_dossier_names_the_checkout_that_is_open(connection: Connection) -> None:
     older, newer = checkout(1), checkout(2, url="https://shop.example/2", updated_at=at(4))
-    save(session, newer, older, order(1, created_at=at(-9)))
-    refresh(session)
+    save(connection, newer, older, order(1, created_at=at(-9)))
+    refresh(connection)
 
-    found = dossier(session, SCOPE, ADA)
+    found = dossier(connection, SCOPE, ADA)
 
     assert found is not None
     assert found.columns["checkout_id"] == "2"

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from connectors.facts import Person
 from state import privacy
@@ -27,16 +27,16 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def copy(url: str, tmp_path: Path) -> Path:
     """Back up a store with Ada and Bob, and give it Eve after that."""
-    during(url, lambda session: save(session, order(1, ADA, person=WHO), customer(5, BOB)))
+    during(url, lambda connection: save(connection, order(1, ADA, person=WHO), customer(5, BOB)))
     during(url, refresh)
     file = tmp_path / "copy.db"
     backup(url, file)
-    during(url, lambda session: save(session, order(2, EVE)))
+    during(url, lambda connection: save(connection, order(2, EVE)))
     during(url, refresh)
     return file
 
 
-def during(url: str, work: Callable[[Session], object]) -> None:
+def during(url: str, work: Callable[[Connection], object]) -> None:
     """Open the store, do something, close it."""
     opened = Database(url)
     try:
@@ -47,7 +47,7 @@ def during(url: str, work: Callable[[Session], object]) -> None:
 
 def people(url: str) -> list[str]:
     found: list[str] = []
-    during(url, lambda session: found.extend(columns(session)))
+    during(url, lambda connection: found.extend(columns(connection)))
     return sorted(found)
 
 
@@ -122,15 +122,15 @@ def test_a_store_that_is_open_is_not_replaced(url: str, copy: Path) -> None:
 
 
 def test_whoever_was_forgotten_since_is_forgotten_in_the_copy_too(url: str, copy: Path) -> None:
-    during(url, lambda session: privacy.forget(session, ADA, START))
-    during(url, lambda session: privacy.forget(session, EVE, START))
+    during(url, lambda connection: privacy.forget(connection, ADA, START))
+    during(url, lambda connection: privacy.forget(connection, EVE, START))
 
     restored = restore(url, copy, START)
 
     assert restored.forgotten_again == 1
     assert people(url) == [BOB]
     assert b"zzada" not in Path(url.removeprefix("sqlite:///")).read_bytes().lower()
-    during(url, lambda session: save(session, order(9, EVE), order(8, ADA)))
+    during(url, lambda connection: save(connection, order(9, EVE), order(8, ADA)))
     during(url, refresh)
     assert people(url) == [BOB]
 
@@ -159,7 +159,7 @@ def test_what_a_killed_restore_left_is_never_read_into_the_copy(url: str, copy: 
     """A log applies itself to whatever file stands beside it."""
     fresh = tmp_path / ".state.db.restoring"
     opened = Database(f"sqlite:///{fresh}")
-    asyncio.run(opened.run(lambda session: save(session, order(7, "killed@example.com"))))
+    asyncio.run(opened.run(lambda connection: save(connection, order(7, "killed@example.com"))))
     log = fresh.with_name(f"{fresh.name}-wal").read_bytes()
     opened.close()
     fresh.with_name(f"{fresh.name}-wal").write_bytes(log)

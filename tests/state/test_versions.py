@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from state import audits, cursors, evaluation, outbox, privacy, runs
 from state.audits import Audit
@@ -46,14 +46,14 @@ async def test_an_older_state_store_is_migrated_and_goes_on_where_it_was(
     assert verify(file).rows["orders"] == before["orders"] + 1
 
 
-def goes_on(session: Session) -> list[str]:
+def goes_on(connection: Connection) -> list[str]:
     """Sell, aggregate, forget; the one who was forgotten before stays away."""
-    save(session, order(10, "gone@example.com"), order(1, ADA, 2500, updated_at=START + timedelta(days=1)))
-    refresh(session, SCOPE)
-    privacy.forget(session, BOB, START)
-    audits.save_audit(session, "crm", Audit(START, 1, 0, {}))
-    assert cursors.find_cursor(session, "shop", cursors.Resource.ORDERS) is not None
-    return sorted(columns(session))
+    save(connection, order(10, "gone@example.com"), order(1, ADA, 2500, updated_at=START + timedelta(days=1)))
+    refresh(connection, SCOPE)
+    privacy.forget(connection, BOB, START)
+    audits.save_audit(connection, "crm", Audit(START, 1, 0, {}))
+    assert cursors.find_cursor(connection, "shop", cursors.Resource.ORDERS) is not None
+    return sorted(columns(connection))
 
 
 def test_rows_are_kept_without_anybody_real() -> None:

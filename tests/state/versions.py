@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, create_engine
 
 from connectors.base import Blame, Page, Refusal, Resource
 from connectors.errors import BadRecord
@@ -69,41 +68,41 @@ def make(file: Path, revision: str) -> None:
         store.executescript((FIXTURES / f"{revision}.sql").read_text("utf-8"))
 
 
-def lives(session: Session) -> None:
+def lives(connection: Connection) -> None:
     """Leave a row in as many tables as a sync of some weeks does."""
     yes = Consent(given=True, at=at(0))
-    cursors.start_cursor(session, "shop", Resource.ORDERS, START)
-    save(session, product(3), customer(5, ADA, consent=yes), order(1, ADA, customer_id="5"), order(2, BOB))
-    save(session, order(3, EVE), order(4, "gone@example.com"), checkout(9, BOB))
+    cursors.start_cursor(connection, "shop", Resource.ORDERS, START)
+    save(connection, product(3), customer(5, ADA, consent=yes), order(1, ADA, customer_id="5"), order(2, BOB))
+    save(connection, order(3, EVE), order(4, "gone@example.com"), checkout(9, BOB))
     cursors.save_changes(
-        session,
+        connection,
         "shop",
         Resource.ORDERS,
         Page([], "next", [BadRecord("order 7", "a field cannot be read")]),
         START,
     )
-    refresh(session)
-    evaluation.mark_opt_outs(session, "crm", START)
-    evaluation.mark_evaluated(session, "crm", 1, "digest", START, journeys={"Welcome": "digest"})
+    refresh(connection)
+    evaluation.mark_opt_outs(connection, "crm", START)
+    evaluation.mark_evaluated(connection, "crm", 1, "digest", START, journeys={"Welcome": "digest"})
     for email in (ADA, BOB):
-        _push(session, email)
-    privacy.forget(session, "gone@example.com", START)
-    number = runs.start_run(session, "crm", "sync", START)
-    runs.end_run(session, number, "done", {"seconds": 1.5}, START + timedelta(seconds=2))
-    save_audit(session, "crm", Audit(START, 0, 0, {"compared": 2}))
+        _push(connection, email)
+    privacy.forget(connection, "gone@example.com", START)
+    number = runs.start_run(connection, "crm", "sync", START)
+    runs.end_run(connection, number, "done", {"seconds": 1.5}, START + timedelta(seconds=2))
+    save_audit(connection, "crm", Audit(START, 0, 0, {"compared": 2}))
 
 
-def _push(session: Session, email: str) -> None:
+def _push(connection: Connection, email: str) -> None:
     """Write a contact, of which one field is refused, and leave them waiting for a list."""
-    who = profile_id(session, email)
+    who = profile_id(connection, email)
     lists = {"Fans": True, "Loyal": True, "Welcome": True}
     wanted = Desired(who, email, {"ORDERS": 1, "PHONE": "+33"}, lists, frozenset({"Welcome"}))
-    outbox.offer(session, TARGET, [wanted], START, journeys={"Welcome": START})
+    outbox.offer(connection, TARGET, [wanted], START, journeys={"Welcome": START})
     refusal = Refusal(who, Blame.FIELD, "no", "PHONE")
-    jobs = outbox.contact_jobs(session, "crm", 0, 9)
-    outbox.settle_contacts(session, TARGET, jobs, [refusal], START)
-    joins = outbox.membership_jobs(session, "crm", "Fans", 0, 9, joins=True)
-    outbox.settle_memberships(session, "crm", joins, [], START)
+    jobs = outbox.contact_jobs(connection, "crm", 0, 9)
+    outbox.settle_contacts(connection, TARGET, jobs, [refusal], START)
+    joins = outbox.membership_jobs(connection, "crm", "Fans", 0, 9, joins=True)
+    outbox.settle_memberships(connection, "crm", joins, [], START)
 
 
 def statements(file: Path) -> Iterator[str]:

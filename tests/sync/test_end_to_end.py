@@ -49,7 +49,7 @@ async def test_a_full_disk_stops_a_run_cleanly_and_the_next_one_goes_on(world: W
     for pages in (40, 60, 80):
         async with world.open() as cartwire:
             await cartwire.db.run(
-                lambda session, most=pages: session.execute(text(f"PRAGMA max_page_count={most}"))
+                lambda connection, most=pages: connection.execute(text(f"PRAGMA max_page_count={most}"))
             )
             with pytest.raises(StateError, match="the disk is full; free some space and start again"):
                 await run_sync(cartwire.syncs["crm"], cartwire.db, world.folder, Order())

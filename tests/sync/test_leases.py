@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select
 
 from state import evaluation, leases, runs
 from state.db import Database
@@ -107,8 +106,8 @@ async def test_a_worker_renews_its_lease_and_is_told_when_another_has_taken_over
     assert (await db.read(leases.holder, WORKER) or "").startswith("process 3 on other")
 
 
-def expiry(session: Session) -> datetime:
-    return session.scalars(select(leases.LEASES.c.expires_at)).one()
+def expiry(connection: Connection) -> datetime:
+    return connection.scalars(select(leases.LEASES.c.expires_at)).one()
 
 
 async def test_a_lease_is_given_back_at_the_end_and_after_an_error(db: Database, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def waiting(db: Database) -> int:
 
 async def stored(db: Database) -> dict[str, str]:
     """Return order -> standing."""
-    rows = await db.read(lambda session: session.execute(select(ORDERS.c.id, ORDERS.c.standing)).all())
+    rows = await db.read(lambda connection: connection.execute(select(ORDERS.c.id, ORDERS.c.standing)).all())
     return {row.id: row.standing for row in rows}
 
 
@@ -98,7 +98,7 @@ async def test_what_is_told_is_stored_and_its_body_is_gone(db: Database) -> None
 
     taken = await take(db, store)
 
-    rows = await db.read(lambda session: session.execute(select(INBOX)).all())
+    rows = await db.read(lambda connection: connection.execute(select(INBOX)).all())
     assert (taken.deliveries, taken.changed) == (3, 2)
     assert await stored(db) == {"1": "paid", "2": "paid"}
     assert {(row.body, row.done_at) for row in rows} == {(b"", NOW)}
@@ -131,7 +131,7 @@ async def test_two_tellings_of_one_moment_are_settled_by_asking(db: Database) ->
 
     await take(db, store)
 
-    total = await db.read(lambda session: session.scalar(select(ORDERS.c.total_minor)))
+    total = await db.read(lambda connection: connection.scalar(select(ORDERS.c.total_minor)))
     assert (total, store.asked, await waiting(db)) == (900, [["order 1"]], 0)
 
 
@@ -286,8 +286,8 @@ async def test_a_customer_who_is_to_be_erased_is_forgotten_by_address_and_by_acc
 
     await take(db, store)
 
-    emails = await db.read(lambda session: session.scalars(select(known.c.email)).all())
-    people = await db.read(lambda session: session.scalars(select(ORDERS.c.person)).all())
+    emails = await db.read(lambda connection: connection.scalars(select(known.c.email)).all())
+    people = await db.read(lambda connection: connection.scalars(select(ORDERS.c.person)).all())
     assert (emails, people) == ([], [None])
 
 
@@ -372,7 +372,7 @@ DEEDS = st.lists(
 async def opened(shop: Shop, db: Database) -> AsyncIterator[Reading]:
     """Read a shop into a state store that knows nothing yet."""
     for rows in reversed(metadata.sorted_tables):
-        await db.run(lambda session, rows=rows: session.execute(rows.delete()))  # type: ignore[misc]
+        await db.run(lambda connection, rows=rows: connection.execute(rows.delete()))  # type: ignore[misc]
     with respx.mock(assert_all_called=False) as router:
         router.route(host="shop.test").mock(side_effect=edge(shop.simulation))
         yield Reading(Source("shop", shop.store), db, shop.clock.now)
@@ -381,13 +381,13 @@ async def opened(shop: Shop, db: Database) -> AsyncIterator[Reading]:
 async def everything(db: Database) -> Any:
     """Return all that profiles rest on; what is in the trash counts for nobody."""
 
-    def read(session: Any) -> Any:
+    def read(connection: Any) -> Any:
         alive = ORDERS.c.standing != "deleted"
         ids = select(ORDERS.c.id).where(alive)
         orders = select(ORDERS).where(alive).order_by(ORDERS.c.id)
         lines = select(LINES).where(LINES.c.order_id.in_(ids)).order_by(*LINES.primary_key)
         refunds = select(REFUNDS).where(REFUNDS.c.order_id.in_(ids)).order_by(*REFUNDS.primary_key)
-        return [tuple(row) for query in (orders, lines, refunds) for row in session.execute(query)]
+        return [tuple(row) for query in (orders, lines, refunds) for row in connection.execute(query)]
 
     return await db.read(read)
 

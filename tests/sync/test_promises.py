@@ -83,7 +83,7 @@ async def test_P4_opt_outs_that_came_while_the_clock_was_ahead_are_heard(world: 
 
     async with world.open() as cartwire:
         (heard,) = await cartwire.db.read(
-            lambda session: session.scalars(
+            lambda connection: connection.scalars(
                 select(PROFILES.c.accepts_marketing).where(PROFILES.c.email == "person1@example.com")
             ).all()
         )

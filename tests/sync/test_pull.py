@@ -7,8 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select
 
 from connectors.base import Page, Resource, Window
 from connectors.errors import RemoteFault
@@ -24,8 +23,8 @@ from tests.state.makers import START, at, order
 from tests.sync.conftest import World
 
 
-def stored_orders(session: Session) -> set[str]:
-    return set(session.scalars(select(table(OrderRow).c.id)))
+def stored_orders(connection: Connection) -> set[str]:
+    return set(connection.scalars(select(table(OrderRow).c.id)))
 
 
 async def opened_windows(db: Database) -> Sequence[OpenWindow]:
@@ -108,9 +107,9 @@ async def test_the_more_is_stored_the_more_goes_together(
     monkeypatch.setattr(pull, "LONGEST_WAIT", 60)
     save, sizes = cursors.save_window_pages, []
 
-    def noting(session: Session, store: str, pages: Sequence[Any], now: Any) -> Any:
+    def noting(connection: Connection, store: str, pages: Sequence[Any], now: Any) -> Any:
         sizes.append(len(pages))
-        return save(session, store, pages, now)
+        return save(connection, store, pages, now)
 
     monkeypatch.setattr(cursors, "save_window_pages", noting)
     async with four_windows(world) as (reading, (first, *_)):

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, text
 
 from state.db import Database
 from sync.troubles import Kind, Troubles
@@ -44,8 +43,8 @@ async def test_syncs_that_share_a_store_and_meet_its_trouble_at_once_tell_once(
 async def test_a_state_store_that_cannot_be_written_keeps_no_word_from_the_owner(
     troubles: Troubles, told: list[str]
 ) -> None:
-    def lock_up(session: Session) -> None:
-        session.execute(text("ALTER TABLE troubles RENAME TO away"))
+    def lock_up(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE troubles RENAME TO away"))
 
     await troubles._db.run(lock_up)
     for _ in range(3):

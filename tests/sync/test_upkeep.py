@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, text
 
 from state import inbox, runs
 from state.inbox import Received
@@ -17,10 +16,10 @@ from tests.sync.conftest import World
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def old_runs(session: Session) -> None:
+def old_runs(connection: Connection) -> None:
     for days in (300, 200, 100, 50, 1):
         runs.end_run(
-            session, runs.start_run(session, "crm", "sync", NOW - timedelta(days=days)), "done", {}, NOW
+            connection, runs.start_run(connection, "crm", "sync", NOW - timedelta(days=days)), "done", {}, NOW
         )
 
 
@@ -28,13 +27,15 @@ async def test_a_day_that_fails_is_followed_by_one_that_does_not(world: World) -
     waited: list[datetime] = []
     async with world.open() as cartwire:
         await cartwire.db.run(old_runs)
-        await cartwire.db.run(lambda session: session.execute(text("ALTER TABLE runs RENAME TO away")))
+        await cartwire.db.run(lambda connection: connection.execute(text("ALTER TABLE runs RENAME TO away")))
 
         async def wait(until: datetime) -> None:
             waited.append(until)
             if len(waited) == 2:
                 raise asyncio.CancelledError
-            await cartwire.db.run(lambda session: session.execute(text("ALTER TABLE away RENAME TO runs")))
+            await cartwire.db.run(
+                lambda connection: connection.execute(text("ALTER TABLE away RENAME TO runs"))
+            )
 
         with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
             await tidy_daily(lambda: cartwire, lambda: NOW, wait)

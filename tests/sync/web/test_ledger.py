@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from state import runs
 from state.db import Database
@@ -21,13 +21,13 @@ async def db() -> AsyncIterator[Database]:
     made.close()
 
 
-def begin(session: Session, count: int) -> list[int]:
-    return [runs.start_run(session, "crm", "sync", NOW) for _ in range(count)]
+def begin(connection: Connection, count: int) -> list[int]:
+    return [runs.start_run(connection, "crm", "sync", NOW) for _ in range(count)]
 
 
-def end(session: Session, numbers: Sequence[int]) -> None:
+def end(connection: Connection, numbers: Sequence[int]) -> None:
     for number in numbers:
-        runs.end_run(session, number, "done", {"stores": {"shop": {"rows": 2}}}, NOW)
+        runs.end_run(connection, number, "done", {"stores": {"shop": {"rows": 2}}}, NOW)
 
 
 async def test_every_run_counts_once_when_it_has_ended_however_many_there_are(
