@@ -1,7 +1,7 @@
 """The contract between outside systems and the rest: what a store yields, what an ESP takes.
 
 A connector is a plain class that fits `Store` or `Esp` and inherits nothing. Its folder's `__init__.py`
-names the class `Connector` (or `connector`), the class holds a pydantic model `Settings`: what the owner
+names the class (`CONNECTOR`), the class holds a pydantic model `Settings`: what the owner
 writes beside `type:`. `tests/connectors/` holds every connector to what a type cannot say.
 """
 

@@ -3,7 +3,9 @@
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import connectors.esps
@@ -14,7 +16,7 @@ from connectors.base import Traits
 class Types(Mapping[str, type[Any]]):
     """The connectors of one kind by their types; each is imported when it is asked for.
 
-    A folder's `Connector` is the class, its `ALIASES` are other names of the type, which listing leaves out.
+    A folder's `CONNECTOR` names the class, its `ALIASES` are other names of the type, which listing leaves out.
     """
 
     def __init__(self, package: str, path: Iterable[str]) -> None:
@@ -22,11 +24,21 @@ class Types(Mapping[str, type[Any]]):
         self._names = sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
 
     def __getitem__(self, type_: str) -> type[Any]:
+        found: type[Any] = pkgutil.resolve_name(self.folder(type_).CONNECTOR)
+        return found
+
+    def __contains__(self, type_: object) -> bool:
+        with suppress(KeyError):
+            return bool(self.folder(str(type_)))
+        return False
+
+    def folder(self, type_: str) -> ModuleType:
+        """Return the package of a type, without its connector. Raises KeyError for a type that there is not."""
         if type_ in self._names:
-            return self._load(type_)
+            return self._module(type_)
         for name in self._names:
             if type_ in getattr(self._module(name), "ALIASES", ()):
-                return self._load(name)
+                return self._module(name)
         raise KeyError(type_)
 
     def __iter__(self) -> Iterator[str]:
@@ -35,11 +47,7 @@ class Types(Mapping[str, type[Any]]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def _load(self, name: str) -> type[Any]:
-        found: type[Any] = self._module(name).Connector
-        return found
-
-    def _module(self, name: str) -> Any:
+    def _module(self, name: str) -> ModuleType:
         return importlib.import_module(f"{self._package}.{name}")
 
 

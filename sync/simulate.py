@@ -25,9 +25,8 @@ def simulator_module(type_: str) -> tuple[str, ModuleType]:
     kinds = {"stores": registry.store_types(), "esps": registry.esp_types()}
     for kind, known in sorted(kinds.items(), key=lambda kind: type_ not in list(kind[1])):
         if type_ in known:
-            package = known[type_].__module__.rsplit(".", 1)[0]
             try:
-                return kind, importlib.import_module(f"{package}.simulator")
+                return kind, importlib.import_module(f"{known.folder(type_).__name__}.simulator")
             except ModuleNotFoundError as error:
                 raise _no_simulator(type_, "this type needs none: it works on files") from error
     raise _no_simulator(type_, suggestion(type_, [name for known in kinds.values() for name in known]))

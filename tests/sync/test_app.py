@@ -7,8 +7,8 @@ import pytest
 
 from config.errors import ConfigError
 from connectors.esps.autopilot import simulator as autopilot
-from connectors.esps.mailchimp import Mailchimp
 from connectors.esps.mailchimp import simulator as mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from sync.plant import read_plant
 from tests.sync.conftest import MAPPING, World
 

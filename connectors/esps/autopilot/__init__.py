@@ -1,5 +1,2 @@
-from connectors.esps.autopilot.connector import Autopilot
-
-Connector = Autopilot
-
-__all__ = ["Autopilot", "Connector"]
+CONNECTOR = "connectors.esps.autopilot.connector:Autopilot"
+"""By name: the simulator beside it runs without it."""

@@ -1,5 +1,2 @@
-from connectors.esps.csv.connector import Csv
-
-Connector = Csv
-
-__all__ = ["Connector", "Csv"]
+CONNECTOR = "connectors.esps.csv.connector:Csv"
+"""By name: the simulator beside it runs without it."""

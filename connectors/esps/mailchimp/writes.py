@@ -29,9 +29,16 @@ class Write:
     """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out."""
 
     contact: Contact
-    fields: Mapping[str, Any]
     subscribe: Subscribe
     given_up: tuple[Refusal, ...] = ()
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Its merge fields, made when they are sent: thousands of contacts wait for their batches at once."""
+        left_out = {refusal.name for refusal in self.given_up}
+        return {
+            name: merge_value(value) for name, value in self.contact.fields.items() if name not in left_out
+        }
 
     @property
     def key(self) -> str:
@@ -46,8 +53,8 @@ class Write:
     def change(self) -> dict[str, Any]:
         """Make the body for a record that is there: it never holds a status, but to take one away."""
         body: dict[str, Any] = {"email_address": self.contact.email}
-        if self.fields:
-            body["merge_fields"] = dict(self.fields)
+        if fields := self.fields:
+            body["merge_fields"] = fields
         if self.subscribe is Subscribe.STOP:
             body["status"] = "unsubscribed"
         return body
@@ -81,8 +88,7 @@ Verdict = Write | tuple[Refusal, ...]
 
 
 def first_write(contact: Contact) -> Write:
-    fields = {name: merge_value(value) for name, value in contact.fields.items()}
-    return Write(contact, fields, contact.subscribe)
+    return Write(contact, contact.subscribe)
 
 
 def subscriber_hash(email: str) -> str:
@@ -153,7 +159,8 @@ def _errors(problem: Mapping[str, Any]) -> list[Mapping[str, str]]:
 
 def _invalid(write: Write, problem: Mapping[str, Any]) -> Verdict:
     """Leave out the fields that are named and try again; without any, the contact itself is at fault."""
-    sent = {name.upper(): name for name in write.fields}
+    fields = write.fields
+    sent = {name.upper(): name for name in fields}
     named = {
         sent[error["field"].upper()]: error["message"]
         for error in _errors(problem)
@@ -162,11 +169,10 @@ def _invalid(write: Write, problem: Mapping[str, Any]) -> Verdict:
     if not named:
         return _invalid_contact(write, problem)
     refused = [
-        Refusal(write.contact.profile, Blame.FIELD, _without(message, write.fields[name]), name)
+        Refusal(write.contact.profile, Blame.FIELD, _without(message, fields[name]), name)
         for name, message in named.items()
     ]
-    kept = {name: value for name, value in write.fields.items() if name not in named}
-    return replace(write, fields=kept, given_up=(*write.given_up, *refused))
+    return replace(write, given_up=(*write.given_up, *refused))
 
 
 def _invalid_contact(write: Write, problem: Mapping[str, Any]) -> Verdict:

@@ -1,5 +1,2 @@
-from connectors.esps.ortto.connector import Ortto
-
-Connector = Ortto
-
-__all__ = ["Connector", "Ortto"]
+CONNECTOR = "connectors.esps.ortto.connector:Ortto"
+"""By name: the simulator beside it runs without it."""

@@ -1,3 +1,2 @@
-from connectors.stores.csv.connector import CsvStore as Connector
-
-__all__ = ["Connector"]
+CONNECTOR = "connectors.stores.csv.connector:CsvStore"
+"""By name: the simulator beside it runs without it."""

@@ -1,3 +1,2 @@
-from connectors.stores.shopify.connector import Shopify as Connector
-
-__all__ = ["Connector"]
+CONNECTOR = "connectors.stores.shopify.connector:Shopify"
+"""By name: the simulator beside it runs without it."""

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from connectors.esps.autopilot import Autopilot, connector
+from connectors.esps.autopilot import connector
+from connectors.esps.autopilot.connector import Autopilot
 from connectors.esps.autopilot.simulator import SETTINGS, simulator
 from connectors.simulation import Simulation
 from tests.connectors.esps.edges import answered_by

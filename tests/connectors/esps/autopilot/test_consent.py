@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Contact, Member, Subscribe
-from connectors.esps.autopilot import Autopilot, lists, people
+from connectors.esps.autopilot import lists, people
+from connectors.esps.autopilot.connector import Autopilot
 from connectors.esps.autopilot.simulated.account import Account
 from connectors.simulation import Simulation
 from tests.connectors.esps.autopilot.conftest import bodies

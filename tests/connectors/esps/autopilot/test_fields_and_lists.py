@@ -5,7 +5,7 @@ import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Member, Subscribe
 from connectors.errors import Refused
-from connectors.esps.autopilot import Autopilot
+from connectors.esps.autopilot.connector import Autopilot
 from connectors.esps.autopilot.simulated.account import bad_request
 from connectors.simulation import Fault, Kind, Simulation
 

@@ -4,7 +4,7 @@ import pytest
 
 from connectors.base import Blame, Contact, Journeys, Member, Subscribe
 from connectors.errors import Retryable
-from connectors.esps.autopilot import Autopilot
+from connectors.esps.autopilot.connector import Autopilot
 from connectors.simulation import Fault, Kind, Simulation
 
 ADA, BOB = Member(1, "ada+1@example.com"), Member(2, "bob@example.com")

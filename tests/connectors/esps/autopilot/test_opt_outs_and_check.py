@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from connectors.base import Contact, OptOut, Subscribe
 from connectors.errors import Refused
-from connectors.esps.autopilot import Autopilot
+from connectors.esps.autopilot.connector import Autopilot
 from connectors.esps.autopilot.delivery import taken
 from connectors.esps.autopilot.fields import Fields
 from connectors.esps.autopilot.simulator import SETTINGS, simulator

@@ -7,7 +7,8 @@ import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Subscribe, Value
 from connectors.errors import RemoteFault, Throttled, Unreachable
-from connectors.esps.autopilot import Autopilot, people
+from connectors.esps.autopilot import people
+from connectors.esps.autopilot.connector import Autopilot
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.autopilot.conftest import bodies
 from tests.connectors.esps.specs import Recorder

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors import http
-from connectors.esps.brevo import Brevo, connector
+from connectors.esps.brevo import connector
+from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulator import SETTINGS, simulator
 from connectors.simulation import Simulation
 from tests.connectors.esps.edges import answered_by

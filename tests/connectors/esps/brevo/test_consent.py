@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from connectors.base import Blame, Contact, Member, Subscribe
 from connectors.errors import Refused
-from connectors.esps.brevo import Brevo, delivery
+from connectors.esps.brevo import delivery
+from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulated.contacts import Problem, SimulatedContact, SimulatedContacts
 from connectors.esps.brevo.writes import MARK
 from connectors.simulation import Simulation

@@ -4,8 +4,8 @@ import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Member, Refusal
 from connectors.errors import Refused, Retryable
-from connectors.esps.brevo import Brevo
 from connectors.esps.brevo.account import CREATIONS
+from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulated.contacts import Problem
 from connectors.esps.brevo.simulated.values import Attribute
 from connectors.esps.brevo.writes import MARK

@@ -4,7 +4,8 @@ import pytest
 
 from connectors.base import Contact, OptOut, Subscribe
 from connectors.errors import RemoteFault
-from connectors.esps.brevo import Brevo, book
+from connectors.esps.brevo import book
+from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.writes import MARK
 from connectors.simulation import Simulation
 from tests.connectors.esps.brevo.test_push import ADA, BOB, MANY, people

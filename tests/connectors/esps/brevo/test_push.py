@@ -8,7 +8,7 @@ import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Member, Refusal, Subscribe, Value
 from connectors.errors import RemoteFault, Throttled, Unreachable
-from connectors.esps.brevo import Brevo
+from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulated.contacts import Problem, invalid
 from connectors.esps.brevo.writes import MARK, attribute_value, stands
 from connectors.simulation import Fault, Kind, Simulation

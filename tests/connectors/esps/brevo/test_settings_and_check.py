@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from connectors import http
 from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused
-from connectors.esps.brevo import Brevo, Connector, connector
+from connectors.esps.brevo import connector
+from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulator import SETTINGS
 from connectors.http import Answer
 from connectors.registry import esp_types
@@ -25,8 +26,8 @@ def settings(**changes: object) -> Brevo.Settings:
 def test_it_fits_the_contract_and_is_found_by_both_its_names() -> None:
     esp: Esp = Brevo(settings())
 
-    assert esp_types()["brevo"] is Connector
-    assert esp_types()["sendinblue"] is Connector
+    assert esp_types()["brevo"] is Brevo
+    assert esp_types()["sendinblue"] is Brevo
     assert esp.tally == {}
 
 

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from config.settings import load
 from connectors.base import Blame, Contact, Esp, Field, FieldType, Member, Refusal, Subscribe, Value
 from connectors.errors import Refused, RemoteFault, Unreachable
-from connectors.esps.csv import Csv, table
+from connectors.esps.csv import table
 from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_address, read_lists
+from connectors.esps.csv.connector import Csv
 from connectors.registry import esp_types, store_types
 
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"

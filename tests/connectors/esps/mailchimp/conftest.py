@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.esps.mailchimp import Mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulator import SETTINGS, simulator
 from connectors.simulation import Simulation
 from tests.connectors.esps.edges import answered_by

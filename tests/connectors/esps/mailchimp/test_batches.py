@@ -8,9 +8,9 @@ import pytest
 
 from connectors.base import Contact
 from connectors.errors import RemoteFault, Unreachable
-from connectors.esps.mailchimp import Mailchimp
 from connectors.esps.mailchimp import batches as ours
 from connectors.esps.mailchimp.batches import Outcome, read_results
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.specs import Recorder
 

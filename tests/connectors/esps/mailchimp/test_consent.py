@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Blame, Contact, Subscribe
-from connectors.esps.mailchimp import Mailchimp, archive, delivery
+from connectors.esps.mailchimp import archive, delivery
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulated.audience import SimulatedAudience, subscriber_hash
 from connectors.simulation import Simulation
 

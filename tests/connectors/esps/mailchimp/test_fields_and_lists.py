@@ -4,8 +4,8 @@ import pytest
 
 from connectors.base import Blame, Field, FieldType, Member
 from connectors.errors import Refused
-from connectors.esps.mailchimp import Mailchimp
 from connectors.esps.mailchimp.audience import MAX_FIELDS
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.esps.mailchimp.simulated.values import MergeField
 from connectors.esps.mailchimp.simulator import SETTINGS

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from connectors.base import OptOut
-from connectors.esps.mailchimp import Mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulated.audience import Member, subscriber_hash
 from connectors.simulation import Simulation
 from tests.connectors.esps.mailchimp.conftest import NOW

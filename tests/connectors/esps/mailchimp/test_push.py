@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connectors.base import Blame, Contact, Field, FieldType, Subscribe, Value
 from connectors.errors import RemoteFault, Throttled, Unreachable
-from connectors.esps.mailchimp import Mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.esps.mailchimp.writes import first_write, merge_value, rename_rounds, subscriber_hash
 from connectors.simulation import Fault, Kind, Simulation

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused
-from connectors.esps.mailchimp import Connector, Mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulator import SETTINGS
 from connectors.registry import esp_types
 from connectors.simulation import Fault, Simulation
@@ -20,7 +20,7 @@ def settings(**changes: str) -> Mailchimp.Settings:
 def test_it_fits_the_contract_and_is_found_by_its_folder() -> None:
     esp: Esp = Mailchimp(settings())
 
-    assert esp_types()["mailchimp"] is Connector
+    assert esp_types()["mailchimp"] is Mailchimp
     assert esp.tally == {}
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from mailchimp_marketing.api_client import ApiClientError
 
 from connectors.base import Contact, Member
-from connectors.esps.mailchimp import Mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulator import SETTINGS, simulator
 from connectors.esps.mailchimp.writes import subscriber_hash
 from connectors.simulation import Simulation

@@ -7,7 +7,7 @@ import pytest
 
 from connectors.base import Contact, Field, FieldType, Member, Subscribe
 from connectors.errors import Retryable
-from connectors.esps.mailchimp import Mailchimp
+from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.mailchimp.conftest import SPECS, spec_violations
 from tests.connectors.esps.specs import Recorder, missing_specs

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from connectors.esps.ortto import Ortto, connector
+from connectors.esps.ortto import connector
+from connectors.esps.ortto.connector import Ortto
 from connectors.esps.ortto.simulator import SETTINGS, simulator
 from connectors.simulation import Simulation
 from tests.connectors.esps.edges import answered_by

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Blame, Contact, Member, Subscribe
-from connectors.esps.ortto import Ortto, delivery
+from connectors.esps.ortto import delivery
+from connectors.esps.ortto.connector import Ortto
 from connectors.esps.ortto.simulated.instance import Instance
 from connectors.simulation import Simulation
 from tests.connectors.esps.ortto.conftest import merges

@@ -2,7 +2,7 @@ import pytest
 
 from connectors.base import Blame, Field, FieldType, Member
 from connectors.errors import RemoteFault
-from connectors.esps.ortto import Ortto
+from connectors.esps.ortto.connector import Ortto
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.ortto.conftest import merges
 from tests.connectors.esps.specs import Recorder

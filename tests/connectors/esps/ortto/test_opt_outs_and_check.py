@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from connectors.base import Contact, Field, FieldType, OptOut, Subscribe
 from connectors.errors import Refused
-from connectors.esps.ortto import Ortto
+from connectors.esps.ortto.connector import Ortto
 from connectors.esps.ortto.delivery import _NAMED_FIELD, _UNKNOWN_FIELD, _named_field, _records
 from connectors.esps.ortto.fields import Fields
 from connectors.esps.ortto.simulator import SETTINGS, simulator

@@ -8,7 +8,7 @@ import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Refusal, Subscribe, Value
 from connectors.errors import RemoteFault, Throttled, Unreachable
-from connectors.esps.ortto import Ortto
+from connectors.esps.ortto.connector import Ortto
 from connectors.esps.ortto.delivery import LOOKS
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.ortto.conftest import merges

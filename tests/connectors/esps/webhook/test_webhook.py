@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from connectors import http
 from connectors.base import Blame, Contact, Esp, Member, Refusal, Subscribe
 from connectors.errors import Refused, RemoteFault, Throttled, Unreachable
-from connectors.esps.webhook import Webhook, messages, signing
+from connectors.esps.webhook import messages, signing
+from connectors.esps.webhook.connector import Webhook
 from connectors.esps.webhook.simulator import KEY, SETTINGS, simulator
 from connectors.registry import esp_types
 from connectors.simulation import Fault, Kind, Lost, Simulation
