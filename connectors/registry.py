@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import connectors.esps
 import connectors.stores
-from connectors.base import Traits
+
+if TYPE_CHECKING:
+    from connectors.base import Traits
 
 
 class Types(Mapping[str, type[Any]]):
@@ -63,7 +65,7 @@ def esp_types() -> Types:
     return Types(connectors.esps.__name__, connectors.esps.__path__)
 
 
-def esp_traits(type_: str, settings: Any) -> Traits:
+def esp_traits(type_: str, settings: Any) -> "Traits":
     """Say what an ESP can express with these settings, which is mostly the same with all."""
     connector = esp_types()[type_]
     made: Traits = connector.traits_for(settings) if hasattr(connector, "traits_for") else connector.traits

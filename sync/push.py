@@ -213,7 +213,7 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
     contacts = [job.contact for job in batch]
     left_out = [
         Refusal(contact.profile, Blame.ABSENT, missing[name], name)
-        for contact in contacts
+        for contact in (contacts if missing else ())
         for name in contact.fields
         if name in missing
     ]
@@ -223,9 +223,11 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
 
 def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:
     """Cut out of reasons what was sent: vendors like to quote it, and letters are for everybody to read (P8)."""
+    refused = {refusal.profile for refusal in refusals}
     texts = {
         contact.profile: {name: value for name, value in contact.fields.items() if isinstance(value, str)}
         for contact in contacts
+        if contact.profile in refused
     }
     return [
         replace(each, reason=without_values(each.reason, texts.get(each.profile, {}))) for each in refusals

@@ -1,6 +1,7 @@
 """The audience behind Mailchimp's simulator: members, merge fields, tags, and the rules of consent.
 
-Merge field values are kept as packed JSON: 25,000 members with 25 fields each need about 20 MB.
+Merge field values are kept as packed JSON, their names once for all: 25,000 members with 25 fields each need
+about 15 MB.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ RESERVED_TAGS = frozenset({"EMAIL", "INTERESTS", "UNSUB", "FORWARD", "ARCHIVE", 
 TAG_CAP = 500
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode = msgspec.json.Decoder(list[Any]).decode
 
 
 class Problem(Exception):
@@ -59,12 +60,13 @@ class Member:
     status: str
     number: int
     changed: datetime
-    packed: bytes = b"{}"
+    names: tuple[str, ...] = ()
+    packed: bytes = b"[]"
     left: bool = False
 
     @property
     def fields(self) -> dict[str, Any]:
-        return _decode(self.packed)
+        return dict(zip(self.names, _decode(self.packed), strict=True))
 
     @property
     def contact_id(self) -> str:
@@ -110,6 +112,7 @@ class SimulatedAudience:
         self.too_many_signups: set[str] = set()
         self.objection: Callable[[Body], Problem | None] = lambda _: None
         self._numbers = iter(range(100_001, 10**9))
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         for tag, name, kind in _FIRST_FIELDS:
             self.merge_fields[tag] = MergeField(len(self.merge_fields) + 1, tag, name, kind)
 
@@ -161,7 +164,8 @@ class SimulatedAudience:
             message = "Value must be one of: " + ", ".join(STATUSES)
             raise invalid("The resource submitted could not be validated.", status_if_new=message)
         values = self._values(body, {}, skip_required=skip_required)
-        member = Member(email, str(status), next(self._numbers), self.clock(), _encode(values))
+        member = Member(email, str(status), next(self._numbers), self.clock())
+        self._fill(member, values)
         self.members[subscriber_hash(email)] = member
         return member
 
@@ -173,9 +177,13 @@ class SimulatedAudience:
         values = self._values(body, member.fields, skip_required=skip_required)
         self._move(member, email)
         member.status = status
-        member.packed = _encode(values)
+        self._fill(member, values)
         member.changed = self.clock()
         return member
+
+    def _fill(self, member: Member, values: Mapping[str, Any]) -> None:
+        names = tuple(values)
+        member.names, member.packed = self._names.setdefault(names, names), _encode([*values.values()])
 
     def _check_address(self, email: str) -> None:
         if not _ADDRESS.fullmatch(email):
