@@ -246,7 +246,8 @@ class _Server:
         now = time.time()
         if not timestamp.isdigit() or abs(now - int(timestamp)) > NONCE_LIFE:
             raise _wrong_key("Invalid timestamp.")
-        self._nonces = {old: at for old, at in self._nonces.items() if at > now - NONCE_LIFE}
+        while self._nonces and next(iter(self._nonces.values())) <= now - NONCE_LIFE:
+            self._nonces.pop(next(iter(self._nonces)))
         if nonce in self._nonces:
             raise _wrong_key("Invalid nonce - nonce has already been used.")
         self._nonces[nonce] = now
