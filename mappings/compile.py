@@ -20,6 +20,7 @@ from connectors.base import Field, FieldType, Value
 from connectors.facts import exponent
 from mappings import model
 from mappings.catalogue import PROFILES, catalogue
+from mappings.choices import wrong_choices
 from mappings.clock import Bound, Clock, clock_values
 from mappings.errors import MappingError, MappingProblem
 from mappings.explain import Questions, Rule
@@ -270,6 +271,7 @@ def compile_mapping(
     problems += _broken_formulas(mapping, scale)
     fields = [_field(name, spec, scale, problems) for name, spec in mapping.field_specs().items()]
     lists = [_list(name, spec, scale, problems) for name, spec in mapping.list_specs().items()]
+    problems += wrong_choices(mapping.parameters, mapping.expressions())
     if problems:
         raise MappingError(problems)
     good_fields = [each for each in fields if each]

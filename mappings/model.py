@@ -5,6 +5,7 @@ What comes in is plain data; the file's lines and the choice of the file are for
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from collections.abc import Mapping as AnyMapping
 from decimal import Decimal
 from pathlib import Path
@@ -108,6 +109,13 @@ class Mapping(BaseModel):
     lists: dict[str, ListSpec | Expression | None] = Field(
         default_factory=dict, description="List -> rule. `null` leaves an inherited list out."
     )
+
+    def expressions(self) -> Iterator[str]:
+        """Yield every expression: of formulas, fields and lists."""
+        yield from self.formulas.values()
+        yield from (spec.value for spec in self.field_specs().values())
+        for rule in self.list_specs().values():
+            yield from (text for text in (rule.when, rule.until) if text)
 
     def field_specs(self) -> dict[str, FieldSpec]:
         """Return every field in its long form, without those left out."""
