@@ -13,7 +13,8 @@ from connectors.facts import Standing
 from state import facts
 from state.codes import decode
 from state.dialect import chunks, upsert
-from state.outbox import ACCEPTED, DELETED, MEMBERSHIPS
+from state.offering import DELETED
+from state.outbox import ACCEPTED, MEMBERSHIPS
 from state.scope import esp_origin
 from state.tables import AuditRow, CursorRow, OrderRow, ProfileRow, table
 

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Connection, Row, Select, delete, func, insert, literal, select, update
 
-from state import outbox
+from state import offering
 from state.dialect import chunks
-from state.outbox import NO_JOURNEYS, Desired, Journeys, Offer, Target
+from state.offering import NO_JOURNEYS, Desired, Journeys, Offer
+from state.outbox import Target
 from state.tables import FigureRow, ProfileRow, SyncRow, TouchedRow, table
 
 FIGURES, PROFILES, SYNCS = table(FigureRow), table(ProfileRow), table(SyncRow)
@@ -177,7 +178,7 @@ def compare(
     journeys: Journeys = NO_JOURNEYS,
 ) -> Offer:
     """Run a compiled mapping's SELECT and lay down jobs for what differs from what was accepted."""
-    return outbox.offer(
+    return offering.offer(
         connection, target, [read(row) for row in connection.execute(query).all()], now, journeys=journeys
     )
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from connectors.base import Blame, Esp, Journeys, Refusal
 from mappings.compile import CompiledList
-from state import outbox
+from state import settling
 from state.db import Database
 from state.outbox import MembershipJob
 from sync.job import Job
@@ -46,6 +46,6 @@ async def start_journeys(
     unsure = [
         Refusal(each.member.profile, Blame.MEMBERSHIP, UNSURE, each.list, doubtful=True) for each in joins
     ]
-    await db.run(outbox.settle_memberships, job.sync, joins, unsure, now)
+    await db.run(settling.settle_memberships, job.sync, joins, unsure, now)
     refusals = await esp.start(trigger, [each.member for each in joins])
     return [replace(refusal, name=joins[0].list) for refusal in refusals]

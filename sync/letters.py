@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from state import cursors, outbox, runs
+from state import cursors, runs, settling
 from state.runs import DeadLetter
 from sync.app import Cartwire
 from sync.leases import PATIENCE
@@ -28,7 +28,7 @@ async def retry_all(cartwire: Cartwire) -> None:
         page = await cartwire.stores[store].reread(wanted)
         await cartwire.db.run(cursors.save_reread, store, wanted, page, now)
     for name, sync in cartwire.syncs.items():
-        await cartwire.db.run(outbox.retry, name)
+        await cartwire.db.run(settling.retry, name)
         await run_sync(sync, cartwire.db, cartwire.folder, Order(kind="retry", patience=PATIENCE))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from state import evaluation, outbox, profiles
+from state import evaluation, outbox, profiles, settling
 from state.db import Database
 from state.evaluation import SyncState
-from state.outbox import Desired, Offer
+from state.offering import Desired, Offer
 from sync.job import Job
 from sync.schedule import struck
 
@@ -57,7 +57,7 @@ async def plan(job: Job, db: Database, now: datetime) -> Planned:
         planned.compared += len(ids)
     if state.mapping != job.digest:
         names = {each.name for each in job.mapping.fields} | {each.name for each in job.mapping.lists}
-        await db.run(outbox.drop_letters_of_others, job.sync, names)
+        await db.run(settling.drop_letters_of_others, job.sync, names)
     digests = {name: each.digest for name, each in journeys.items()}
     await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now, journeys=digests)
     log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)

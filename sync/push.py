@@ -15,7 +15,7 @@ import structlog
 from connectors.base import Blame, Contact, Esp, Journeys, Refusal
 from connectors.errors import BadRecord
 from connectors.writing import without_values
-from state import outbox, runs
+from state import outbox, runs, settling
 from state.db import Database
 from state.outbox import ContactJob, MembershipJob
 from sync.job import Job, Pulse, Tick, in_group
@@ -197,7 +197,7 @@ async def _push_contacts(this: Round) -> None:
                 last = reached = batch[-1].contact.profile
                 landing.send(last)
             refusals = await _send(esp, batch, this.missing)
-            landed = await db.run(outbox.settle_contacts, job.target, batch, refusals, pushing.now)
+            landed = await db.run(settling.settle_contacts, job.target, batch, refusals, pushing.now)
             pushing.pushed.contacts += landed
             pushing.pushed.refused += sum(refusal.blame is not Blame.ABSENT for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
@@ -288,7 +288,7 @@ async def _change_list(
         refusals = await _change(esp, name, joins, leaves, missing)
     settled = [*joins, *leaves]
     landed = await db.run(
-        outbox.settle_memberships, job.sync, settled, refusals, pushing.now, journeys=job.journeys
+        settling.settle_memberships, job.sync, settled, refusals, pushing.now, journeys=job.journeys
     )
     pushing.pushed.entries += landed
     pushing.pushed.refused += len(refusals)

@@ -15,7 +15,7 @@ import structlog
 from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused, Retryable
 from connectors.facts import Consent
-from state import approvals, cursors, evaluation, outbox, runs, showing
+from state import approvals, cursors, evaluation, outbox, runs, settling, showing
 from state.db import Database
 from sync.job import Job, Pulse, Silent, Stopped, Ticks, utc_now
 from sync.leases import one_run
@@ -278,7 +278,7 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
             for who in page
         ]
         found |= bool(words)
-        await db.run(outbox.save_opt_outs, sync.job.target.esp, words)
+        await db.run(settling.save_opt_outs, sync.job.target.esp, words)
     await db.run(evaluation.mark_opt_outs, sync.name, now)
     return found
 

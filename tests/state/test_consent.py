@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from connectors.base import Blame, Refusal, Subscribe
 from connectors.facts import Consent
-from state import outbox
+from state import offering, outbox, settling
 from state.db import Database
-from state.outbox import Desired, Target
+from state.offering import Desired
+from state.outbox import Target
 from tests.state.makers import ADA, START, at, customer, order, profile_id, refresh, save
 
 SETTINGS = {"from_store": Subscribe.YES, "double_opt_in": Subscribe.ASK, "never_subscribe": Subscribe.NO}
@@ -59,7 +60,7 @@ class People(RuleBasedStateMachine):
     @rule(moment=moments)
     def the_esp_says(self, moment: datetime) -> None:
         word = Consent(given=False, at=moment)
-        outbox.save_opt_outs(self.connection, "news", [(f"contact {ADA}", ADA, word)])
+        settling.save_opt_outs(self.connection, "news", [(f"contact {ADA}", ADA, word)])
         self.words.setdefault("esp", word)
 
     @rule(changed=st.booleans())
@@ -82,7 +83,7 @@ class People(RuleBasedStateMachine):
         refresh(self.connection)
         self.writing += changed
         wanted = Desired(profile_id(self.connection), ADA, {"RUNS": self.writing}, {})
-        outbox.offer(self.connection, self.target, [wanted], START)
+        offering.offer(self.connection, self.target, [wanted], START)
         jobs = outbox.contact_jobs(self.connection, "crm", 0, 9)
         for job in jobs:
             self.judge(job.contact.subscribe)
@@ -99,7 +100,7 @@ class People(RuleBasedStateMachine):
 
     def settle(self, refusals: list[Refusal]) -> None:
         jobs = outbox.contact_jobs(self.connection, "crm", 0, 9)
-        outbox.settle_contacts(self.connection, self.target, jobs, refusals, START)
+        settling.settle_contacts(self.connection, self.target, jobs, refusals, START)
 
     def after(self, subscribe: Subscribe) -> bool:
         """Tell whether we have subscribed them, after one more writing."""
@@ -138,9 +139,9 @@ def said(connection: Connection, fields: int, setting: str = "from_store") -> Su
     target = Target("crm", "news", setting)
     refresh(connection)
     wanted = Desired(profile_id(connection), ADA, {"RUNS": fields}, {})
-    outbox.offer(connection, target, [wanted], START)
+    offering.offer(connection, target, [wanted], START)
     jobs = outbox.contact_jobs(connection, "crm", 0, 9)
-    outbox.settle_contacts(connection, target, jobs, [], START)
+    settling.settle_contacts(connection, target, jobs, [], START)
     return jobs[0].contact.subscribe if jobs else None
 
 
@@ -191,20 +192,20 @@ def test_P4_a_withdrawal_unsubscribes_although_silence_lay_between(connection: C
 def test_P4_an_opt_out_at_the_esp_is_not_told_to_the_esp(connection: Connection) -> None:
     save(connection, customer(1, consent=GIVEN))
     said(connection, 1)
-    outbox.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
 
     assert [said(connection, 1), said(connection, 2)] == [None, Subscribe.NO]
 
 
 def test_P4_an_opt_out_at_another_esp_says_nothing_here(connection: Connection) -> None:
     save(connection, customer(1, consent=GIVEN))
-    outbox.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+    settling.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, TAKEN_BACK)])
 
     assert said(connection, 1) is Subscribe.YES
 
 
 def test_P4_a_newer_proof_wins_over_an_older_opt_out(connection: Connection) -> None:
-    outbox.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(0)))])
+    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(0)))])
     save(connection, customer(1, consent=GIVEN))
 
     assert said(connection, 1) is Subscribe.YES

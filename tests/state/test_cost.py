@@ -11,9 +11,10 @@ from sqlalchemy import Connection, event, select
 
 from connectors.base import Blame, Refusal
 from connectors.facts import Consent, Line, Money, Refund
-from state import cursors, evaluation, facts, outbox, runs
+from state import cursors, evaluation, facts, offering, outbox, runs, settling
 from state.db import Database
-from state.outbox import Desired, Target
+from state.offering import Desired
+from state.outbox import Target
 from tests.state.makers import (
     PROFILES,
     START,
@@ -161,19 +162,19 @@ def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Connecti
 
 
 def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Connection) -> None:
-    outbox.offer(shop, TARGET, wanted(shop, [f"p{number}@example.com" for number in range(30)], 1), START)
-    outbox.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [], START)
+    offering.offer(shop, TARGET, wanted(shop, [f"p{number}@example.com" for number in range(30)], 1), START)
+    settling.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [], START)
     words = [("contact p5@example.com", "p5@example.com", Consent(given=False, at=at(1)))]
     few = wanted(shop, ["p3@example.com", "p4@example.com"], 2)
     refused = Refusal(few[0].profile, Blame.FIELD, "no", "ORDERS")
 
     with recorded(shop) as statements:
-        outbox.offer(shop, TARGET, few, START)
-        outbox.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [refused], START)
+        offering.offer(shop, TARGET, few, START)
+        settling.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [refused], START)
         for joins in (True, False):
             jobs = outbox.membership_jobs(shop, "crm", "Fans", 0, 99, joins=joins)
-            outbox.settle_memberships(shop, "crm", jobs, [], START)
-        outbox.save_opt_outs(shop, "news", words)
+            settling.settle_memberships(shop, "crm", jobs, [], START)
+        settling.save_opt_outs(shop, "news", words)
 
     assert len(statements) > 15
     assert whole_tables(shop, statements) == []

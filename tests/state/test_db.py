@@ -25,12 +25,13 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from connectors.base import Window
 from connectors.errors import BadRecord
-from state import cursors, dialect, evaluation, outbox, privacy, runs
+from state import cursors, dialect, evaluation, offering, outbox, privacy, runs, settling
 from state.backup import backup
 from state.db import Database
 from state.dossier import dossier
 from state.errors import StateError
-from state.outbox import Desired, Target
+from state.offering import Desired
+from state.outbox import Target
 from state.tables import ProfileRow, RunRow, metadata, table
 from tests.state.makers import ADA, SCOPE, START, columns, customer, order, profile_id, refresh, save
 
@@ -330,11 +331,11 @@ def everything(connection: Connection) -> None:
     cursors.close_window(connection, "shop", opened, START)
     refresh(connection)
     wanted = [Desired(profile_id(connection, "new@example.com"), "new@example.com", {"A": 1}, {"Fans": True})]
-    outbox.offer(connection, target, wanted, START)
-    outbox.settle_contacts(connection, target, outbox.contact_jobs(connection, "crm", 0, 9), [], START)
+    offering.offer(connection, target, wanted, START)
+    settling.settle_contacts(connection, target, outbox.contact_jobs(connection, "crm", 0, 9), [], START)
     jobs = outbox.membership_jobs(connection, "crm", "Fans", 0, 9, joins=True)
-    outbox.settle_memberships(connection, "crm", jobs, [], START)
-    outbox.retry(connection, "crm")
+    settling.settle_memberships(connection, "crm", jobs, [], START)
+    settling.retry(connection, "crm")
     runs.bury(connection, "crm", [BadRecord("order 1", "no")], START)
     evaluation.save_figure(
         connection, "crm", "key", select(literal(1).label("rank"), literal(2.0).label("value"))
@@ -373,7 +374,7 @@ def test_rows_are_inserted_or_updated_on_postgresql_too() -> None:
 def test_the_rows_of_a_select_are_inserted_or_updated_on_postgresql_too() -> None:
     postgres = postgresql.dialect()  # type: ignore[no-untyped-call]
 
-    made = dialect._upsertion_from(postgres, outbox.MEMBERSHIPS, outbox.INSIDE)
+    made = dialect._upsertion_from(postgres, outbox.MEMBERSHIPS, settling.INSIDE)
     text = " ".join(str(made.compile(dialect=postgres)).split())
 
     assert "IN (SELECT CAST(jsonb_array_elements_text(CAST(%(profiles)s" in text

@@ -15,9 +15,10 @@ from connectors.base import Blame, Contact, Member, Refusal, Subscribe, Value
 from connectors.errors import BadRecord
 from connectors.facts import Consent
 from mappings.reentry import EVER, NOT_YET
-from state import evaluation, outbox, profiles, runs
+from state import evaluation, offering, outbox, profiles, runs, settling
 from state.codes import decode, decode_contact, digest, encode, encode_contact
-from state.outbox import ContactJob, Desired, Journeys, MembershipJob, Offer, Pending, Target
+from state.offering import Desired, Journeys, Offer
+from state.outbox import ContactJob, MembershipJob, Pending, Target
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
 from state.tables import ProfileRow, SyncRow, table
 from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
@@ -46,7 +47,7 @@ def offer(
     journeys: Journeys = ALWAYS,
     now: datetime = START,
 ) -> Offer:
-    return outbox.offer(connection, target, wanted, now, journeys=journeys)
+    return offering.offer(connection, target, wanted, now, journeys=journeys)
 
 
 def contacts(connection: Connection) -> list[ContactJob]:
@@ -59,14 +60,14 @@ def members(connection: Connection, name: str = "Customers", *, joins: bool = Tr
 
 def take(connection: Connection, *refusals: Refusal) -> int:
     """Let the ESP take all contacts that wait, but what is refused."""
-    return outbox.settle_contacts(connection, TARGET, contacts(connection), refusals, START)
+    return settling.settle_contacts(connection, TARGET, contacts(connection), refusals, START)
 
 
 def take_lists(
     connection: Connection, *refusals: Refusal, name: str = "Customers", now: datetime = START
 ) -> int:
     jobs = [*members(connection, name), *members(connection, name, joins=False)]
-    return outbox.settle_memberships(connection, "crm", jobs, refusals, now, journeys=ALWAYS)
+    return settling.settle_memberships(connection, "crm", jobs, refusals, now, journeys=ALWAYS)
 
 
 def land(
@@ -199,7 +200,7 @@ def test_P3_a_newer_writing_survives_the_settling_of_an_older_one(connection: Co
     old = contacts(connection)
     offer(connection, want(connection, fields={"ORDERS": 2}))
 
-    outbox.settle_contacts(connection, TARGET, old, [], START)
+    settling.settle_contacts(connection, TARGET, old, [], START)
 
     assert [job.contact.fields for job in contacts(connection)] == [{"ORDERS": 2}]
 
@@ -210,7 +211,7 @@ def test_P3_a_newer_list_change_survives_the_settling_of_an_older_one(connection
     old = members(connection)
     offer(connection, want(connection))
 
-    outbox.settle_memberships(connection, "crm", old, [], START)
+    settling.settle_memberships(connection, "crm", old, [], START)
 
     assert len(members(connection)) == 1
 
@@ -221,7 +222,7 @@ def test_many_profiles_are_compared_and_settled_at_once(connection: Connection) 
     wanted = [want(connection, f"p{number}@example.com") for number in range(10, 1010)]
 
     offer(connection, *wanted)
-    landed = outbox.settle_contacts(
+    landed = settling.settle_contacts(
         connection, TARGET, outbox.contact_jobs(connection, "crm", 0, 2000), [], START
     )
 
@@ -554,7 +555,7 @@ def test_P5_a_retry_offers_everything_refused_again_but_blocked_addresses(connec
     take(connection, refusal(connection, Blame.FIELD, "PHONE"), refusal(connection, Blame.BLOCKED, email=BOB))
     take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers"))
 
-    dropped = outbox.retry(connection, "crm")
+    dropped = settling.retry(connection, "crm")
 
     assert (dropped, letters(connection)) == (3, [])
     assert refresh(connection) == 1
@@ -568,7 +569,7 @@ def test_P5_a_retry_offers_what_the_esp_did_not_have_although_it_was_no_letter(
     offer(connection, want(connection))
     take(connection, refusal(connection, Blame.ABSENT, "ORDERS"))
 
-    outbox.retry(connection, "crm")
+    settling.retry(connection, "crm")
 
     assert refresh(connection) == 1
     assert offer(connection, want(connection)).fields == {"ORDERS": 1}
@@ -582,7 +583,7 @@ def test_P5_a_retry_offers_refused_contacts_and_exits(connection: Connection) ->
     offer(connection, want(connection, BOB, lists={"Customers": False}))
     take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers", BOB))
 
-    outbox.retry(connection, "crm")
+    settling.retry(connection, "crm")
 
     assert refresh(connection) == 2
     assert offer(connection, want(connection, fields={"ORDERS": 2})).contacts == 1
@@ -593,7 +594,7 @@ def test_a_retry_leaves_orders_without_a_rate_where_they_are(connection: Connect
     runs.bury(connection, "crm", [BadRecord("order shop/7", "no rate")], START)
     runs.bury(connection, "crm", [BadRecord("name PHONE", "no such field")], START)
 
-    assert outbox.retry(connection, "crm") == 1
+    assert settling.retry(connection, "crm") == 1
     assert letters(connection) == ["order shop/7"]
 
 
@@ -700,11 +701,11 @@ def test_a_contact_survives_the_outbox(fields: Mapping[str, Value], subscribe: S
 
 def test_P4_an_opt_out_that_the_esp_tells_of_makes_its_person_dirty_once(connection: Connection) -> None:
     words: list[Any] = [(f"contact {ADA}", ADA, Consent(given=False, at=at(1), level="cleaned"))]
-    outbox.save_opt_outs(connection, "news", words)
+    settling.save_opt_outs(connection, "news", words)
 
     assert refresh(connection) == 1
 
-    outbox.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(9)))])
+    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(9)))])
 
     assert refresh(connection) == 0
 

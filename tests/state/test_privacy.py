@@ -15,10 +15,11 @@ from sqlalchemy import Connection, Engine, select
 from connectors.base import Blame, Refusal
 from connectors.errors import BadRecord
 from connectors.facts import Consent, Customer, Order, Person, Refund, Source
-from state import dialect, facts, outbox, privacy, runs
+from state import dialect, facts, offering, outbox, privacy, runs, settling
 from state.db import Database
 from state.errors import StateError
-from state.outbox import Desired, Target
+from state.offering import Desired
+from state.outbox import Target
 from state.tables import CustomerRow, OrderRow, TouchedRow, table
 from tests.state.makers import (
     ADA,
@@ -78,7 +79,9 @@ def lives(connection: Connection) -> None:
     save(connection, checkout(9, SECRET, url=f"https://shop.example/?email={SECRET}"), order(3, BOB))
     refresh(connection)
     push(connection, SECRET)
-    outbox.save_opt_outs(connection, "news", [(f"contact {SECRET}", SECRET, Consent(given=False, at=at(1)))])
+    settling.save_opt_outs(
+        connection, "news", [(f"contact {SECRET}", SECRET, Consent(given=False, at=at(1)))]
+    )
     refresh(connection)
     offer(connection, SECRET, orders=9)
 
@@ -86,14 +89,16 @@ def lives(connection: Connection) -> None:
 def offer(connection: Connection, email: str, orders: int) -> None:
     fields = {"ORDERS": orders, "NAME": "Zzada", "PHONE": "+33699999999"}
     wanted = Desired(profile_id(connection, email), email, fields, {"Fans": True})
-    outbox.offer(connection, TARGET, [wanted], START)
+    offering.offer(connection, TARGET, [wanted], START)
 
 
 def push(connection: Connection, email: str) -> None:
     """Write their contact, of which one field is refused."""
     offer(connection, email, 1)
     refusal = Refusal(profile_id(connection, email), Blame.FIELD, "no", "PHONE")
-    outbox.settle_contacts(connection, TARGET, outbox.contact_jobs(connection, "crm", 0, 9), [refusal], START)
+    settling.settle_contacts(
+        connection, TARGET, outbox.contact_jobs(connection, "crm", 0, 9), [refusal], START
+    )
 
 
 def everything(folder: Path) -> bytes:
@@ -354,7 +359,7 @@ def test_the_esps_opt_out_of_a_forgotten_person_is_not_kept(known: Connection) -
         (f"contact {email}", email, Consent(given=False, at=at(1))) for email in (ADA, BOB)
     ]
 
-    outbox.save_opt_outs(known, "news", words)
+    settling.save_opt_outs(known, "news", words)
 
     assert known.scalars(select(facts.CONSENTS.c.email)).all() == [BOB]
     assert ADA not in known.scalars(select(TOUCHED.c.email)).all()
@@ -363,15 +368,15 @@ def test_the_esps_opt_out_of_a_forgotten_person_is_not_kept(known: Connection) -
 def test_a_push_that_was_under_way_keeps_nothing_of_a_person_forgotten_meanwhile(known: Connection) -> None:
     for email in (ADA, BOB):
         wanted = Desired(profile_id(known, email), email, {"ORDERS": 1}, {"Fans": True})
-        outbox.offer(known, TARGET, [wanted], START)
+        offering.offer(known, TARGET, [wanted], START)
     sent = outbox.contact_jobs(known, "crm", 0, 9)
-    outbox.settle_contacts(known, TARGET, sent, [], START)
+    settling.settle_contacts(known, TARGET, sent, [], START)
     joining = outbox.membership_jobs(known, "crm", "Fans", 0, 9, joins=True)
     refusals = [Refusal(job.contact.profile, Blame.CONTACT, "no") for job in sent]
     forget(known)
 
-    outbox.settle_contacts(known, TARGET, sent, refusals[:1], START)
-    outbox.settle_memberships(known, "crm", joining, [], START)
+    settling.settle_contacts(known, TARGET, sent, refusals[:1], START)
+    settling.settle_memberships(known, "crm", joining, [], START)
 
     accepted = known.execute(select(outbox.ACCEPTED)).all()
     assert [row.email for row in accepted] == [BOB]

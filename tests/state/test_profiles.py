@@ -28,9 +28,9 @@ from connectors.facts import (
 )
 from state import facts, profiles, runs
 from state.db import Database
-from state.outbox import save_opt_outs
 from state.people import e164
 from state.scope import Scope
+from state.settling import save_opt_outs
 from state.tables import SyncRow, table
 from tests import oracle
 from tests.oracle import Shop

@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Select, literal, select, union_all
 from connectors.base import Blame, Page, Refusal
 from connectors.errors import BadRecord
 from connectors.facts import Consent, Money, Person, Refund, Source, Standing
-from state import evaluation, facts, outbox, runs
+from state import evaluation, facts, offering, outbox, runs, settling
 from state.dossier import AcceptedContact, Membership, OrderLine, Origin, Word, dossier
 from state.evaluation import SyncState
-from state.outbox import Desired, Target
+from state.offering import Desired
+from state.outbox import Target
 from state.runs import Run
 from tests.state.makers import (
     ADA,
@@ -271,8 +272,8 @@ def test_a_dossiers_order_without_a_rate_adds_nobody_knows_what(connection: Conn
 
 def test_a_dossier_holds_accounts_words_and_columns(connection: Connection) -> None:
     save(connection, customer(5, consent=Consent(given=True, at=at(1), level="single_opt_in")))
-    outbox.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(2)))])
-    outbox.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, Consent(given=False, at=at(3)))])
+    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(2)))])
+    settling.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, Consent(given=False, at=at(3)))])
     refresh(connection)
 
     found = dossier(connection, SCOPE, ADA)
@@ -290,11 +291,13 @@ def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: 
     profile = profile_id(known)
     lists = {"Customers": True, "Fans": True, "Welcome": True}
     wanted = Desired(profile, ADA, {"ORDERS": 1, "PHONE": "12"}, lists, frozenset({"Welcome"}))
-    outbox.offer(known, TARGET, [wanted], START, journeys={"Welcome": START})
+    offering.offer(known, TARGET, [wanted], START, journeys={"Welcome": START})
     refused = Refusal(profile, Blame.FIELD, "too short", "PHONE")
-    outbox.settle_contacts(known, TARGET, outbox.contact_jobs(known, "crm", 0, 9), [refused], START)
+    settling.settle_contacts(known, TARGET, outbox.contact_jobs(known, "crm", 0, 9), [refused], START)
     jobs = outbox.membership_jobs(known, "crm", "Fans", 0, 9, joins=True)
-    outbox.settle_memberships(known, "crm", jobs, [Refusal(profile, Blame.MEMBERSHIP, "full", "Fans")], at(1))
+    settling.settle_memberships(
+        known, "crm", jobs, [Refusal(profile, Blame.MEMBERSHIP, "full", "Fans")], at(1)
+    )
 
     found = dossier(known, SCOPE, ADA)
 
@@ -319,7 +322,7 @@ def test_a_dossier_says_what_the_esp_took_what_it_refused_and_what_waits(known: 
         f"profile {profile} list Fans",
     ]
     jobs = outbox.membership_jobs(known, "crm", "Customers", 0, 9, joins=True)
-    outbox.settle_memberships(known, "crm", jobs, [], START)
+    settling.settle_memberships(known, "crm", jobs, [], START)
     landed = dossier(known, SCOPE, ADA)
     assert landed is not None
     assert landed.accepted is not None

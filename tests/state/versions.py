@@ -21,10 +21,11 @@ from sqlalchemy import Connection, create_engine
 from connectors.base import Blame, Page, Refusal, Resource
 from connectors.errors import BadRecord
 from connectors.facts import Consent
-from state import cursors, evaluation, outbox, privacy, runs
+from state import cursors, evaluation, offering, outbox, privacy, runs, settling
 from state.audits import Audit, save_audit
 from state.db import MIGRATIONS, Database
-from state.outbox import Desired, Target
+from state.offering import Desired
+from state.outbox import Target
 from tests.state.makers import (
     ADA,
     BOB,
@@ -97,12 +98,12 @@ def _push(connection: Connection, email: str) -> None:
     who = profile_id(connection, email)
     lists = {"Fans": True, "Loyal": True, "Welcome": True}
     wanted = Desired(who, email, {"ORDERS": 1, "PHONE": "+33"}, lists, frozenset({"Welcome"}))
-    outbox.offer(connection, TARGET, [wanted], START, journeys={"Welcome": START})
+    offering.offer(connection, TARGET, [wanted], START, journeys={"Welcome": START})
     refusal = Refusal(who, Blame.FIELD, "no", "PHONE")
     jobs = outbox.contact_jobs(connection, "crm", 0, 9)
-    outbox.settle_contacts(connection, TARGET, jobs, [refusal], START)
+    settling.settle_contacts(connection, TARGET, jobs, [refusal], START)
     joins = outbox.membership_jobs(connection, "crm", "Fans", 0, 9, joins=True)
-    outbox.settle_memberships(connection, "crm", joins, [], START)
+    settling.settle_memberships(connection, "crm", joins, [], START)
 
 
 def statements(file: Path) -> Iterator[str]:

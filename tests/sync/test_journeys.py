@@ -11,7 +11,7 @@ import respx
 from connectors.esps.autopilot import simulator as autopilot
 from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
-from state import outbox, runs
+from state import runs, settling
 from sync.app import Cartwire
 from sync.explain import explain_person
 from sync.letters import retry_all
@@ -63,7 +63,7 @@ class World:
     async def run(self, *, retry: bool = False, **wanted: bool) -> Report:
         async with Cartwire(read_plant(self.folder, {})) as cartwire:
             if retry:
-                await cartwire.db.run(outbox.retry, "crm")
+                await cartwire.db.run(settling.retry, "crm")
             return await run_sync(cartwire.syncs["crm"], cartwire.db, self.folder, Order(**wanted))
 
     async def letters(self) -> list[str]:
