@@ -7,6 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from connectors.http import _certificates
 from sync.cli import main
 from tests.canaries import leaks
 from tests.faults import kill_after
@@ -24,6 +25,7 @@ PRELOADED = [
 ]
 PATIENCE = 120.0
 
+_certificates()  # for those that are forked
 _processes = get_context("forkserver")
 _processes.set_forkserver_preload(PRELOADED)
 

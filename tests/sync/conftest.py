@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from connectors.simulation import HistoricOrder, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import db
 from sync.app import Cartwire
-from sync.plant import read_plant
+from sync.plant import Plant, read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
 from tests.edge import edge
@@ -90,7 +91,11 @@ class World:
     news: Simulation
     router: respx.MockRouter
     reports: list[Report] = field(default_factory=list)
-    plant: Any = None
+
+    @cached_property
+    def plant(self) -> Plant:
+        """What stands in the folder, read when it is first needed."""
+        return read_plant(self.folder, {})
 
     def configure(
         self, mapping: str = MAPPING, extra: str = UNLIMITED, timezone: str = "Europe/Paris"
@@ -105,12 +110,8 @@ class World:
         self.reread()
 
     def reread(self) -> None:
-        """Take over what stands in the folder."""
-        self.plant = read_plant(self.folder, {})
-
-    def configure_again(self) -> None:
-        """Read what stands in the folder by now."""
-        self.plant = read_plant(self.folder, {})
+        """Take over what stands in the folder by now."""
+        vars(self).pop("plant", None)
 
     def add_store(self, name: str, history: list[HistoricOrder]) -> Simulation:
         """Give the sync another store, and a schedule."""
@@ -122,7 +123,7 @@ class World:
         start, end = text.index("  shop:"), text.index("esps:")
         more = text[start:end].replace("shop", name)
         file.write_text(text[:end] + more + text[end:], encoding="utf-8")
-        self.configure_again()
+        self.reread()
         return shop
 
     def open(self) -> Cartwire:

@@ -85,7 +85,7 @@ async def test_a_service_that_nobody_knows_is_refused_by_its_place_when_the_work
     world.configure()
     file = world.folder / "cartwire.yaml"
     file.write_text(f"alerts:\n  - json://127.0.0.1:1/x\n  - nosuch://secret\n{file.read_text()}")
-    world.configure_again()
+    world.reread()
 
     with pytest.raises(ConfigError) as caught:
         await check_alerts(world.plant)

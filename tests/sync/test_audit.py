@@ -17,7 +17,6 @@ from state import audits, runs
 from state.audits import Audit
 from state.errors import StateError
 from sync.audit import AuditReport, audit, months_between, show_audit
-from sync.plant import read_plant
 from sync.status import status_of
 from tests.edge import edge
 from tests.sync.conftest import FIRST, World, order
@@ -129,7 +128,7 @@ async def test_P4_who_was_deleted_there_comes_back_without_a_subscription(world:
     text = (world.folder / "cartwire.yaml").read_text("utf-8")
     key = "base_url: http://shop.test"
     (world.folder / "cartwire.yaml").write_text(text.replace(key, f"{key}\n    consent_meta_key: newsletter"))
-    world.plant = read_plant(world.folder, {})
+    world.reread()
     await world.backfill()
     assert world.contacts["keen@example.com"][2] == "subscribed"
     world.news.state.members.clear()

@@ -11,7 +11,6 @@ from state import runs
 from state.backup import backup
 from state.errors import StateError
 from sync.forget import Forgotten, forget_everywhere, forget_person, show_forgotten
-from sync.plant import read_plant
 from tests.sync.conftest import World
 from tests.sync.test_promises import letters
 
@@ -123,7 +122,7 @@ async def test_an_esp_that_cannot_erase_is_named_and_the_exit_code_tells(
     text = configured.replace("esps:", others, 1) + ELSEWHERE.format(esp=esp)
     (known.folder / "cartwire.yaml").write_text(text, "utf-8")
     (known.folder / "contacts.csv").write_text(f"email,lists,consent\n{WHO},,\nx@example.com,,\n", "utf-8")
-    known.plant = read_plant(known.folder, {})
+    known.reread()
     async with known.open() as cartwire:
         await forget_person(cartwire, WHO, NOW)
 

@@ -9,7 +9,6 @@ from connectors.simulation import Fault, Kind
 from state import evaluation, outbox, runs
 from state.runs import DeadLetter
 from state.tables import ProfileRow, table
-from sync.plant import read_plant
 from tests.sync.conftest import MAPPING, World
 
 PROFILES = table(ProfileRow)
@@ -311,7 +310,7 @@ async def test_a_rate_set_later_makes_the_totals_known(world: World) -> None:
     file = world.folder / "cartwire.yaml"
     world.configure()
     file.write_text(file.read_text().replace("currency: EUR", "currency: EUR\nrates: {USD: 0.5}"))
-    world.plant = read_plant(world.folder, {})
+    world.reread()
 
     report = await world.run()
 
@@ -323,7 +322,7 @@ async def test_another_audience_gets_everybody_from_the_beginning(world: World) 
     await world.backfill()
     file = world.folder / "cartwire.yaml"
     file.write_text(file.read_text().replace("a1b2c3d4e5", "ffffffffff"))
-    world.plant = read_plant(world.folder, {})
+    world.reread()
 
     report = await world.run()
 
@@ -348,7 +347,7 @@ async def test_another_timezone_moves_the_dates(world: World) -> None:
     file = world.folder / "cartwire.yaml"
     before = world.contacts["night@example.com"][0]["LASTORD"]
     file.write_text(file.read_text().replace("Europe/Paris", "America/New_York"))
-    world.plant = read_plant(world.folder, {})
+    world.reread()
 
     await world.run()
 
