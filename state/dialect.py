@@ -374,7 +374,7 @@ def _rewrite(engine: Engine) -> None:
 
 def _open_sqlite(connection: Any, _record: Any, pragmas: Iterable[str] = PRAGMAS) -> None:
     connection.isolation_level = None
-    for pragma in (*pragmas, f"busy_timeout={PATIENCE}"):
+    for pragma in (*pragmas, f"busy_timeout={PATIENCE}", "cache_size=-4000"):
         connection.execute(f"PRAGMA {pragma}")
     functions.register(connection)
 

@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
@@ -30,7 +30,7 @@ from sync.progress import progress
 from sync.report import Outcome, Report
 from sync.run import Order, run_sync
 from sync.show import as_json
-from sync.simulate import CDNOW, simulated_types, simulator_module
+from sync.simulate import simulated_types, simulator_module
 
 SYNC, STORE, ESP = "demo", "shop", "news"
 PAGE = 100
@@ -85,8 +85,9 @@ def run_demo(orders: int | None, store: str, esp: str, *, json: bool, verbose: b
 
 
 def _types(kind: str, type_: str) -> list[str]:
-    """Name the types to show: the one asked for, or all that have a simulator."""
+    """Name the types to show: the one asked for, or all that have a simulator. Raises ConfigError for another."""
     if type_ != "all":
+        simulator_module(type_)
         return [type_]
     return simulated_types(kind)
 
@@ -95,15 +96,15 @@ def _demonstrate(orders: int | None, store: str, esp: str, *, json: bool, verbos
     """Run the main job in a folder of its own that is gone afterwards."""
     with (
         tempfile.TemporaryDirectory(prefix="cartwire-demo-") as temporary,
-        _simulators(orders, store, esp) as urls,
+        _simulators(orders, store, esp) as (process, urls),
     ):
         folder = Path(temporary)
         write_configuration(folder, (store, urls[0]), (esp, urls[1]))
         plant = read_plant(folder, {})
         logging.configure(secrets=plant.loaded.secrets, json=False, level="info" if verbose else "warning")
         summary = asyncio.run(_work(Cartwire(plant), f"{store} to {esp}", json=json))
+        summary.simulators_megabytes = _peak_of(process)
     summary.megabytes = _peak_megabytes(resource.RUSAGE_SELF)
-    summary.simulators_megabytes = _peak_megabytes(resource.RUSAGE_CHILDREN)
     return summary
 
 
@@ -153,13 +154,15 @@ def write_configuration(folder: Path, store: tuple[str, str], esp: tuple[str, st
 
 
 @contextmanager
-def _simulators(orders: int | None, store: str, esp: str) -> Iterator[list[str]]:
-    """Start both simulators in a process of their own; yield their addresses."""
-    most = [] if orders is None else ["--most", str(orders)]
-    command = [sys.executable, "-m", "sync.cli", "simulate", store, esp, "--orders", str(CDNOW), *most]
+def _simulators(
+    orders: int | None, store: str, esp: str
+) -> Iterator[tuple[subprocess.Popen[str], Sequence[str]]]:
+    """Start both simulators in a process of their own; yield it and their addresses."""
+    most = [] if orders is None else [str(orders)]
+    command = [sys.executable, "-m", "sync.simulate", store, esp, *most]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command
         try:
-            yield [_address(process) for _ in (store, esp)]
+            yield process, [_address(process) for _ in (store, esp)]
         finally:
             process.terminate()
 
@@ -169,6 +172,15 @@ def _address(process: subprocess.Popen[str]) -> str:
     if not line.startswith("http"):
         raise ChildProcessError("a simulator did not start; run `cartwire simulate TYPE` to see why")
     return line.strip()
+
+
+def _peak_of(process: subprocess.Popen[str]) -> int:
+    """Read the peak memory of a process that runs; what is told after its end counts ours, as it was forked."""
+    told = Path(f"/proc/{process.pid}/status")
+    if not told.exists():
+        return _peak_megabytes(resource.RUSAGE_CHILDREN)
+    (peak,) = (line.split()[1] for line in told.read_text("ascii", "replace").splitlines() if "VmHWM" in line)
+    return int(peak) // 1024
 
 
 def _peak_megabytes(whose: int) -> int:

@@ -255,6 +255,14 @@ def test_demo_runs_the_main_job_and_a_second_sync_writes_nothing(tmp_path: Path)
     assert result.returncode == 0, result.stderr
     assert (summary["orders"], summary["second"]["writes"]) == (500, 0)
     assert summary["lists"]["Customers"] == summary["profiles"]
+    assert 10 < summary["simulators_megabytes"] < summary["megabytes"]
+
+
+def test_demo_of_a_type_that_there_is_not_names_the_one_that_was_meant(tmp_path: Path) -> None:
+    result = cartwire(tmp_path, "demo", "--esp", "mailchmp")
+
+    assert result.returncode == 2
+    assert "did you mean `mailchimp`" in result.stderr
 
 
 def test_simulate_refuses_what_it_cannot_serve(tmp_path: Path) -> None:
