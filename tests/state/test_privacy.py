@@ -217,6 +217,27 @@ async def test_a_file_that_cannot_be_written_anew_is_said_to_hold_traces(
         await store.run(forget, SECRET)
 
 
+async def test_the_file_is_written_anew_for_who_was_forgotten_and_for_nobody_else(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewritten: list[Engine] = []
+    monkeypatch.setattr(dialect, "_rewrite", rewritten.append)
+    await store.run(lives)
+
+    def forget_in_vain(connection: Connection) -> None:
+        forget(connection, SECRET)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await store.run(forget_in_vain)
+    await store.run(facts.next_revision)
+    assert rewritten == []
+
+    await store.run(forget, SECRET)
+    await store.run(facts.next_revision)
+    assert len(rewritten) == 1
+
+
 # --- the person ----------------------------------------------------------------------------------------
 
 
