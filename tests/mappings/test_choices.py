@@ -47,6 +47,15 @@ def test_choices_are_found_in_rules_their_ends_and_formulas() -> None:
     ]
 
 
+def test_a_rule_s_end_names_choices_too() -> None:
+    mapping = read_mapping(
+        {"parameters": {"by": "c"}, "lists": {"List": {"when": "by = 'a'", "until": "by = 'b'"}}}
+    )
+
+    with pytest.raises(MappingError, match="none of its choices; write `a` or `b`"):
+        compile_mapping(mapping, currency="EUR")
+
+
 @pytest.mark.parametrize("word", ["amount", "percent", "share"])
 def test_each_choice_is_taken(word: str) -> None:
     assert refused({"by": word}, fields={"TIER": TIER}) == []
