@@ -47,10 +47,13 @@ def _uses(name: str, expression: str) -> Iterator[exp.Column]:
 
 
 def _compared_with(column: exp.Column) -> list[str]:
-    """List the words of the comparison that a column stands in, none where it is no such comparison."""
-    parent = column.parent
-    if not isinstance(parent, exp.EQ | exp.In) or isinstance(parent.parent, exp.Not):
+    """List the words of the comparison that a column stands in, none where other words mean something as well."""
+    parent, case = column.parent, column.find_ancestor(exp.Case)
+    if not isinstance(parent, exp.EQ | exp.In) or parent.find_ancestor(exp.Not):
+        return []
+    if case is not None and case.args.get("default"):
         return []
     others = [parent.expression] if isinstance(parent, exp.EQ) else parent.expressions
     others = [parent.this if other is column else other for other in others]
-    return [other.name for other in others if isinstance(other, exp.Literal) and other.is_string]
+    are_words = all(isinstance(other, exp.Literal) and other.is_string for other in others)
+    return [other.name for other in others] if are_words else []

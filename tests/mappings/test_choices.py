@@ -68,6 +68,9 @@ def test_each_choice_is_taken(word: str) -> None:
         ("FR", ["by = 'DE' or by = 'AT' or country = by"]),  # it is a value of something, too
         ("c", ["by <> 'a'", "by = 'b'"]),
         ("c", ["by not in ('a', 'b')"]),
+        ("c", ["not (by = 'a')", "by = 'b'"]),
+        ("FR", ["by in ('DE', country)", "by = 'AT'"]),
+        ("c", ["case when by = 'a' then true when by = 'b' then false else orders_count > 1 end"]),
         (3, ["by = 1 or by = 2"]),
         ("c", ["orders_count > 1"]),
     ],

@@ -63,6 +63,8 @@ async def test_a_lease_of_a_clock_that_was_years_ahead_keeps_nobody_out(db: Data
 
     await db.run(leases.take, THERE, NOW)
 
+    assert (await db.read(leases.holder, "crm") or "").startswith(THERE.holder)
+
 
 async def test_who_gives_back_late_takes_nothing_from_the_next(db: Database) -> None:
     await db.run(leases.take, HERE, NOW)
@@ -71,6 +73,7 @@ async def test_who_gives_back_late_takes_nothing_from_the_next(db: Database) -> 
     await db.run(leases.give_back, HERE)
 
     await db.run(leases.renew, THERE, NOW + TERM)
+    assert (await db.read(leases.holder, "crm") or "").startswith(THERE.holder)
 
 
 async def test_a_run_that_lost_its_lease_writes_nothing_more(db: Database, tmp_path: Path) -> None:
