@@ -180,7 +180,8 @@ def amounts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
 
 def _last(orders: Any, sums: Any) -> Any:
     """Select what the last order tells; of several in one second the one with the highest number."""
-    newest = (func.length(orders.c.number).desc(), orders.c.number.desc(), orders.c.currency)
+    number, parcel = orders.c.number, orders.c.fulfilment.nulls_last()
+    newest = (func.length(number).desc(), number.desc(), orders.c.currency, parcel)
     place = func.row_number().over(partition_by=orders.c.person, order_by=newest)
     tied: Any = (
         select(

@@ -4,11 +4,28 @@ Everything here is a function of the stored facts (P1): a profile is computed an
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from connectors.errors import BadRecord
 from state import ledger, people, runs
@@ -30,6 +47,58 @@ ORDERS, CUSTOMERS, CHECKOUTS = table(OrderRow), table(CustomerRow), table(Checko
 TOUCHED, RENAMES = table(TouchedRow), table(RenameRow)
 PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
 
+PROFILE_COLUMNS = [
+    *(column.name for column in PROFILES.c if "kind" in column.info and column.name != "email"),
+    "consent_origin",
+]
+SEEN, UPTO = (bindparam(name, type_=BigInteger) for name in ("seen", "upto"))
+DIRTY: Select[Any] = select(TOUCHED.c.email).where(TOUCHED.c.revision > SEEN, TOUCHED.c.revision <= UPTO)
+"""Whose facts changed after one revision, up to another."""
+COUNT_DIRTY = select(func.count()).select_from(DIRTY.subquery())
+AHEAD = select(TOUCHED.c.revision).where(TOUCHED.c.revision > SEEN).order_by(TOUCHED.c.revision)
+NEXT_AHEAD = AHEAD.offset(bindparam("skip", type_=BigInteger)).limit(1)
+LAST_AHEAD = select(func.max(TOUCHED.c.revision)).where(TOUCHED.c.revision > SEEN)
+RENAMED = (
+    select(RENAMES.c.old, RENAMES.c.new)
+    .where(RENAMES.c.revision > SEEN, RENAMES.c.revision <= UPTO)
+    .order_by(RENAMES.c.revision)
+)
+
+Window = Mapping[str, int]
+"""The revisions that DIRTY and RENAMED look between: `seen` and `upto`."""
+
+
+@dataclass(frozen=True)
+class _Statements:
+    """What is asked about a window's people. Building it takes longer than asking about a few of them."""
+
+    amounts: Select[Any]
+    checkouts: Select[Any]
+    words: Select[Any]
+    top_categories: Select[Any]
+    records: CompoundSelect[Any]
+    has_facts: Select[bool, bool]
+    empty: Update
+    see: Update
+
+
+@lru_cache(maxsize=32)
+def _statements(scope: Scope) -> _Statements:
+    mine = PROFILES.c.sync == scope.sync
+    nobody = ~_has_facts(scope, PROFILES.c.email)
+    blank = dict.fromkeys(PROFILE_COLUMNS) | ledger.NO_ORDERS | {"revision": UPTO}
+    old, new = (bindparam(name, type_=Text()) for name in ("old", "new"))
+    return _Statements(
+        amounts=ledger.amounts(scope, DIRTY),
+        checkouts=ledger.open_checkouts(scope, DIRTY),
+        words=people.words_of(scope, DIRTY),
+        top_categories=ledger.top_categories(scope, DIRTY),
+        records=people.records_of(scope, DIRTY, as_stored),
+        has_facts=select(_has_facts(scope, old), _has_facts(scope, new)),
+        empty=update(PROFILES).where(mine, PROFILES.c.email.in_(DIRTY), nobody).values(**blank),
+        see=update(SYNCS).where(SYNCS.c.name == scope.sync).values(revision=UPTO),
+    )
+
 
 def refresh(connection: Connection, scope: Scope, chunk: int, now: datetime) -> int:
     """Compute the next profiles whose facts changed, about `chunk` of them; return how many, 0 at the end.
@@ -41,18 +110,17 @@ def refresh(connection: Connection, scope: Scope, chunk: int, now: datetime) -> 
     upto = _next_revision(connection, seen, chunk)
     if upto is None:
         return 0
-    _rename(connection, scope, seen, upto)
-    dirty = select(TOUCHED.c.email).where(TOUCHED.c.revision > seen, TOUCHED.c.revision <= upto)
-    found = int(connection.scalar(select(func.count()).select_from(dirty.subquery())) or 0)
-    _empty(connection, scope, dirty, upto)
-    rows = _computed(connection, scope, dirty, upto)
+    window = {"seen": seen, "upto": upto}
+    _rename(connection, scope, window)
+    connection.execute(_statements(scope).empty, window)
+    rows = _computed(connection, scope, window)
     upsert(connection, PROFILES, rows, index=("sync", "email"))
     if any(row["total_spent"] is None for row in rows) or runs.count_dead_letters(
         connection, [scope.sync], "order "
     ):
-        _bury_foreign(connection, scope, dirty, now)
-    connection.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(revision=upto))
-    return found
+        _bury_foreign(connection, scope, window, now)
+    connection.execute(_statements(scope).see, {"upto": upto})
+    return int(connection.scalar(COUNT_DIRTY, window) or 0)
 
 
 def _seen(connection: Connection, scope: Scope) -> int:
@@ -74,25 +142,17 @@ def _seen(connection: Connection, scope: Scope) -> int:
 
 def _next_revision(connection: Connection, seen: int, chunk: int) -> int | None:
     """Choose how far to go: whole revisions, about `chunk` people."""
-    ahead = select(TOUCHED.c.revision).where(TOUCHED.c.revision > seen).order_by(TOUCHED.c.revision)
-    upto = connection.scalar(ahead.offset(chunk - 1).limit(1))
+    upto = connection.scalar(NEXT_AHEAD, {"seen": seen, "skip": chunk - 1})
     if upto is None:
-        upto = connection.scalar(select(func.max(TOUCHED.c.revision)).where(TOUCHED.c.revision > seen))
+        upto = connection.scalar(LAST_AHEAD, {"seen": seen})
     return None if upto is None else int(upto)
 
 
-def _rename(connection: Connection, scope: Scope, seen: int, upto: int) -> None:
+def _rename(connection: Connection, scope: Scope, window: Window) -> None:
     """Let a profile follow its account to a new address, unless the old one still has facts of its own."""
-    renames = connection.execute(
-        select(RENAMES.c.old, RENAMES.c.new)
-        .where(RENAMES.c.revision > seen, RENAMES.c.revision <= upto)
-        .order_by(RENAMES.c.revision)
-    ).all()
-    for old, new in renames:
+    for old, new in connection.execute(RENAMED, window).all():
         taken = select(PROFILES.c.id).where(PROFILES.c.sync == scope.sync, PROFILES.c.email == new)
-        stays, goes = connection.execute(
-            select(_has_facts(scope, literal(old)), _has_facts(scope, literal(new)))
-        ).one()
+        stays, goes = connection.execute(_statements(scope).has_facts, {"old": old, "new": new}).one()
         if goes and not stays and connection.scalar(taken) is None:
             mine = (PROFILES.c.sync == scope.sync, PROFILES.c.email == old)
             connection.execute(update(PROFILES).where(*mine).values(email=new))
@@ -109,40 +169,20 @@ def _has_facts(scope: Scope, email: ColumnElement[str]) -> ColumnElement[bool]:
     )
 
 
-def _empty(connection: Connection, scope: Scope, dirty: Select[Any], upto: int) -> None:
-    """Blank the profiles of people who have no facts any more; the ESP learns it like any change."""
-    blank = dict.fromkeys(PROFILE_COLUMNS)
-    connection.execute(
-        update(PROFILES)
-        .where(
-            PROFILES.c.sync == scope.sync,
-            PROFILES.c.email.in_(dirty),
-            ~_has_facts(scope, PROFILES.c.email),
-        )
-        .values(**blank | ledger.NO_ORDERS | {"revision": upto})
-    )
-
-
-# --- the amounts: in SQL -------------------------------------------------------------------------------
-
-PROFILE_COLUMNS = [
-    *(column.name for column in PROFILES.c if "kind" in column.info and column.name != "email"),
-    "consent_origin",
-]
-
-
-def _computed(connection: Connection, scope: Scope, dirty: Select[Any], upto: int) -> list[dict[str, Any]]:
+def _computed(connection: Connection, scope: Scope, window: Window) -> list[dict[str, Any]]:
     """Compute a complete row for each dirty person who has facts."""
-    amounts = {row[0]: row for row in connection.execute(ledger.amounts(scope, dirty)).all()}
-    checkouts = {row.person: row for row in connection.execute(ledger.open_checkouts(scope, dirty))}
-    words = people.by_person(connection.execute(people.words_of(scope, dirty)).all())
+    asked = _statements(scope)
+    amounts = {row[0]: row for row in connection.execute(asked.amounts, window).all()}
+    checkouts = {row.person: row for row in connection.execute(asked.checkouts, window)}
+    words = people.by_person(connection.execute(asked.words, window).all())
     tops: defaultdict[str, list[str]] = defaultdict(list)
-    for person, name in connection.execute(ledger.top_categories(scope, dirty)).all():
+    for person, name in connection.execute(asked.top_categories, window).all():
         tops[person].append(name)
     rows = []
-    records = connection.execute(people.records_of(scope, dirty, as_stored)).all()
+    records = connection.execute(asked.records, window).all()
     for person, theirs in people.by_person(map(people.Record._make, records)).items():
-        row = dict.fromkeys(PROFILE_COLUMNS) | {"sync": scope.sync, "email": person, "revision": upto}
+        row = {"sync": scope.sync, "email": person, "revision": window["upto"]}
+        row |= dict.fromkeys(PROFILE_COLUMNS)
         row |= _taken(amounts[person], ledger.AMOUNTS) if person in amounts else ledger.NO_ORDERS
         if person in checkouts:
             row |= _taken(checkouts[person], ledger.CHECKOUT)
@@ -158,11 +198,11 @@ def _taken(row: Row[Any], names: Sequence[str]) -> dict[str, Any]:
     return dict(zip(names, row[-len(names) :], strict=True))
 
 
-def _bury_foreign(connection: Connection, scope: Scope, dirty: Select[Any], now: datetime) -> None:
+def _bury_foreign(connection: Connection, scope: Scope, window: Window, now: datetime) -> None:
     """Bury the orders that cannot be converted; dig out those that can by now, or count no more."""
-    orders = ledger.counted(scope, dirty).subquery()
+    orders = ledger.counted(scope, DIRTY).subquery()
     found = connection.execute(
-        select(orders.c.store, orders.c.id, orders.c.currency).where(orders.c.net.is_(None))
+        select(orders.c.store, orders.c.id, orders.c.currency).where(orders.c.net.is_(None)), window
     )
     bad = [
         BadRecord(
@@ -173,8 +213,9 @@ def _bury_foreign(connection: Connection, scope: Scope, dirty: Select[Any], now:
     ]
     theirs = connection.execute(
         select(ORDERS.c.store, ORDERS.c.id).where(
-            ORDERS.c.person.in_(dirty), ORDERS.c.store.in_(scope.stores)
-        )
+            ORDERS.c.person.in_(DIRTY), ORDERS.c.store.in_(scope.stores)
+        ),
+        window,
     )
     good = {f"order {row.store}/{row.id}" for row in theirs} - {letter.record for letter in bad}
     runs.unbury(connection, scope.sync, good)

@@ -20,6 +20,9 @@ class Scope:
     rates: Mapping[str, Decimal] = field(default_factory=dict)
     timezone: str = "UTC"
 
+    def __hash__(self) -> int:
+        return hash((self.sync, self.digest))
+
     @property
     def digest(self) -> str:
         rates = sorted((code, str(rate)) for code, rate in self.rates.items())

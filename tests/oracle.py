@@ -247,8 +247,7 @@ def _amounts(orders: Sequence[Counted]) -> dict[str, Any]:
         return {"orders_count": 0, "total_spent": 0, **nothing}
     known = [order.net for order in orders if order.net is not None]
     total = sum(known) if len(known) == len(orders) else None
-    last_at = max(each.order.created_at for each in orders)
-    last = [each.order for each in orders if each.order.created_at == last_at]
+    last = _last(orders)
     return {
         "orders_count": len(orders),
         "total_spent": total,
@@ -256,10 +255,21 @@ def _amounts(orders: Sequence[Counted]) -> dict[str, Any]:
             None if total is None else math.floor(Fraction(total, len(orders)) + Fraction(1, 2))
         ),
         "first_order_at": min(each.order.created_at for each in orders),
-        "last_order_at": last_at,
-        "last_order_number": max(order.number for order in last),
-        "currency": max(order.total.currency for order in last),
+        "last_order_at": last.created_at,
+        "last_order_number": last.number,
+        "currency": last.total.currency,
     }
+
+
+def _last(orders: Sequence[Counted]) -> Order:
+    """Choose the newest; of several in one second the one with the highest number, then by what it tells."""
+    newest = max((each.order.created_at, len(each.order.number), each.order.number) for each in orders)
+    tied = (
+        order
+        for order in (each.order for each in orders)
+        if (order.created_at, len(order.number), order.number) == newest
+    )
+    return min(tied, key=lambda order: (order.total.currency, order.fulfilment or "~"))
 
 
 def _pieces(orders: Sequence[Counted]) -> int | None:
@@ -272,8 +282,7 @@ def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> 
     """Say how somebody buys, and what becomes of it; unknown (None) where none of their orders tells."""
     discounts = [each.order.discount for each in orders if each.order.discount is not None]
     parcels = [each.order.fulfilment for each in orders if each.order.fulfilment is not None]
-    last_at = max((each.order.created_at for each in orders), default=None)
-    last = [each.order.fulfilment for each in orders if each.order.created_at == last_at]
+    parcel = _last(orders).fulfilment if orders else None
     categories = _categories(orders)
     return {
         "items_bought": _pieces(orders),
@@ -286,7 +295,7 @@ def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> 
         "order_in_progress": (
             any(parcel is not Fulfilment.FULFILLED for parcel in parcels) if parcels or not orders else None
         ),
-        "last_fulfilment": max((parcel.value for parcel in last if parcel), default=None),
+        "last_fulfilment": parcel.value if parcel else None,
         "preferred_category": categories[0] if categories else None,
         "top_categories": ", ".join(categories[:3]) or None,
     }
