@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
-from state import outbox
-from state.tables import SyncRow, table
-
-SYNCS = table(SyncRow)
+from state import outbox, syncs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,8 @@ def forget_landed(connection: Connection, sync: str) -> None:
 
 
 def approved(connection: Connection, sync: str) -> Amount:
-    text = connection.scalar(select(SYNCS.c.approved).where(SYNCS.c.name == sync))
-    return Amount() if text is None else _read(text)
+    row = syncs.find(connection, sync)
+    return Amount() if row is None or row.approved is None else _read(row.approved)
 
 
 def note_held(connection: Connection, sync: str, shown: Amount) -> None:
@@ -60,10 +57,10 @@ def note_held(connection: Connection, sync: str, shown: Amount) -> None:
 
 def approve(connection: Connection, sync: str) -> bool:
     """Let go what the last held run showed; return whether there was one."""
-    shown = connection.scalar(select(SYNCS.c.held).where(SYNCS.c.name == sync))
-    if shown is None:
+    row = syncs.find(connection, sync)
+    if row is None or row.held is None:
         return False
-    _note(connection, sync, held=None, approved=_read(shown))
+    _note(connection, sync, held=None, approved=_read(row.held))
     return True
 
 
@@ -74,7 +71,7 @@ def let_go(connection: Connection, sync: str, amount: Amount) -> None:
 
 def _note(connection: Connection, sync: str, **amounts: Amount | None) -> None:
     texts = {name: amount and msgspec.json.encode(amount).decode() for name, amount in amounts.items()}
-    connection.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**texts))
+    syncs.note(connection, sync, **texts)
 
 
 def _read(text: str) -> Amount:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, false, func, select, update
+from sqlalchemy import Connection, bindparam, delete, false, func, select, update
 
 from connectors.base import Page, Resource, Window
 from state import facts, runs
@@ -26,14 +26,35 @@ OPEN_WINDOWS = (
     )
     .order_by(WINDOWS.c.position)
 )
+FOLLOWED = (
+    update(CURSORS)
+    .where(CURSORS.c.store == bindparam("the_store"), CURSORS.c.resource == bindparam("the_resource"))
+    .values(
+        cursor=bindparam("the_cursor", type_=CURSORS.c.cursor.type),
+        read_at=bindparam("now", type_=CURSORS.c.read_at.type),
+    )
+)
+COUNT_OPEN = (
+    select(func.count())
+    .select_from(WINDOWS)
+    .where(WINDOWS.c.store == bindparam("store"), WINDOWS.c.done_at.is_(None))
+)
+THIS = (
+    WINDOWS.c.store == bindparam("the_store"),
+    WINDOWS.c.resource == bindparam("the_resource"),
+    WINDOWS.c.position == bindparam("the_position"),
+)
+FIND_WINDOW = select(WINDOWS).where(*THIS)
+DONE = bindparam("now", type_=WINDOWS.c.done_at.type)
+CLOSE = update(WINDOWS).where(*THIS).values(done_at=DONE, missing=bindparam("lacks"))
+CLOSE_ALL = update(WINDOWS).where(*THIS[:2], WINDOWS.c.done_at.is_(None)).values(done_at=DONE)
+OPEN_ANEW = (
+    update(WINDOWS).where(*THIS).values(careful=True, cursor=None, rows=0, bad=0, moved=False, expected=None)
+)
 TOTAL = bindparam("total", type_=WINDOWS.c.expected.type)
 PAGE_READ = (
     update(WINDOWS)
-    .where(
-        WINDOWS.c.store == bindparam("the_store"),
-        WINDOWS.c.resource == bindparam("the_resource"),
-        WINDOWS.c.position == bindparam("the_position"),
-    )
+    .where(*THIS)
     .values(
         cursor=bindparam("the_cursor"),
         rows=WINDOWS.c.rows + bindparam("facts"),
@@ -105,11 +126,8 @@ def start_cursor(connection: Connection, store: str, resource: Resource, since: 
 def save_changes(connection: Connection, store: str, resource: Resource, page: Page, now: datetime) -> int:
     """Store a page of changes and the cursor behind it in one transaction (P2); return rows changed."""
     changed = save_facts(connection, store, page, now)
-    connection.execute(
-        update(CURSORS)
-        .where(CURSORS.c.store == store, CURSORS.c.resource == resource.value)
-        .values(cursor=page.cursor, read_at=now)
-    )
+    named = {"the_store": store, "the_resource": resource.value}
+    connection.execute(FOLLOWED, {**named, "the_cursor": page.cursor, "now": now})
     return changed
 
 
@@ -136,13 +154,7 @@ def start_backfill(
 
 
 def has_open_backfill(connection: Connection, store: str) -> bool:
-    return bool(
-        connection.scalar(
-            select(func.count())
-            .select_from(WINDOWS)
-            .where(WINDOWS.c.store == store, WINDOWS.c.done_at.is_(None))
-        )
-    )
+    return bool(connection.scalar(COUNT_OPEN, {"store": store}))
 
 
 def history_was_read(connection: Connection, store: str, since: datetime) -> bool:
@@ -181,9 +193,7 @@ def save_window_pages(
 
 def _page_read(store: str, opened: OpenWindow, page: Page) -> dict[str, Any]:
     return {
-        "the_store": store,
-        "the_resource": opened.window.resource.value,
-        "the_position": opened.position,
+        **_named(store, opened),
         "the_cursor": page.cursor,
         "facts": len(page.facts),
         "unreadable": len(page.bad),
@@ -197,27 +207,22 @@ def close_window(connection: Connection, store: str, opened: OpenWindow, now: da
     Return False when it must be read again. After a careful reading it is closed in any case, and what
     is missing is kept for the report.
     """
-    mine = _mine(store, opened)
-    row = connection.execute(select(WINDOWS).where(*mine)).one()
+    this = _named(store, opened)
+    row = connection.execute(FIND_WINDOW, this).one()
     missing = 0
     if row.expected is not None and row.resource in facts.COUNTED:
         stored = facts.count_created(connection, store, row.resource, row.starts_at, row.ends_at)
         missing = max(0, row.expected - stored - row.bad)
     if (missing or row.moved) and not row.careful:
-        connection.execute(
-            update(WINDOWS)
-            .where(*mine)
-            .values(careful=True, cursor=None, rows=0, bad=0, moved=False, expected=None)
-        )
+        connection.execute(OPEN_ANEW, this)
         return False
-    connection.execute(update(WINDOWS).where(*mine).values(done_at=now, missing=missing))
+    connection.execute(CLOSE, {**this, "now": now, "lacks": missing})
     return True
 
 
 def close_refused(connection: Connection, store: str, resource: Resource, now: datetime) -> None:
     """Close the windows that are still open: the store does not let us read them."""
-    mine = (WINDOWS.c.store == store, WINDOWS.c.resource == resource.value, WINDOWS.c.done_at.is_(None))
-    connection.execute(update(WINDOWS).where(*mine).values(done_at=now))
+    connection.execute(CLOSE_ALL, {"the_store": store, "the_resource": resource.value, "now": now})
 
 
 def save_reread(
@@ -261,9 +266,9 @@ def save_facts(
     return changed
 
 
-def _mine(store: str, opened: OpenWindow) -> tuple[ColumnElement[bool], ...]:
-    return (
-        WINDOWS.c.store == store,
-        WINDOWS.c.resource == opened.window.resource.value,
-        WINDOWS.c.position == opened.position,
-    )
+def _named(store: str, opened: OpenWindow) -> dict[str, Any]:
+    return {
+        "the_store": store,
+        "the_resource": opened.window.resource.value,
+        "the_position": opened.position,
+    }

@@ -336,7 +336,7 @@ def _filled(engine: Engine, file: str) -> sqlite3.Connection:
     original = engine.raw_connection()
     try:
         original.driver_connection.backup(copy)  # type: ignore[union-attr]
-        _open_sqlite(copy, None, COPY_PRAGMAS)
+        _set_up(copy, COPY_PRAGMAS)
     except BaseException:
         copy.close()
         raise
@@ -372,7 +372,11 @@ def _rewrite(engine: Engine) -> None:
         raise StateError("another process reads the state store: its log still holds traces; forget again")
 
 
-def _open_sqlite(connection: Any, _record: Any, pragmas: Iterable[str] = PRAGMAS) -> None:
+def _open_sqlite(connection: Any, _record: Any) -> None:
+    _set_up(connection, PRAGMAS)
+
+
+def _set_up(connection: Any, pragmas: Iterable[str]) -> None:
     connection.isolation_level = None
     for pragma in (*pragmas, f"busy_timeout={PATIENCE}", "cache_size=-4000"):
         connection.execute(f"PRAGMA {pragma}")

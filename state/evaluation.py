@@ -9,16 +9,26 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Connection, Row, Select, delete, func, insert, literal, select, update
+from sqlalchemy import Boolean, Connection, Row, Select, bindparam, delete, func, insert, literal, select
 
-from state import offering
+from state import offering, syncs
 from state.dialect import chunks
 from state.offering import NO_JOURNEYS, Desired, Journeys, Offer
 from state.outbox import Target
-from state.tables import FigureRow, ProfileRow, SyncRow, TouchedRow, table
+from state.tables import FigureRow, ProfileRow, TouchedRow, table
 
-FIGURES, PROFILES, SYNCS = table(FigureRow), table(ProfileRow), table(SyncRow)
-TOUCHED = table(TouchedRow)
+FIGURES, PROFILES, TOUCHED = table(FigureRow), table(ProfileRow), table(TouchedRow)
+# Built once: putting a statement together takes longer than running it.
+CHANGED = select(PROFILES.c.id).where(
+    PROFILES.c.sync == bindparam("sync"), PROFILES.c.revision > bindparam("evaluated")
+)
+NEXT_PROFILES = (
+    select(PROFILES.c.id)
+    .where(PROFILES.c.sync.concat("") == bindparam("sync"), PROFILES.c.id > bindparam("after"))
+    .order_by(PROFILES.c.id)
+    .limit(bindparam("most"))
+)
+"""Concatenated, since by an index on `sync` SQLite would read and sort the whole base each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ class SyncState:
 
 
 def sync_state(connection: Connection, sync: str) -> SyncState:
-    row = connection.execute(select(SYNCS).where(SYNCS.c.name == sync)).first()
+    row = syncs.find(connection, sync)
     if row is None:
         return SyncState(0, 0, None, None, None, None, None)
     return SyncState(
@@ -58,8 +68,7 @@ def count_profiles(connection: Connection, sync: str) -> int:
 
 def due_profiles(connection: Connection, sync: str, evaluated: int, moved: Select[Any] | None) -> list[int]:
     """Return the profiles whose facts changed since revision `evaluated`, or that time has moved."""
-    changed = select(PROFILES.c.id).where(PROFILES.c.sync == sync, PROFILES.c.revision > evaluated)
-    found = set(connection.scalars(changed))
+    found = set(connection.scalars(CHANGED, {"sync": sync, "evaluated": evaluated}))
     if moved is not None:
         found |= set(connection.scalars(moved))
     return sorted(found)
@@ -77,10 +86,7 @@ def first_values(connection: Connection, queries: Sequence[Select[Any]]) -> list
 
 def all_profiles(connection: Connection, sync: str, after: int, most: int) -> list[int]:
     """Return the next profiles of the whole base, by id, after profile `after`."""
-    # Concatenated, since by an index on `sync` SQLite would read and sort the whole base each time.
-    its_sync = PROFILES.c.sync.concat("") == sync
-    query = select(PROFILES.c.id).where(its_sync, PROFILES.c.id > after)
-    return list(connection.scalars(query.order_by(PROFILES.c.id).limit(most)))
+    return list(connection.scalars(NEXT_PROFILES, {"sync": sync, "after": after, "most": most}))
 
 
 def these(profiles: Sequence[int]) -> Select[Any]:
@@ -130,7 +136,7 @@ def save_figure(connection: Connection, sync: str, key: str, query: Select[Any])
 
 
 def mark_figures(connection: Connection, sync: str, now: datetime) -> None:
-    _mark(connection, sync, figures_at=now)
+    syncs.note(connection, sync, figures_at=now)
 
 
 def mark_evaluated(
@@ -148,24 +154,14 @@ def mark_evaluated(
     they too are history.
     """
     values = {"evaluated_revision": revision, "mapping": mapping, "evaluated_at": now}
-    _mark(connection, sync, **values, journeys=msgspec.json.encode(journeys).decode())
-    if sync_state(connection, sync).opt_outs_at is not None:
-        _go_live(connection, sync, now)
+    syncs.note(connection, sync, **values, journeys=msgspec.json.encode(journeys).decode())
+    state = sync_state(connection, sync)
+    if state.opt_outs_at is not None and state.go_live_at is None:
+        syncs.note(connection, sync, go_live_at=now)
 
 
 def mark_opt_outs(connection: Connection, sync: str, now: datetime) -> None:
-    _mark(connection, sync, opt_outs_at=now)
-
-
-def _go_live(connection: Connection, sync: str, now: datetime) -> None:
-    """Note when the first backfill was complete; later ones change nothing (P10)."""
-    connection.execute(
-        update(SYNCS).where(SYNCS.c.name == sync, SYNCS.c.go_live_at.is_(None)).values(go_live_at=now)
-    )
-
-
-def _mark(connection: Connection, sync: str, **values: Any) -> None:
-    connection.execute(update(SYNCS).where(SYNCS.c.name == sync).values(**values))
+    syncs.note(connection, sync, opt_outs_at=now)
 
 
 def compare(

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from connectors.base import Erasure, Page
 from state import cursors, privacy
@@ -21,6 +21,14 @@ LONGEST = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
 
 INBOX, CUSTOMERS, SUBSCRIPTIONS = table(InboxRow), table(CustomerRow), table(SubscriptionRow)
+NEXT = (
+    select(INBOX.c.id, INBOX.c.topic, INBOX.c.body, INBOX.c.tries)
+    .where(INBOX.c.done_at.is_(None), INBOX.c.store == bindparam("store"), INBOX.c.id > bindparam("after"))
+    .where(INBOX.c.retry_at.is_(None) | ~INBOX.c.retry_at.between(bindparam("soon"), bindparam("at_most")))
+    .order_by(INBOX.c.id)
+    .limit(bindparam("most"))
+)
+"""Built once: each run asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +81,8 @@ def waiting(connection: Connection, store: str, now: datetime, after: int, most:
 
     Those that were put off are left out until then; no further than a clock that was set back may reach.
     """
-    rows = connection.execute(
-        select(INBOX.c.id, INBOX.c.topic, INBOX.c.body, INBOX.c.tries)
-        .where(INBOX.c.done_at.is_(None), INBOX.c.store == store, INBOX.c.id > after)
-        .where(INBOX.c.retry_at.is_(None) | ~INBOX.c.retry_at.between(now + INSTANT, now + LONGEST))
-        .order_by(INBOX.c.id)
-        .limit(most)
-    )
+    put_off = {"soon": now + INSTANT, "at_most": now + LONGEST}
+    rows = connection.execute(NEXT, {"store": store, "after": after, "most": most, **put_off})
     return [Waiting(*row) for row in rows]
 
 

@@ -7,18 +7,20 @@ to a process that is dead.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from state.errors import Busy, LeaseLost
 from state.tables import LeaseRow, table
 
 LEASES = table(LeaseRow)
-HELD = (
-    select(LEASES.c.owner)
-    .where(LEASES.c.name == bindparam("held"), LEASES.c.owner == bindparam("by"))
-    .with_for_update(read=True)
-)
-"""Built once: every transaction of a run asks."""
+# Built once: putting a statement together takes longer than running it.
+MINE = (LEASES.c.name == bindparam("held"), LEASES.c.owner == bindparam("by"))
+HELD = select(LEASES.c.owner).where(*MINE).with_for_update(read=True)
+FIND = select(LEASES).where(LEASES.c.name == bindparam("held"))
+DROP = delete(LEASES).where(LEASES.c.name == bindparam("held"))
+RENEW = update(LEASES).where(*MINE).values(expires_at=bindparam("until", type_=LEASES.c.expires_at.type))
+GIVE_BACK = delete(LEASES).where(*MINE)
+TAKE = LEASES.insert()
 TERM = timedelta(seconds=60)
 """How long a lease holds without being renewed."""
 
@@ -38,48 +40,41 @@ def take(connection: Connection, lease: Lease, now: datetime) -> None:
 
     Raises Busy when another place holds it. One that ends later than a lease can is of a clock that was wrong.
     """
-    row = connection.execute(select(LEASES).where(LEASES.c.name == lease.name)).first()
+    row = connection.execute(FIND, {"held": lease.name}).first()
     if row is not None and row.place != lease.place and now < row.expires_at <= now + 2 * TERM:
         raise Busy(f"{row.holder} is at it, last heard of at {row.expires_at - TERM:%H:%M:%S} UTC")
-    connection.execute(delete(LEASES).where(LEASES.c.name == lease.name))
-    connection.execute(
-        LEASES.insert().values(
-            name=lease.name,
-            owner=lease.owner,
-            place=lease.place,
-            holder=lease.holder,
-            taken_at=now,
-            expires_at=now + TERM,
-        )
-    )
+    if row is not None:
+        connection.execute(DROP, {"held": lease.name})
+    new = {"name": lease.name, "owner": lease.owner, "place": lease.place, "holder": lease.holder}
+    connection.execute(TAKE, {**new, "taken_at": now, "expires_at": now + TERM})
 
 
 def renew(connection: Connection, lease: Lease, now: datetime) -> None:
     """Hold a lease for another term, also one that ran out and that nobody took. Raises LeaseLost."""
-    changed = connection.execute(update(LEASES).where(*_mine(lease)).values(expires_at=now + TERM))
+    changed = connection.execute(RENEW, {**_named(lease), "until": now + TERM})
     if not changed.rowcount:
         raise LeaseLost(_lost(lease))
 
 
 def hold(connection: Connection, lease: Lease) -> None:
     """Make sure, inside a transaction, that a lease is still ours at its end. Raises LeaseLost."""
-    if connection.scalar(HELD, {"held": lease.name, "by": lease.owner}) is None:
+    if connection.scalar(HELD, _named(lease)) is None:
         raise LeaseLost(_lost(lease))
 
 
 def give_back(connection: Connection, lease: Lease) -> None:
     """End a lease; nothing happens when somebody else has it by now."""
-    connection.execute(delete(LEASES).where(*_mine(lease)))
+    connection.execute(GIVE_BACK, _named(lease))
 
 
 def holder(connection: Connection, name: str) -> str | None:
     """Say who took a lease last and has not given it back."""
-    row = connection.execute(select(LEASES).where(LEASES.c.name == name)).first()
+    row = connection.execute(FIND, {"held": name}).first()
     return f"{row.holder}, since {row.taken_at:%Y-%m-%d %H:%M:%S} UTC" if row else None
 
 
-def _mine(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    return LEASES.c.name == lease.name, LEASES.c.owner == lease.owner
+def _named(lease: Lease) -> dict[str, str]:
+    return {"held": lease.name, "by": lease.owner}
 
 
 def _lost(lease: Lease) -> str:

@@ -18,11 +18,10 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    update,
 )
 
 from connectors.base import Contact, Member, Refusal, Subscribe
-from state import runs
+from state import runs, syncs
 from state.codes import decode_contact
 from state.dialect import among, chunks, json_list
 from state.tables import (
@@ -32,13 +31,12 @@ from state.tables import (
     MembershipJobRow,
     MembershipRow,
     ProfileRow,
-    SyncRow,
     table,
 )
 
 ACCEPTED, MEMBERSHIPS = table(AcceptedRow), table(MembershipRow)
 CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)
-PROFILES, SYNCS, ENTRIES = table(ProfileRow), table(SyncRow), table(EntryRow)
+PROFILES, ENTRIES = table(ProfileRow), table(EntryRow)
 
 LAST = 2**62
 """Beyond every profile."""
@@ -77,6 +75,19 @@ NEXT_CONTACTS = (
     .order_by(CONTACT_JOBS.c.profile)
     .limit(bindparam("most"))
 )
+COUNT_CONTACTS = select(func.count(), func.count().filter(CONTACT_JOBS.c.creates)).where(
+    CONTACT_JOBS.c.sync == bindparam("sync")
+)
+COUNT_CHANGES = (
+    select(MEMBERSHIP_JOBS.c.list, func.count())
+    .where(MEMBERSHIP_JOBS.c.sync == bindparam("sync"))
+    .group_by(MEMBERSHIP_JOBS.c.list)
+)
+COUNT_MEMBERS = (
+    select(MEMBERSHIPS.c.list, func.count())
+    .where(MEMBERSHIPS.c.sync == bindparam("sync"), MEMBERSHIPS.c.inside.is_(True))
+    .group_by(MEMBERSHIPS.c.list)
+)
 KNOWN = select(ACCEPTED).where(ACCEPTED.c.sync == bindparam("sync"), among(ACCEPTED.c.profile, "profiles"))
 
 
@@ -109,17 +120,18 @@ class MembershipJob:
 
 def settle_in(connection: Connection, target: Target) -> bool:
     """Forget what was accepted elsewhere when a sync writes to another place now; return whether it does."""
-    mine = SYNCS.c.name == target.sync
-    before = connection.scalar(select(SYNCS.c.place).where(mine))
-    moved = before is not None and before != target.place
+    row = syncs.find(connection, target.sync)
+    if row is None or row.place == target.place:
+        return False
+    moved = row.place is not None
     if moved:
         for rows in (ACCEPTED, MEMBERSHIPS, CONTACT_JOBS, MEMBERSHIP_JOBS):
             connection.execute(delete(rows).where(rows.c.sync == target.sync))
         runs.drop_dead_letters(connection, target.sync, "profile ")
         anew = {"evaluated_at": None, "opt_outs_at": None, "go_live_at": None, "journeys": "{}"}
         anew |= {"held": None, "approved": None}
-        connection.execute(update(SYNCS).where(mine).values(**anew))
-    connection.execute(update(SYNCS).where(mine).values(place=target.place))
+        syncs.note(connection, target.sync, **anew)
+    syncs.note(connection, target.sync, place=target.place)
     return moved
 
 
@@ -153,15 +165,8 @@ class Pending:
 
 
 def pending(connection: Connection, sync: str) -> Pending:
-    mine = CONTACT_JOBS.c.sync == sync
-    contacts, created = connection.execute(
-        select(func.count(), func.count().filter(CONTACT_JOBS.c.creates)).where(mine)
-    ).one()
-    lists = connection.execute(
-        select(MEMBERSHIP_JOBS.c.list, func.count())
-        .where(MEMBERSHIP_JOBS.c.sync == sync)
-        .group_by(MEMBERSHIP_JOBS.c.list)
-    )
+    contacts, created = connection.execute(COUNT_CONTACTS, {"sync": sync}).one()
+    lists = connection.execute(COUNT_CHANGES, {"sync": sync})
     return Pending(int(contacts), int(created), {row[0]: int(row[1]) for row in lists})
 
 
@@ -170,12 +175,7 @@ def list_sizes(connection: Connection, sync: str) -> dict[str, int]:
 
     Who is inside a journey's rule counts although the ESP was not told: they leave it like everybody.
     """
-    rows = connection.execute(
-        select(MEMBERSHIPS.c.list, func.count())
-        .where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.inside.is_(True))
-        .group_by(MEMBERSHIPS.c.list)
-    )
-    return {row[0]: int(row[1]) for row in rows}
+    return {row[0]: int(row[1]) for row in connection.execute(COUNT_MEMBERS, {"sync": sync})}
 
 
 def accepted(connection: Connection, sync: str, profiles: Sequence[int]) -> Iterable[Row[Any]]:

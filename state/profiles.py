@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from connectors.errors import BadRecord
-from state import ledger, people, runs
+from state import ledger, people, runs, syncs
 from state.dialect import as_stored, upsert
 from state.people import NOT_A_PERSON
 from state.scope import Scope
@@ -38,14 +38,13 @@ from state.tables import (
     OrderRow,
     ProfileRow,
     RenameRow,
-    SyncRow,
     TouchedRow,
     table,
 )
 
 ORDERS, CUSTOMERS, CHECKOUTS = table(OrderRow), table(CustomerRow), table(CheckoutRow)
 TOUCHED, RENAMES = table(TouchedRow), table(RenameRow)
-PROFILES, SYNCS = table(ProfileRow), table(SyncRow)
+PROFILES = table(ProfileRow)
 
 PROFILE_COLUMNS = [
     *(column.name for column in PROFILES.c if "kind" in column.info and column.name != "email"),
@@ -79,7 +78,6 @@ class _Statements:
     records: CompoundSelect[Any]
     has_facts: Select[bool, bool]
     empty: Update
-    see: Update
 
 
 @lru_cache(maxsize=32)
@@ -96,7 +94,6 @@ def _statements(scope: Scope) -> _Statements:
         records=people.records_of(scope, DIRTY, as_stored),
         has_facts=select(_has_facts(scope, old), _has_facts(scope, new)),
         empty=update(PROFILES).where(mine, PROFILES.c.email.in_(DIRTY), nobody).values(**blank),
-        see=update(SYNCS).where(SYNCS.c.name == scope.sync).values(revision=UPTO),
     )
 
 
@@ -119,22 +116,20 @@ def refresh(connection: Connection, scope: Scope, chunk: int, now: datetime) -> 
         connection, [scope.sync], "order "
     ):
         _bury_foreign(connection, scope, window, now)
-    connection.execute(_statements(scope).see, {"upto": upto})
+    syncs.note(connection, scope.sync, revision=upto)
     return int(connection.scalar(COUNT_DIRTY, window) or 0)
 
 
 def _seen(connection: Connection, scope: Scope) -> int:
     """Return the revision the sync has seen; 0 when what its profiles rest on changed."""
-    row = connection.execute(
-        select(SYNCS.c.revision, SYNCS.c.scope).where(SYNCS.c.name == scope.sync)
-    ).first()
+    row = syncs.find(connection, scope.sync)
     if row is None:
-        connection.execute(SYNCS.insert().values(name=scope.sync, scope=scope.digest))
+        connection.execute(syncs.SYNCS.insert().values(name=scope.sync, scope=scope.digest))
         return 0
     if row.scope != scope.digest:
         # Without `evaluated_at`, what came with another store or rate is history, and quiet (P10).
         anew = {"scope": scope.digest, "revision": 0, "evaluated_at": None}
-        connection.execute(update(SYNCS).where(SYNCS.c.name == scope.sync).values(**anew))
+        syncs.note(connection, scope.sync, **anew)
         runs.drop_dead_letters(connection, scope.sync, "order ")
         return 0
     return int(row.revision)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,25 @@ from state.tables import DeadLetterRow, RunRow, table
 LETTERS, RUNS = table(DeadLetterRow), table(RunRow)
 STOPPED = "stopped"
 """The outcome of a run that was told to stop: as one that was killed, it has more to do."""
+# Built once: putting a statement together takes longer than running it.
+START = RUNS.insert().returning(RUNS.c.id)
+END = (
+    update(RUNS)
+    .where(RUNS.c.id == bindparam("run"))
+    .values(
+        ended_at=bindparam("at", type_=RUNS.c.ended_at.type),
+        outcome=bindparam("how", type_=RUNS.c.outcome.type),
+        report=bindparam("said", type_=RUNS.c.report.type),
+    )
+)
+LAST_ENDED = select(func.max(RUNS.c.id)).where(
+    RUNS.c.sync == bindparam("sync"), RUNS.c.ended_at.is_not(None), RUNS.c.outcome != STOPPED
+)
+BROKE_OFF = select(func.min(RUNS.c.started_at)).where(
+    RUNS.c.sync == bindparam("sync"),
+    RUNS.c.kind == bindparam("kind"),
+    RUNS.c.id > func.coalesce(LAST_ENDED.scalar_subquery(), 0),
+)
 HAS_LETTERS = select(exists().where(LETTERS.c.scope == bindparam("scope")))
 
 
@@ -72,15 +92,13 @@ def lock(folder: Path, name: str) -> filelock.BaseFileLock:
 
 
 def start_run(connection: Connection, sync: str, kind: str, now: datetime) -> int:
-    new = RUNS.insert().values(sync=sync, kind=kind, started_at=now, report="{}").returning(RUNS.c.id)
-    return int(connection.scalars(new).one())
+    new = {"sync": sync, "kind": kind, "started_at": now, "report": "{}"}
+    return int(connection.scalars(START, new).one())
 
 
 def end_run(connection: Connection, run: int, outcome: str, report: dict[str, Any], now: datetime) -> None:
     text = msgspec.json.encode(report).decode()
-    connection.execute(
-        update(RUNS).where(RUNS.c.id == run).values(ended_at=now, outcome=outcome, report=text)
-    )
+    connection.execute(END, {"run": run, "at": now, "how": outcome, "said": text})
 
 
 def list_runs(connection: Connection, sync: str | None = None, *, most: int = 20) -> list[Run]:
@@ -99,13 +117,7 @@ def runs_since(connection: Connection, after: int, among: Sequence[int], most: i
 
 def broke_off(connection: Connection, sync: str, kind: str) -> datetime | None:
     """Return when the first run of this kind began that was killed or stopped, and that none came after which ended."""
-    ended = select(func.max(RUNS.c.id)).where(
-        RUNS.c.sync == sync, RUNS.c.ended_at.is_not(None), RUNS.c.outcome != STOPPED
-    )
-    query = select(func.min(RUNS.c.started_at)).where(
-        RUNS.c.sync == sync, RUNS.c.kind == kind, RUNS.c.id > func.coalesce(ended.scalar_subquery(), 0)
-    )
-    found: datetime | None = connection.scalar(query)
+    found: datetime | None = connection.scalar(BROKE_OFF, {"sync": sync, "kind": kind})
     return found
 
 
@@ -162,9 +174,12 @@ def list_dead_letters(connection: Connection, scopes: Sequence[str]) -> list[Dea
 
 def count_dead_letters(connection: Connection, scopes: Sequence[str], kind: str = "") -> int:
     """Count the dead letters whose record begins with `kind`."""
-    query = (
-        select(func.count())
-        .select_from(LETTERS)
-        .where(LETTERS.c.scope.in_(scopes), LETTERS.c.record.startswith(kind, autoescape=True))
-    )
-    return int(connection.scalar(query) or 0)
+    return int(connection.scalar(_counting(kind), {"scopes": scopes}) or 0)
+
+
+@lru_cache(maxsize=8)
+def _counting(kind: str) -> Select[Any]:
+    theirs = LETTERS.c.scope.in_(bindparam("scopes", expanding=True))
+    of_kind = LETTERS.c.record.startswith(kind, autoescape=True)
+    counted: Select[Any] = select(func.count()).select_from(LETTERS)
+    return counted.where(theirs, of_kind)

@@ -1,6 +1,7 @@
 """A small world: a simulated shop, a simulated audience, and a folder as an owner would write it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -15,7 +16,7 @@ from sqlalchemy.engine import make_url
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import HistoricOrder, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
-from state import db
+from state import db, dialect
 from sync.app import Cartwire
 from sync.plant import Plant, read_plant
 from sync.report import Report
@@ -186,6 +187,30 @@ def _migrated_once(migrated: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         return opened(url)
 
     monkeypatch.setattr(db, "_engine", copied)
+
+
+class AtOnce(Executor):
+    """Does what it is given before it returns."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work(*arguments, **options))
+        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+            done.set_exception(error)
+        return done
+
+
+@pytest.fixture(autouse=True)
+def _cheap_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand no transaction to a thread, and do not wait for the disk: a small one takes less time than either.
+
+    What both are good for is tested in tests/state, and here by commands in processes of their own.
+    """
+    monkeypatch.setattr(db, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(dialect, "PRAGMAS", ("journal_mode=WAL", "synchronous=OFF"))
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from tests.sync.conftest import HISTORY, SHOP, World, make_world
 
 LOST, OTHER = "lost@example.com", "other@example.com"
 HOUR = 3600
-STRIDE = int(os.environ.get("CRASH_STRIDE", "7"))
-"""Every seventh step is tried, or as the variable says; at the very end of a run twice as many."""
+STRIDE = int(os.environ.get("CRASH_STRIDE", "11"))
+"""Every eleventh step is tried, or as the variable says; at the very end of a run twice as many."""
 WRITING, LOOKING = 4, 24
 """Steps at the end of a run in which a contact is written, and since before the last look."""
 BEGIN: dict[str, Callable[[Any, str], int]] = {

@@ -19,8 +19,8 @@ from tests.sync.commands import cartwire
 from tests.sync.conftest import FIRST, World
 from tests.sync.web.conftest import hook
 
-STRIDE = int(os.environ.get("CRASH_STRIDE", "7"))
-"""Every seventh step is tried, with CRASH_STRIDE=1 each of them."""
+STRIDE = int(os.environ.get("CRASH_STRIDE", "11"))
+"""Every eleventh step is tried, with CRASH_STRIDE=1 each of them."""
 PARTS = 4
 """A backfill's steps are shared out, so that no worker is left with all of them at the end."""
 

@@ -101,7 +101,7 @@ def follower(cartwire: Cartwire, clock: OneWaits) -> Follower:
     async def tell(_title: str, _text: str) -> None: ...
 
     troubles = Troubles(cartwire.db, tell)
-    return Follower("crm", Generations(cartwire), troubles, clock, share=0.0, look_again=7 * DAY)
+    return Follower("crm", Generations(cartwire), troubles, clock, share=0.0, look_again=30 * DAY)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "America/New_York", "Asia/Kolkata"])
