@@ -160,15 +160,22 @@ class Api:
         if json is not None:
             content = _encode(json)
             headers = {"content-type": "application/json", **(headers or {})}
-        url = path if "://" in path else f"{self.base_url}/{path.lstrip('/')}"
+        url = self._url(path, params)
 
         async def attempt() -> Answer:
-            request = self._client.build_request(
-                method, url, params=params or None, content=content, headers=headers
-            )
+            request = self._client.build_request(method, url, content=content, headers=headers)
             return self._judge(await self._once(request), expect, shape)
 
         return await self._retrying(attempt, repeat=repeat)
+
+    def _url(self, path: str, params: Mapping[str, Any] | None) -> httpx.URL:
+        """Put an address together as a text, and parse it once: httpx does it for each part, and goes by characters."""
+        url = path if "://" in path else f"{self.base_url}/{path.lstrip('/')}"
+        if not params:
+            return httpx.URL(url)
+        if "?" in url:
+            return httpx.URL(url).copy_merge_params(params)
+        return httpx.URL(f"{url}?{httpx.QueryParams(params)}")
 
     async def fetch(self, url: str) -> bytes:
         """Download an absolute URL without our credentials (pre-signed storage refuses them)."""

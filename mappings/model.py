@@ -11,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
 
 from mappings.errors import MappingError, MappingProblem, did_you_mean
 from mappings.reentry import PATTERN
@@ -145,7 +145,7 @@ def preset(name: str) -> object:
     if name not in known:
         near = did_you_mean(name, known) or f"known: {', '.join(known)}"
         raise MappingError([MappingProblem(("extends",), f"unknown preset `{name}`", near)])
-    data: object = YAML(typ="safe", pure=True).load(PRESETS / f"{name}.yaml")
+    data: object = msgspec.yaml.decode((PRESETS / f"{name}.yaml").read_bytes())
     return data
 
 

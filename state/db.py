@@ -42,7 +42,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.name = make_url(url).database or "memory"
-        self._engine = _engine(url)
+        self._use(_engine(url))
         self._presence = _presence(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._rehearsed: Connection | None = None
@@ -70,8 +70,9 @@ class Database:
         **options: Arguments.kwargs,
     ) -> Result:
         """As `run`, for functions that only read: they never wait for another process's writing."""
-        engine = self._engine.execution_options(reading=True)
-        return await self._call(self._transaction, engine, _guard.get(), function, *arguments, **options)
+        return await self._call(
+            self._transaction, self._reading, _guard.get(), function, *arguments, **options
+        )
 
     @contextmanager
     def guarded(self, guard: Guard) -> Iterator[None]:
@@ -100,12 +101,13 @@ class Database:
         in a transaction that is undone. Raises StateError where there is no room for a copy.
         """
         store = self._engine
-        self._engine = await self._call(self._scratch)
+        self._use(await self._call(self._scratch))
         self._rehearsed = store.connect() if self._engine is store else None
         try:
             yield
         finally:
-            scratch, self._engine = self._engine, store
+            scratch = self._engine
+            self._use(store)
             rehearsed, self._rehearsed = self._rehearsed, None
             await self._call(rehearsed.close if rehearsed else scratch.dispose)
 
@@ -122,6 +124,9 @@ class Database:
     async def _call(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         call = functools.partial(function, *arguments, **options)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _use(self, engine: Engine) -> None:
+        self._engine, self._reading = engine, engine.execution_options(reading=True)
 
     def _scratch(self) -> Engine:
         if self._engine.dialect.name != "sqlite":

@@ -1,7 +1,6 @@
 """What the owner writes about a file of orders."""
 
 import codecs
-import zoneinfo
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +16,7 @@ from pydantic import (
 )
 
 from connectors.facts import Standing
-
-
-def _zone(text: str) -> str:
-    if text not in zoneinfo.available_timezones():
-        raise ValueError(f"`{text}` is no timezone; write it as Europe/Paris")
-    return text
+from connectors.zones import TimeZone
 
 
 def _currency(text: str) -> str:
@@ -55,7 +49,7 @@ class CsvStoreSettings(BaseModel):
     currency: Annotated[str, AfterValidator(_currency)] | None = Field(
         default=None, description="Currency of the amounts, as EUR, where the file does not say it."
     )
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+    timezone: TimeZone = Field(
         default="UTC", description="Timezone of the moments that come without one, as Europe/Paris."
     )
     encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(

@@ -1,12 +1,12 @@
 """What the owner writes about a PrestaShop shop."""
 
-import zoneinfo
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from connectors.webhooks import StandardSecrets
+from connectors.zones import TimeZone
 
 
 def _address(text: str) -> str:
@@ -19,12 +19,6 @@ def _address(text: str) -> str:
     port = f":{parts.port}" if parts.port not in {None, 80 if parts.scheme == "http" else 443} else ""
     path = parts.path.rstrip("/").removesuffix("/api")
     return f"{parts.scheme}://{parts.hostname}{port}{path}"
-
-
-def _zone(text: str) -> str:
-    if text not in zoneinfo.available_timezones():
-        raise ValueError(f"`{text}` is no timezone; write it as Europe/Paris")
-    return text
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -47,7 +41,7 @@ class PrestaShopSettings(BaseModel):
         description="Ids of the order statuses that count as paid, where the shop's own paid marks are wrong; "
         "without it those marks decide.",
     )
-    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
+    timezone: TimeZone | None = Field(
         default=None,
         description="The shop's timezone, such as Europe/Paris; only for keys that may not view `configurations`, "
         "where it is read otherwise.",
