@@ -3,6 +3,7 @@
 Imports stand inside the commands: `--help` answers before SQLAlchemy and the connectors are loaded.
 """
 
+import atexit
 import gc
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ def main() -> None:
     from state.errors import StateError
 
     gc.set_threshold(COLLECT_AFTER)
+    atexit.register(gc.freeze)  # else the interpreter looks through everything once more before it ends
     try:
         app()
     except ConfigError as error:
