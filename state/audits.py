@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from connectors.base import Resource, Value, Window
 from connectors.facts import Standing
 from state import facts
+from state.bookkeeping import AuditRow, CursorRow
 from state.codes import decode
 from state.dialect import chunks, upsert
 from state.offering import DELETED
 from state.outbox import ACCEPTED, MEMBERSHIPS
 from state.scope import esp_origin
-from state.tables import AuditRow, CursorRow, OrderRow, ProfileRow, table
+from state.tables import OrderRow, ProfileRow, table
 
 AUDITS, CURSORS, ORDERS, PROFILES = (table(row) for row in (AuditRow, CursorRow, OrderRow, ProfileRow))
 TAKEN = (ACCEPTED.c.accepted_at.is_not(None), ACCEPTED.c.blocked.is_(None))

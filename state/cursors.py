@@ -9,8 +9,9 @@ from sqlalchemy import Connection, bindparam, delete, false, func, select, updat
 
 from connectors.base import Page, Resource, Window
 from state import facts, runs
+from state.bookkeeping import CursorRow, WindowRow
 from state.dialect import upsert
-from state.tables import CursorRow, WindowRow, table
+from state.tables import table
 
 CURSORS, WINDOWS = table(CursorRow), table(WindowRow)
 # Built once: putting a statement together takes longer than running it.

@@ -13,22 +13,13 @@ from sqlalchemy import Connection, Row, Select, Table, case, func, literal, sele
 from connectors.base import Value
 from connectors.facts import Standing
 from state import ledger
+from state.bookkeeping import ContactJobRow, MembershipJobRow
 from state.codes import decode
 from state.evaluation import sync_state
 from state.people import Record, newest_word, records_of, tellers
 from state.runs import DeadLetter, list_dead_letters
 from state.scope import Scope, esp_origin
-from state.tables import (
-    AcceptedRow,
-    ConsentRow,
-    ContactJobRow,
-    EntryRow,
-    MembershipJobRow,
-    MembershipRow,
-    OrderRow,
-    ProfileRow,
-    table,
-)
+from state.tables import AcceptedRow, ConsentRow, EntryRow, MembershipRow, OrderRow, ProfileRow, table
 
 ORDERS, CONSENTS = table(OrderRow), table(ConsentRow)
 PROFILES, ACCEPTED, MEMBERSHIPS = table(ProfileRow), table(AcceptedRow), table(MembershipRow)

@@ -12,10 +12,11 @@ import msgspec
 from sqlalchemy import Boolean, Connection, Row, Select, bindparam, delete, func, insert, literal, select
 
 from state import offering, syncs
+from state.bookkeeping import TouchedRow
 from state.dialect import chunks
 from state.offering import NO_JOURNEYS, Desired, Journeys, Offer
 from state.outbox import Target
-from state.tables import FigureRow, ProfileRow, TouchedRow, table
+from state.tables import FigureRow, ProfileRow, table
 
 FIGURES, PROFILES, TOUCHED = table(FigureRow), table(ProfileRow), table(TouchedRow)
 # Built once: putting a statement together takes longer than running it.

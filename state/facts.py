@@ -35,6 +35,7 @@ from connectors.facts import (
     Standing,
 )
 from state import privacy
+from state.bookkeeping import RenameRow, SyncRow, TouchedRow
 from state.columns import (
     checkout_columns,
     customer_columns,
@@ -54,9 +55,6 @@ from state.tables import (
     ProductCategoryRow,
     ProductRow,
     RefundRow,
-    RenameRow,
-    SyncRow,
-    TouchedRow,
     table,
 )
 

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, func, select
 
 from state import inbox
+from state.bookkeeping import RunRow
 from state.db import Database
-from state.tables import RunRow, table
+from state.tables import table
 
 RUNS = table(RunRow)
 

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from connectors.base import Erasure, Page
 from state import cursors, privacy
+from state.bookkeeping import InboxRow, SubscriptionRow
 from state.dialect import chunks, insert_new
-from state.tables import CustomerRow, InboxRow, SubscriptionRow, table
+from state.tables import CustomerRow, table
 
 LONGEST = timedelta(hours=1)
 """How long a delivery is put off at most."""

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from state.bookkeeping import LeaseRow
 from state.errors import Busy, LeaseLost
-from state.tables import LeaseRow, table
+from state.tables import table
 
 LEASES = table(LeaseRow)
 # Built once: putting a statement together takes longer than running it.

@@ -28,14 +28,7 @@ from sqlalchemy import (
 from connectors.facts import Fulfilment, Standing, exponent
 from state.dialect import as_stored, local_hour
 from state.scope import Scope
-from state.tables import (
-    CheckoutRow,
-    OrderLineRow,
-    OrderRow,
-    ProductCategoryRow,
-    RefundRow,
-    table,
-)
+from state.tables import CheckoutRow, OrderLineRow, OrderRow, ProductCategoryRow, RefundRow, table
 
 ORDERS, LINES, REFUNDS = table(OrderRow), table(OrderLineRow), table(RefundRow)
 CHECKOUTS, CATEGORIES = table(CheckoutRow), table(ProductCategoryRow)

@@ -22,17 +22,10 @@ from sqlalchemy import (
 
 from connectors.base import Contact, Member, Refusal, Subscribe
 from state import runs, syncs
+from state.bookkeeping import ContactJobRow, MembershipJobRow
 from state.codes import decode_contact
 from state.dialect import among, chunks, json_list
-from state.tables import (
-    AcceptedRow,
-    ContactJobRow,
-    EntryRow,
-    MembershipJobRow,
-    MembershipRow,
-    ProfileRow,
-    table,
-)
+from state.tables import AcceptedRow, EntryRow, MembershipRow, ProfileRow, table
 
 ACCEPTED, MEMBERSHIPS = table(AcceptedRow), table(MembershipRow)
 CONTACT_JOBS, MEMBERSHIP_JOBS = table(ContactJobRow), table(MembershipJobRow)

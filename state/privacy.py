@@ -12,25 +12,27 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
 from connectors.facts import Checkout, Customer, Fact, Order, Person, normal_email
+from state.bookkeeping import (
+    ContactJobRow,
+    DeadLetterRow,
+    ForgottenRow,
+    InboxRow,
+    MembershipJobRow,
+    RenameRow,
+    SecretRow,
+    TouchedRow,
+)
 from state.dialect import chunks, leave_no_trace, upsert
 from state.errors import StateError
 from state.tables import (
     AcceptedRow,
     CheckoutRow,
     ConsentRow,
-    ContactJobRow,
     CustomerRow,
-    DeadLetterRow,
     EntryRow,
-    ForgottenRow,
-    InboxRow,
-    MembershipJobRow,
     MembershipRow,
     OrderRow,
     ProfileRow,
-    RenameRow,
-    SecretRow,
-    TouchedRow,
     table,
 )
 

@@ -29,18 +29,11 @@ from sqlalchemy import (
 
 from connectors.errors import BadRecord
 from state import ledger, people, runs, syncs
+from state.bookkeeping import RenameRow, TouchedRow
 from state.dialect import as_stored, upsert
 from state.people import NOT_A_PERSON
 from state.scope import Scope
-from state.tables import (
-    CheckoutRow,
-    CustomerRow,
-    OrderRow,
-    ProfileRow,
-    RenameRow,
-    TouchedRow,
-    table,
-)
+from state.tables import CheckoutRow, CustomerRow, OrderRow, ProfileRow, table
 
 ORDERS, CUSTOMERS, CHECKOUTS = table(OrderRow), table(CustomerRow), table(CheckoutRow)
 TOUCHED, RENAMES = table(TouchedRow), table(RenameRow)

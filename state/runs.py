@@ -13,9 +13,10 @@ import msgspec
 from sqlalchemy import Connection, Select, bindparam, delete, exists, func, select, update
 
 from connectors.errors import BadRecord
+from state.bookkeeping import DeadLetterRow, RunRow
 from state.dialect import chunks
 from state.errors import Busy, StateError
-from state.tables import DeadLetterRow, RunRow, table
+from state.tables import table
 
 LETTERS, RUNS = table(DeadLetterRow), table(RunRow)
 STOPPED = "stopped"

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, func, select
 
 from connectors.base import Contact, Value
 from state import outbox
+from state.bookkeeping import MembershipJobRow
 from state.codes import decode
-from state.tables import MembershipJobRow, ProfileRow, table
+from state.tables import ProfileRow, table
 
 JOBS, PROFILES = table(MembershipJobRow), table(ProfileRow)
 CHUNK = 1000

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Update, bindparam, select, update
 
-from state.tables import SyncRow, table
+from state.bookkeeping import SyncRow
+from state.tables import table
 
 SYNCS = table(SyncRow)
 FIND = select(SYNCS).where(SYNCS.c.name == bindparam("sync"))

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
+from state.bookkeeping import TroubleRow
 from state.dialect import upsert
-from state.tables import TroubleRow, table
+from state.tables import table
 
 TROUBLES = table(TroubleRow)
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import StatementError
 from sqlmodel import Session, SQLModel
 
-from state.tables import CursorRow
+from state.bookkeeping import CursorRow
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"connectors", "config", "state", "mappings", "sync"}

@@ -16,15 +16,7 @@ from mappings.explain import Explained, explain
 from mappings.model import read_mapping
 from state import functions
 from state.scope import Scope
-from state.tables import (
-    FigureRow,
-    MembershipRow,
-    OrderLineRow,
-    OrderRow,
-    ProfileRow,
-    RefundRow,
-    table,
-)
+from state.tables import FigureRow, MembershipRow, OrderLineRow, OrderRow, ProfileRow, RefundRow, table
 from tests.engines import engine
 
 SYNC = "crm"

@@ -27,12 +27,13 @@ from connectors.base import Window
 from connectors.errors import BadRecord
 from state import cursors, dialect, evaluation, offering, outbox, privacy, runs, settling
 from state.backup import backup
+from state.bookkeeping import RunRow, metadata
 from state.db import Database
 from state.dossier import dossier
 from state.errors import StateError
 from state.offering import Desired
 from state.outbox import Target
-from state.tables import ProfileRow, RunRow, metadata, table
+from state.tables import ProfileRow, table
 from tests.state.makers import ADA, SCOPE, START, columns, customer, order, profile_id, refresh, save
 
 RUNS = table(RunRow)

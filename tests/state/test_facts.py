@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, select
 from connectors.base import Page, Resource
 from connectors.facts import Consent, Fact, Line, Money, Product, Refund, Source, Standing
 from state import facts
-from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderLineRow, OrderRow, TouchedRow, table
+from state.bookkeeping import TouchedRow
+from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderLineRow, OrderRow, table
 from tests.state.makers import (
     ADA,
     BOB,

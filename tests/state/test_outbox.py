@@ -16,11 +16,12 @@ from connectors.errors import BadRecord
 from connectors.facts import Consent
 from mappings.reentry import EVER, NOT_YET
 from state import evaluation, offering, outbox, profiles, runs, settling
+from state.bookkeeping import SyncRow
 from state.codes import decode, decode_contact, digest, encode, encode_contact
 from state.offering import Desired, Journeys, Offer
 from state.outbox import ContactJob, MembershipJob, Pending, Target
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
-from state.tables import ProfileRow, SyncRow, table
+from state.tables import ProfileRow, table
 from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
 
 PROFILES = table(ProfileRow)

@@ -16,11 +16,12 @@ from connectors.base import Blame, Refusal
 from connectors.errors import BadRecord
 from connectors.facts import Consent, Customer, Order, Person, Refund, Source
 from state import dialect, facts, offering, outbox, privacy, runs, settling
+from state.bookkeeping import TouchedRow
 from state.db import Database
 from state.errors import StateError
 from state.offering import Desired
 from state.outbox import Target
-from state.tables import CustomerRow, OrderRow, TouchedRow, table
+from state.tables import CustomerRow, OrderRow, table
 from tests.state.makers import (
     ADA,
     BOB,

@@ -27,11 +27,12 @@ from connectors.facts import (
     Standing,
 )
 from state import facts, profiles, runs
+from state.bookkeeping import SyncRow
 from state.db import Database
 from state.people import e164
 from state.scope import Scope
 from state.settling import save_opt_outs
-from state.tables import SyncRow, table
+from state.tables import table
 from tests import oracle
 from tests.oracle import Shop
 from tests.state.makers import (

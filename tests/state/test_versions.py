@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from state import audits, cursors, evaluation, outbox, privacy, runs
 from state.audits import Audit
 from state.backup import verify
+from state.bookkeeping import metadata
 from state.db import Database
-from state.tables import metadata
 from tests.state.makers import ADA, BOB, EVE, SCOPE, START, columns, order, refresh, save
 from tests.state.versions import FIXTURES, make, revisions
 

@@ -20,9 +20,10 @@ from connectors.simulation import made_up_order
 from connectors.stores.woocommerce import simulator as woocommerce
 from connectors.stores.woocommerce.connector import WooCommerce
 from state import inbox, privacy, runs
+from state.bookkeeping import InboxRow, metadata
 from state.db import Database
 from state.inbox import Received
-from state.tables import CustomerRow, InboxRow, OrderLineRow, OrderRow, RefundRow, metadata, table
+from state.tables import CustomerRow, OrderLineRow, OrderRow, RefundRow, table
 from sync.news import SPLITS, Taken, take_in
 from sync.pull import Reading, Source, pull_changes, pull_history
 from tests.connectors.stores.shops import Clock
