@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -41,11 +41,12 @@ from state import functions
 from state.errors import StateError
 
 _encode = msgspec.json.Encoder().encode
+Gathered = TypeVar("Gathered", dict[str, str], list[str])
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
-BLOCK = 50
-"""Rows that one statement inserts; the widest table makes 1,800 values of them, SQLite takes 32,766."""
+BLOCKS = (256, 64, 16, 4)
+"""Rows that one statement inserts; the widest table makes 18,000 values of them, SQLite takes 32,766."""
 REWRITES = "rewrites the file when it is committed"
 TRACES = 1
 """SQLite's `user_version` while a file may hold traces of somebody who was forgotten."""
@@ -77,12 +78,14 @@ def upsert(
         return
     upsertion = _upsertion(connection.dialect, table, tuple(rows[0]), tuple(index or ()), newer)
     parameters = [upsertion.parameters(row) for row in rows]
-    alone = len(parameters) % BLOCK if upsertion.block else len(parameters)
-    if alone:
-        connection.exec_driver_sql(upsertion.text, parameters[:alone])
-    for start in range(alone, len(parameters), BLOCK):
-        together = tuple(chain.from_iterable(parameters[start : start + BLOCK]))
-        connection.exec_driver_sql(upsertion.block, together)
+    start = 0
+    for size, text in upsertion.blocks:
+        while len(parameters) - start >= size:
+            together = tuple(chain.from_iterable(parameters[start : start + size]))
+            connection.exec_driver_sql(text, together)
+            start += size
+    if start < len(parameters):
+        connection.exec_driver_sql(upsertion.text, parameters[start:])
 
 
 def upsert_from(
@@ -114,11 +117,11 @@ def insert_new(
 class _Upsertion:
     """A compiled upsert. Going past SQLAlchemy's own binding row by row makes it twice as fast.
 
-    `block` is the same for BLOCK rows at once, empty where that gains nothing.
+    `blocks` are the same for many rows at once, the most first; none where that gains nothing.
     """
 
     text: str
-    block: str
+    blocks: tuple[tuple[int, str], ...]
     names: tuple[str, ...]
     take: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     converters: tuple[tuple[int, Callable[[Any], Any]], ...]
@@ -151,13 +154,13 @@ def _upsertion(
     binders = ((position, _binder(table.c[name].type, dialect)) for position, name in enumerate(order))
     converters = tuple((position, binder) for position, binder in binders if binder)
     take = itemgetter(*order)
-    return _Upsertion(str(compiled), _block(compiled), order, take, converters, compiled.positional)
+    return _Upsertion(str(compiled), _blocks(compiled), order, take, converters, compiled.positional)
 
 
-def _block(compiled: Compiled) -> str:
+def _blocks(compiled: Compiled) -> tuple[tuple[int, str], ...]:
     """Write a statement for many rows: between two rows SQLite's driver would give the CPU to other threads."""
-    row = f"({', '.join('?' * len(compiled.params))})"
-    return str(compiled).replace(row, ", ".join([row] * BLOCK), 1) if row in str(compiled) else ""
+    text, row = str(compiled), f"({', '.join('?' * len(compiled.params))})"
+    return tuple((size, text.replace(row, ", ".join([row] * size), 1)) for size in BLOCKS if row in text)
 
 
 def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
@@ -233,6 +236,48 @@ def _listed_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **setti
 def _listed_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
     values = f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **settings)} AS JSONB))"
     return f"(SELECT CAST({values} AS {compiler.dialect.type_compiler_instance.process(element.type)}))"
+
+
+class pairs_gathered(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
+    """All rows of two texts as one JSON object, see `gathered`."""
+
+    type = Text()
+    inherit_cache = True
+
+
+class texts_gathered(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
+    """All rows of a text as one JSON list, see `gathered`."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(pairs_gathered, "sqlite")
+def _pairs_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
+    return f"json_group_object({compiler.process(element.clauses, **settings)})"
+
+
+@compiles(pairs_gathered, "postgresql")
+def _pairs_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
+    return f"CAST(json_object_agg({compiler.process(element.clauses, **settings)}) AS TEXT)"
+
+
+@compiles(texts_gathered, "sqlite")
+def _texts_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **settings)})"
+
+
+@compiles(texts_gathered, "postgresql")
+def _texts_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
+    return f"CAST(json_agg({compiler.process(element.clauses, **settings)}) AS TEXT)"
+
+
+def gathered(text: str | None, kind: type[Gathered]) -> Gathered:
+    """Read what `pairs_gathered` (a dict) or `texts_gathered` (a list) found.
+
+    Between two rows SQLite's driver lets other threads have the CPU; this is one row, however many there are.
+    """
+    return msgspec.json.decode(text, type=kind) if text else kind()
 
 
 class local_hour(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function

@@ -45,7 +45,7 @@ from state.columns import (
     product_columns,
     refund_columns,
 )
-from state.dialect import among, chunks, json_list, upsert
+from state.dialect import among, chunks, gathered, json_list, pairs_gathered, texts_gathered, upsert
 from state.tables import (
     CheckoutRow,
     ConsentRow,
@@ -77,13 +77,13 @@ SYNCS = table(SyncRow)
 NEWEST = union_all(
     *(select(func.max(column)) for column in (TOUCHED.c.revision, RENAMES.c.revision, SYNCS.c.revision))
 )
-ACCOUNTS = select(CUSTOMERS.c.id, CUSTOMERS.c.email).where(
+ACCOUNTS = select(pairs_gathered(CUSTOMERS.c.id, CUSTOMERS.c.email)).where(
     CUSTOMERS.c.store == bindparam("store"),
     among(CUSTOMERS.c.id, "ids"),
     CUSTOMERS.c.email.is_not(None),
 )
 
-WAITING = select(TOUCHED.c.email).where(
+WAITING = select(texts_gathered(TOUCHED.c.email)).where(
     among(TOUCHED.c.email, "people"),
     TOUCHED.c.revision > select(func.coalesce(func.max(SYNCS.c.revision), 0)).scalar_subquery(),
 )
@@ -172,7 +172,7 @@ def touch(
 
 def _waiting(connection: Connection, people: Iterable[str]) -> set[str]:
     """Find those who are marked already, and whom no sync has come to since."""
-    return set(connection.scalars(WAITING, {"people": json_list(people)}))
+    return set(gathered(connection.scalar(WAITING, {"people": json_list(people)}), list[str]))
 
 
 def count_created(
@@ -418,8 +418,7 @@ def _account_emails(connection: Connection, store: str, ids: Iterable[str | None
     named = {identifier for identifier in ids if identifier}
     if not named:
         return {}
-    rows = connection.execute(ACCOUNTS, {"store": store, "ids": json_list(named)})
-    return {row[0]: row[1] for row in rows.all()}
+    return gathered(connection.scalar(ACCOUNTS, {"store": store, "ids": json_list(named)}), dict[str, str])
 
 
 def _clear(connection: Connection, rows_of: Table, store: str, orders: Sequence[str]) -> None:

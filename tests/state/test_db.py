@@ -27,7 +27,7 @@ from connectors.base import Window
 from connectors.errors import BadRecord
 from state import cursors, dialect, evaluation, offering, outbox, privacy, runs, settling
 from state.backup import backup
-from state.bookkeeping import RunRow, metadata
+from state.bookkeeping import RenameRow, RunRow, metadata
 from state.db import Database
 from state.dossier import dossier
 from state.errors import StateError
@@ -359,6 +359,18 @@ def test_every_statement_compiles_for_postgresql(connection: Connection) -> None
 
     assert len(compiled) > 60
     assert any("AS MATERIALIZED" in statement for statement in compiled)
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 83, 256, 345])
+def test_any_number_of_rows_is_inserted_and_then_updated(connection: Connection, count: int) -> None:
+    renames = table(RenameRow)
+    for told in ("first", "second"):
+        names = [f"{told} {number}" for number in range(count)]
+        rows = [{"revision": place, "old": ADA, "new": name} for place, name in enumerate(names)]
+        dialect.upsert(connection, renames, rows)
+
+        found = connection.scalars(select(renames.c.new).order_by(renames.c.revision)).all()
+        assert found == names
 
 
 def test_rows_are_inserted_or_updated_on_postgresql_too() -> None:
