@@ -14,14 +14,22 @@ from tests.faults import kill_after
 
 PRELOADED = [
     "tests.sync.commands",
-    "connectors.esps.mailchimp",
-    "connectors.stores.woocommerce",
+    "anyio._backends._asyncio",
+    "connectors.esps.mailchimp.connector",
+    "connectors.stores.woocommerce.connector",
     "httpcore",
     "sync.app",
+    "sync.audit",
+    "sync.checklist",
+    "sync.explain",
+    "sync.preview",
     "sync.progress",
     "sync.run",
     "sync.show",
+    "sync.web.server",
     "sync.worker",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.auto",
 ]
 PATIENCE = 120.0
 

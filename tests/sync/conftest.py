@@ -235,8 +235,9 @@ def make_world(folder: Path, router: respx.MockRouter, history: Sequence[Histori
 
 
 @pytest.fixture
-def servers(world: World) -> Iterator[World]:
+def servers(world: World, migrated: bytes) -> Iterator[World]:
     """Put the world on real sockets."""
+    (world.folder / "state.db").write_bytes(migrated)
     with serve(woocommerce.simulator(HISTORY)) as shop, serve(mailchimp.simulator(batch_seconds=0)) as news:
         world.shop, world.news = shop.app, news.app
         file = world.folder / "cartwire.yaml"
