@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+COMPILE := $(BIN)/python -m compileall -qq connectors sync mappings config state
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
 
@@ -69,10 +70,12 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what Cartwire needs …"
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(COMPILE)
 	@touch $@
 
 $(READY_DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what Cartwire and its tests need …"
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(COMPILE)
 	@touch $@ $(READY)
