@@ -45,8 +45,8 @@ Gathered = TypeVar("Gathered", dict[str, str], list[str])
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
-BLOCKS = (256, 64, 16, 4)
-"""Rows that one statement inserts; the widest table makes 18,000 values of them, SQLite takes 32,766."""
+BLOCKS = (64, 16, 4)
+"""Rows that one statement inserts; the widest table makes 4,500 values of them, SQLite takes 32,766."""
 REWRITES = "rewrites the file when it is committed"
 TRACES = 1
 """SQLite's `user_version` while a file may hold traces of somebody who was forgotten."""
