@@ -69,6 +69,16 @@ async def test_a_path_is_below_the_base_or_a_whole_address(api: Api, route: resp
     assert str(route.calls.last.request.url) == f"{HOST}/orders?page=2"
 
 
+@pytest.mark.parametrize("path", ["orders", "orders?after=7"])
+async def test_parameters_join_those_that_the_address_has(api: Api, route: respx.Route, path: str) -> None:
+    route.return_value = GOOD
+
+    await api.get(path, {"_fields": "id,ş&c", "page": 2})
+
+    sent = dict(route.calls.last.request.url.params)
+    assert sent == ({"after": "7"} if "?" in path else {}) | {"_fields": "id,ş&c", "page": "2"}
+
+
 async def test_of_an_answer_with_a_shape_the_rest_is_skipped_and_another_shape_is_a_fault(
     api: Api, route: respx.Route
 ) -> None:
