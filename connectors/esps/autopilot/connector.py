@@ -69,8 +69,8 @@ class Autopilot:
             return host if host.endswith("/v1") else f"{host}/v1"
 
     traits = Traits(
-        batch_size=1000,
-        list_batch_size=1000,
+        batch_size=5_000,  # to learn who is there takes a reading of everybody: seldom
+        list_batch_size=5_000,
         name_pattern=NAME_PATTERN,
         name_rule=NAME_RULE,
         builtin_fields=STANDARD | PRESET.keys(),
@@ -106,6 +106,7 @@ class Autopilot:
 
     async def prepare(self, fields: Sequence[Field], lists: Sequence[str]) -> Mapping[str, str]:
         self._fields = None
+        self._people.forget()
         known = await self._known_fields()
         unfit = {field.name: reason for field in fields if (reason := known.declare(field))}
         return unfit | (await self._lists.prepare(lists) if lists else {})
@@ -154,6 +155,7 @@ class Autopilot:
 
     async def erase(self, email: str) -> None:
         """Delete for good; Autopilot deletes all contacts with that address."""
+        self._people.forget(email)
         await self._api.send("DELETE", contact_path(email), expect=NO_CONTACT)
 
     async def aclose(self) -> None:

@@ -98,6 +98,7 @@ class Delivery:
         Not sent twice: the second time nobody has the old address, and an upsert would create them.
         """
         old, new = str(contact.was), contact.email
+        self._people.forget(old)
         there = await self._people.look_up([old, new])
         if folded(old) not in there:
             return
@@ -140,6 +141,7 @@ class Delivery:
         if answer.status == 400 and len(writes) > 1:
             return [refusal for half in halves(writes) for refusal in await self._upsert_some(half)]
         ids = taken(answer)
+        self._people.meet(ids)
         refusals: list[Refusal] = []
         for write in writes:
             number = ids.get(folded(write.contact.email))
@@ -179,12 +181,14 @@ class Delivery:
 
     # Consent
 
-    async def check_ids(self, ids: Ids, answered: Mapping[str, str]) -> set[str]:
-        """Hold back whoever came back to life by our writing; return their folded addresses."""
-        revived = {email for email, number in answered.items() if email in ids and number not in ids[email]}
-        for email in revived:
-            await self._hold_back(email)
-        return revived
+    async def check_ids(self, ids: Ids, answered: Mapping[str, str]) -> None:
+        """Hold back whoever came back to life by our writing.
+
+        Another id alone does not prove it: an address may stand on several contacts.
+        """
+        for email, number in answered.items():
+            if email in ids and number not in ids[email] and await self._people.are_gone(ids[email]):
+                await self._hold_back(email)
 
     async def _check_id(self, email: str, ids: frozenset[str], number: object) -> None:
         await self.check_ids({folded(email): ids}, {folded(email): str(number)})

@@ -119,7 +119,7 @@ class Lists:
         if not self._bulk_works:
             return await self._join_each(list_id, name, join)
         emails = [member.email for member in join]
-        there = await self._people.find(emails, emails)
+        there = await self._people.find_again(emails)
         refusals = [
             _refusal(member, name, "Autopilot has no such contact")
             for member in join

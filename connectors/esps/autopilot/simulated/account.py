@@ -261,6 +261,12 @@ class Account:
         """Let somebody sign up by a form, or be imported."""
         self.upsert({"Email": email, "unsubscribed": status != "subscribed", **fields})
 
+    def double(self, email: str) -> None:
+        """Let an import make a second contact of an address, which is found first from then on."""
+        second = self._create(email)
+        self._by_email[email.casefold()].reverse()
+        second.packed = _encode({"custom": {}})
+
     def unsubscribe(self, email: str) -> None:
         """Let them click the link in a mail."""
         self._note(email, "unsubscribed")

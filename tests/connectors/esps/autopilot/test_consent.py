@@ -14,8 +14,8 @@ from connectors.simulation import Simulation
 from tests.connectors.esps.autopilot.conftest import bodies
 from tests.connectors.esps.specs import Recorder
 
-ADA = "ada@example.com"
-EMAILS = (ADA, "bob@example.com", "eve@example.com")
+ADA, BOB = "ada@example.com", "bob@example.com"
+EMAILS = (ADA, BOB, "eve@example.com")
 DOINGS = ("add", "unsubscribe", "bounce", "delete")
 
 pushes = st.builds(
@@ -85,6 +85,43 @@ async def test_unsubscribed_is_never_sent_as_false(esp: Autopilot, recorder: Rec
 
     sent = [body["unsubscribed"] for body in bodies(recorder, "/v1/contacts") if "unsubscribed" in body]
     assert sent == [True, True]
+
+
+async def test_who_is_deleted_between_our_writing_and_their_joining_does_not_come_back_mailable(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LOOKUPS", 0)
+    await esp.push([Contact(1, ADA, {}, Subscribe.YES), Contact(2, BOB, {}, Subscribe.YES)])
+    simulation.state.delete(ADA)
+
+    await esp.change_list("Customers", [Member(1, ADA), Member(2, BOB)], [])
+
+    assert may_be_mailed(simulation.state) == {ADA: False, BOB: True}
+
+
+async def test_who_has_a_second_contact_is_not_taken_for_somebody_who_came_back(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LOOKUPS", 0)
+    await esp.push([Contact(1, ADA, {}, Subscribe.YES)])
+    simulation.state.double(ADA)
+
+    await esp.change_list("Customers", [Member(1, ADA)], [])
+
+    assert may_be_mailed(simulation.state) == {ADA: True}
+
+
+async def test_who_was_erased_is_not_believed_to_be_there(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LOOKUPS", 0)
+    await esp.push([Contact(1, ADA, {}, Subscribe.YES)])
+    await esp.erase(ADA)
+
+    refusals = await esp.change_list("Customers", [Member(1, ADA)], [])
+
+    assert [refusal.reason for refusal in refusals] == ["Autopilot has no such contact"]
+    assert simulation.state.contacts == {}
 
 
 @pytest.mark.parametrize("lookups", [50, 0])

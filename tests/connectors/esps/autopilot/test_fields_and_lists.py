@@ -5,6 +5,7 @@ import pytest
 
 from connectors.base import Blame, Contact, Field, FieldType, Member, Subscribe
 from connectors.errors import Refused
+from connectors.esps.autopilot import people as people_module
 from connectors.esps.autopilot.connector import Autopilot
 from connectors.esps.autopilot.simulated.account import bad_request
 from connectors.simulation import Fault, Kind, Simulation
@@ -159,6 +160,40 @@ async def test_a_thousand_join_in_ten_writes_and_leave_one_by_one(
     assert len(everybody) == 1000
     assert members(simulation, "Customers") == {person.email for person in people[500:]}
     assert {each.status for each in simulation.state.contacts.values()} == {"subscribed"}
+
+
+async def test_whom_we_wrote_to_just_now_is_not_looked_for_before_they_join(
+    esp: Autopilot, simulation: Simulation
+) -> None:
+    await esp.prepare([], ["Customers", "Fans", "Loyal"])
+    people = [Member(number, f"person-{number}@example.com") for number in range(1000)]
+    await esp.push([Contact(each.profile, each.email, {}, Subscribe.YES) for each in people])
+    before = simulation.counts()
+
+    for name in ("Customers", "Fans", "Loyal"):
+        assert await esp.change_list(name, people, []) == []
+    joining = simulation.counts() - before
+    await esp.prepare([], ["Customers"])
+    prepared = simulation.counts()
+    await esp.change_list("Customers", people, [])
+
+    assert joining == {"GET": 3, "POST": 30}
+    assert len(members(simulation, "Loyal")) == 1000
+    assert (simulation.counts() - prepared)["GET"] == 10 + 1
+
+
+async def test_of_more_people_than_are_remembered_the_first_are_looked_for(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people_module, "MOST_MET", 150)
+    people = [Member(number, f"person-{number}@example.com") for number in range(200)]
+    await esp.push([Contact(each.profile, each.email, {}, Subscribe.YES) for each in people])
+    before = simulation.counts()
+
+    assert await esp.change_list("Customers", people, []) == []
+
+    assert simulation.counts() - before == {"GET": 1 + 50 + 1, "POST": 1 + 2}
+    assert len(members(simulation, "Customers")) == 200
 
 
 async def test_many_join_one_by_one_where_a_bulk_write_puts_nobody_into_a_list(
