@@ -19,15 +19,17 @@ TEXT = ["string", "number"]
 
 
 def json_schema(
-    store_types: Mapping[str, type[Any]], esp_types: Mapping[str, type[Any]], mapping_schema: dict[str, Any]
+    store_settings: Mapping[str, type[BaseModel]],
+    esp_settings: Mapping[str, type[BaseModel]],
+    mapping_schema: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Return file name -> schema. `type` decides which keys an entry below `stores` and `esps` takes."""
     schema = Settings.model_json_schema()
     del schema["properties"]["folder"]
     schema["required"].remove("folder")
-    for section, types in (("stores", store_types), ("esps", esp_types)):
+    for section, types in (("stores", store_settings), ("esps", esp_settings)):
         schema["properties"][section]["additionalProperties"] = {"$ref": f"#/$defs/{section}"}
-        schema["$defs"][section] = _entry({kind: made.Settings for kind, made in types.items()})
+        schema["$defs"][section] = _entry(types)
     for unused in ("StoreConfig", "EspConfig"):
         del schema["$defs"][unused]
     for section in ("stores", "esps", "syncs"):

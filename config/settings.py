@@ -1,6 +1,6 @@
 """cartwire.yaml -> Settings: every mistake of every file at once, or everything checked (P7).
 
-The connectors' own keys are checked by their `Settings` models, which the caller hands in: this package
+The connectors' own keys are checked by models of theirs, which the caller hands in: this package
 knows no connector.
 """
 
@@ -42,8 +42,8 @@ class Loaded:
 
 def load(
     folder: Path,
-    store_types: Mapping[str, type[Any]],
-    esp_types: Mapping[str, type[Any]],
+    store_settings: Mapping[str, type[BaseModel]],
+    esp_settings: Mapping[str, type[BaseModel]],
     environ: Mapping[str, str],
 ) -> Loaded:
     """Read cartwire.yaml, `.env` and the mapping files. Raises ConfigError with every problem of all of them.
@@ -55,7 +55,7 @@ def load(
     if document.problems and not document.data:
         raise ConfigError([*document.problems, *filled.problems])
     loading = _Loading(folder, filled)
-    settings = loading.settings(store_types, esp_types)
+    settings = loading.settings(store_settings, esp_settings)
     documents = {MAIN_FILE: document, **loading.mappings()}
     problems = [*loading.problems, *(found for each in documents.values() for found in each.problems)]
     if settings is None or problems:
@@ -74,13 +74,13 @@ class _Loading:
         self._unfilled = filled.unfilled
 
     def settings(
-        self, store_types: Mapping[str, type[Any]], esp_types: Mapping[str, type[Any]]
+        self, store_settings: Mapping[str, type[BaseModel]], esp_settings: Mapping[str, type[BaseModel]]
     ) -> Settings | None:
         written = {
             **{key: value for key, value in self.data.items() if key != "folder"},
             "folder": self.folder,
-            "stores": self._connectors("stores", store_types, StoreConfig),
-            "esps": self._connectors("esps", esp_types, EspConfig),
+            "stores": self._connectors("stores", store_settings, StoreConfig),
+            "esps": self._connectors("esps", esp_settings, EspConfig),
         }
         if "folder" in self.data:
             self._say(("folder",), "unknown key", "call cartwire with --dir to name the folder")
@@ -98,7 +98,7 @@ class _Loading:
         return {file: read(self.folder / file, file) for file in files}
 
     def _connectors(
-        self, section: str, types: Mapping[str, type[Any]], config: type[StoreConfig | EspConfig]
+        self, section: str, types: Mapping[str, type[BaseModel]], config: type[StoreConfig | EspConfig]
     ) -> dict[str, StoreConfig | EspConfig]:
         entries = self.data.get(section)
         if not isinstance(entries, dict) or not entries:
@@ -111,7 +111,7 @@ class _Loading:
         return {name: config(type=made[0], settings=made[1]) for name, made in found.items() if made}
 
     def _connector(
-        self, place: Place, entry: object, types: Mapping[str, type[Any]]
+        self, place: Place, entry: object, types: Mapping[str, type[BaseModel]]
     ) -> tuple[str, BaseModel] | None:
         self._check_name(place)
         if not isinstance(entry, dict):
@@ -125,7 +125,7 @@ class _Loading:
             self._say((*place, "type"), "unknown type", suggestion(str(kind), types))
             return None
         keys = {key: value for key, value in entry.items() if key != "type"}
-        settings, faults = check(types[kind].Settings, keys, {"folder": self.folder})
+        settings, faults = check(types[kind], keys, {"folder": self.folder})
         faults += _bad_addresses(keys, {fault.place for fault in faults})
         self._say_all(place, faults)
         return (kind, settings) if settings is not None and not faults else None

@@ -281,7 +281,7 @@ class Traits:
     None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
     expression), `name_rule` says it in words. `short_names` says that a short name is
     better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that
-    would make it true. A class whose traits rest on settings has `traits_for(settings)`.
+    would make it true.
     """
 
     batch_size: int

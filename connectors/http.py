@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import httpx
@@ -23,6 +22,7 @@ import tenacity
 from aiolimiter import AsyncLimiter
 
 from connectors.base import Tally
+from connectors.decoding import read_json
 from connectors.errors import ConnectorError, Refused, RemoteFault, Retryable, Throttled, Unreachable
 
 log = structlog.get_logger()
@@ -48,9 +48,6 @@ _TROUBLES: Mapping[type[Exception], str] = {
 }
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+(@|%40)[^\s<>\"'(),;:]+", re.IGNORECASE)
 _PHONE = re.compile(r"(?<![\w.:-])\+\d[\d .()/-]{6,18}\d")
-_ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
-)
 _READ = httpx.ByteStream(b"")
 _BARE = {"user-agent": "Cartwire", "accept-encoding": "gzip, deflate"}
 """All that a download from somebody else's storage tells of us: no key, no cookie."""
@@ -284,7 +281,7 @@ class Api:
     def _parse(self, answer: Answer, shape: Any) -> Any:
         body = self._clean(answer.body) if self._clean else answer.body
         try:
-            return _read(body, shape)
+            return read_json(body, shape)
         except msgspec.ValidationError as error:
             raise RemoteFault(f"{_host(self.base_url)}: answered JSON of another shape") from error
         except (msgspec.DecodeError, RecursionError) as error:
@@ -397,26 +394,6 @@ def _host(url: str) -> str:
 def _longest_first(secrets: Sequence[str]) -> list[str]:
     """Order secrets so that one which begins like another is not cut in the middle."""
     return sorted(filter(None, secrets), key=len, reverse=True)
-
-
-@functools.cache
-def _decoder(shape: Any) -> Callable[[bytes | str], Any]:
-    return msgspec.json.Decoder(shape, float_hook=Decimal).decode
-
-
-def _read(body: bytes, shape: Any = Any) -> Any:
-    """Read JSON; what is no letter (bad UTF-8, half a pair) becomes U+FFFD, so that a name costs no page."""
-    decode = _decoder(shape)
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return decode(letters_of(body))
-
-
-def letters_of(body: bytes) -> str:
-    """Decode the text of a JSON document, with U+FFFD for what is no letter: nothing could store half a pair."""
-    text = body.decode("utf-8-sig", "replace")
-    return _ESCAPE.sub(lambda found: r"\ufffd" if found["half"] else found[0], text)
 
 
 def _words(answer: Answer) -> str:

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 
 class Types(Mapping[str, type[Any]]):
-    """The connectors of one kind by their types; each is imported when it is asked for.
+    """The classes of one kind by their types; each is imported when it is asked for.
 
-    A folder's `CONNECTOR` names the class, its `ALIASES` are other names of the type, which listing leaves out.
+    A folder's `CONNECTOR` names the connector, its `SETTINGS` the model of what the owner writes about it, and
+    `part` says which of the two is meant. `ALIASES` are other names of the type, which listing leaves out.
     """
 
-    def __init__(self, package: str, path: Iterable[str]) -> None:
+    def __init__(self, package: str, path: Iterable[str], part: str = "CONNECTOR") -> None:
         self._package = package
+        self._part = part
         self._names = sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
 
     def __getitem__(self, type_: str) -> type[Any]:
-        found: type[Any] = pkgutil.resolve_name(self.folder(type_).CONNECTOR)
+        found: type[Any] = pkgutil.resolve_name(getattr(self.folder(type_), self._part))
         return found
 
     def __contains__(self, type_: object) -> bool:
@@ -65,8 +67,20 @@ def esp_types() -> Types:
     return Types(connectors.esps.__name__, connectors.esps.__path__)
 
 
+@lru_cache
+def store_settings() -> Types:
+    """Every model of what the owner writes about a store, by its type."""
+    return Types(connectors.stores.__name__, connectors.stores.__path__, "SETTINGS")
+
+
+@lru_cache
+def esp_settings() -> Types:
+    """Every model of what the owner writes about an ESP, by its type."""
+    return Types(connectors.esps.__name__, connectors.esps.__path__, "SETTINGS")
+
+
 def esp_traits(type_: str, settings: Any) -> "Traits":
     """Say what an ESP can express with these settings, which is mostly the same with all."""
-    connector = esp_types()[type_]
-    made: Traits = connector.traits_for(settings) if hasattr(connector, "traits_for") else connector.traits
+    found = pkgutil.resolve_name(esp_types().folder(type_).TRAITS)
+    made: Traits = found(settings) if callable(found) else found
     return made

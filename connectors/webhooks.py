@@ -18,8 +18,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from connectors.base import Delivery, News
+from connectors.decoding import letters_of
 from connectors.errors import BadRecord
-from connectors.http import letters_of
 
 PREFIX = "whsec_"
 TOLERANCE = timedelta(minutes=5)

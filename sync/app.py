@@ -69,5 +69,5 @@ class Cartwire:
 
 def _place(esp: EspConfig) -> str:
     """Tell one audience or account from another by what the owner wrote."""
-    telling = registry.esp_types()[esp.type].traits.place
+    telling = registry.esp_traits(esp.type, esp.settings).place
     return repr((esp.type, sorted((name, str(getattr(esp.settings, name))) for name in telling)))

@@ -118,11 +118,17 @@ def check(
     json: Json = False,
 ) -> None:
     """Check the configuration, and try each store and ESP with the rights that a sync needs."""
-    from sync.check import check_connections, show_checks
+    gc.disable()  # it ends before there is anything to collect
+    problems = {} if offline else _connections()
+    from sync.check import show_checks
 
-    problems = {} if offline else _in_app(check_connections)
-    plant = _plant()
-    raise typer.Exit(show_checks(plant, problems, json=json, offline=offline))
+    raise typer.Exit(show_checks(_plant(), problems, json=json, offline=offline))
+
+
+def _connections() -> dict[str, list[str]]:
+    from sync.connections import check_connections
+
+    return _in_app(check_connections)
 
 
 @app.command()

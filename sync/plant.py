@@ -41,7 +41,10 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     """Read a folder's configuration and compile its mappings. Raises ConfigError with every problem (P7)."""
     try:
         loaded = load(
-            folder, registry.store_types(), registry.esp_types(), os.environ if environ is None else environ
+            folder,
+            registry.store_settings(),
+            registry.esp_settings(),
+            os.environ if environ is None else environ,
         )
     except ConfigError as error:
         raise ConfigError([*error.problems, *_judge_mappings(error.documents, folder)]) from None

@@ -15,7 +15,7 @@ from mappings.model import Mapping
 def write_schemas(folder: Path) -> list[Path]:
     """Write the JSON Schemas beside cartwire.yaml, over older ones."""
     made: dict[str, dict[str, Any]] = schemas.json_schema(
-        registry.store_types(), registry.esp_types(), Mapping.model_json_schema()
+        registry.store_settings(), registry.esp_settings(), Mapping.model_json_schema()
     )
     written = []
     for name, content in made.items():

@@ -17,7 +17,7 @@ from config.model import Keep, Limits, Settings, SyncConfig, Web
 from config.secrets import REFERENCE
 from config.settings import load
 from config.yaml import parse
-from connectors.registry import esp_types, store_types
+from connectors.registry import esp_settings, store_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -72,7 +72,7 @@ def test_a_sample_of_a_configuration_loads(name, tmp_path):
     environ = {found[2]: "abcdef0123456789abcdef0123456789-us21" for found in REFERENCE.finditer(text)}
     environ |= {name: "abc123def4" for name in environ if "AUDIENCE" in name}
 
-    loaded = load(tmp_path, store_types(), esp_types(), environ)
+    loaded = load(tmp_path, store_settings(), esp_settings(), environ)
 
     assert loaded.settings.syncs
 
@@ -96,7 +96,7 @@ def test_every_link_leads_to_a_file(page):
 
 @pytest.mark.parametrize(("kind", "name"), TYPES)
 def test_a_connector_has_its_page_with_every_setting_and_its_row(kind, name):
-    settings = {"stores": store_types, "esps": esp_types}[kind]()[name].Settings
+    settings = {"stores": store_settings, "esps": esp_settings}[kind]()[name]
     page = DOCS / "connectors" / f"{name}.md"
     rows = (DOCS / "connectors" / "README.md").read_text()
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from pydantic import BaseModel, Field, SecretStr, field_validator
@@ -9,30 +9,28 @@ from config.errors import ConfigError
 from config.settings import Loaded, load
 
 
-class Shop:
-    class Settings(BaseModel):
-        """What the owner writes under `stores:`; does not forbid extra keys by itself."""
+class Shop(BaseModel):
+    """What the owner writes under `stores:`; does not forbid extra keys by itself."""
 
-        url: str = Field(description="The shop's address.")
-        key: SecretStr = Field(description="The key.")
-        page_size: int = Field(100, description="Rows a page.", ge=1, le=250)
-        base_url: str | None = Field(None, description="Replaces the host.")
-        flavour: Literal["new", "legacy"] = Field("new", description="Which API.")
-        verify: bool = Field(default=True, description="Check the certificate.")
-        ids: list[str] = Field(default=[], description="Shops to read.")
+    url: str = Field(description="The shop's address.")
+    key: SecretStr = Field(description="The key.")
+    page_size: int = Field(100, description="Rows a page.", ge=1, le=250)
+    base_url: str | None = Field(None, description="Replaces the host.")
+    flavour: Literal["new", "legacy"] = Field("new", description="Which API.")
+    verify: bool = Field(default=True, description="Check the certificate.")
+    ids: list[str] = Field(default=[], description="Shops to read.")
 
 
-class Mailer:
-    class Settings(BaseModel):
-        api_key: SecretStr = Field(description="The API key.")
-        audience: str = Field(description="The audience's id.")
+class Mailer(BaseModel):
+    api_key: SecretStr = Field(description="The API key.")
+    audience: str = Field(description="The audience's id.")
 
-        @field_validator("audience")
-        @classmethod
-        def _is_an_id(cls, audience: str) -> str:
-            if " " in audience:
-                raise ValueError("is not an id: that has no spaces")
-            return audience
+    @field_validator("audience")
+    @classmethod
+    def _is_an_id(cls, audience: str) -> str:
+        if " " in audience:
+            raise ValueError("is not an id: that has no spaces")
+        return audience
 
 
 STORE_TYPES = {"shop": Shop, "woocommerce": Shop}
@@ -78,7 +76,7 @@ def good() -> str:
 
 
 @pytest.fixture(scope="session")
-def types() -> tuple[dict[str, type[Any]], dict[str, type[Any]]]:
+def types() -> tuple[dict[str, type[BaseModel]], dict[str, type[BaseModel]]]:
     return STORE_TYPES, ESP_TYPES
 
 

@@ -4,7 +4,7 @@ import stat
 from config.secrets import REFERENCE
 from config.settings import load
 from config.starter import STARTERS, init, left_alone
-from connectors.registry import esp_types, store_types
+from connectors.registry import esp_settings, store_settings
 
 
 def test_init_makes_the_folder_and_every_file(tmp_path):
@@ -36,7 +36,7 @@ def test_the_starter_loads_once_its_secrets_are_set(tmp_path):
     (tmp_path / ".env").write_text("".join(f"{name}=abcdef0123-us21\n" for name in names))
     environ = {"MAILCHIMP_AUDIENCE": "abc123def4"}
 
-    loaded = load(tmp_path, store_types(), esp_types(), environ)
+    loaded = load(tmp_path, store_settings(), esp_settings(), environ)
 
     text = (tmp_path / "cartwire.yaml").read_text()
     assert {found[2] for found in REFERENCE.finditer(text)} == set(names)

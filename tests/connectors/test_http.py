@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import http
+from connectors.decoding import read_json
 from connectors.errors import Refused, RemoteFault, Retryable, Throttled, Unreachable
 from connectors.http import ATTEMPTS, LONGEST_PAUSE, TRANSIENT, Answer, Api, BasicAuth, retry_after
 
@@ -114,7 +115,7 @@ async def test_numbers_are_sent_and_read_exactly(api: Api, route: respx.Route) -
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20))
 def test_no_number_is_rounded_on_its_way(number: Decimal) -> None:
-    assert http._read(http._encode({"n": number}))["n"] == number
+    assert read_json(http._encode({"n": number}))["n"] == number
 
 
 async def test_bodies_and_headers_can_be_sent_as_they_are(api: Api, route: respx.Route) -> None:

@@ -12,6 +12,13 @@ from connectors.base import Traits
 from connectors.esps.brevo.connector import Brevo
 from connectors.stores.woocommerce.connector import WooCommerce
 
+
+class Plain:
+    """Settings of an ESP whose traits may ask whether it can have an address confirmed."""
+
+    confirmation = None
+
+
 ROOT = Path(connectors.__path__[0])
 
 
@@ -43,9 +50,14 @@ def test_an_unknown_type_is_a_key_error(wrong: str) -> None:
 @pytest.mark.parametrize("kind", ["stores", "esps"])
 def test_every_connector_declares_what_the_owner_writes(kind: str) -> None:
     types = registry.store_types() if kind == "stores" else registry.esp_types()
+    settings = registry.store_settings() if kind == "stores" else registry.esp_settings()
 
     for name in types:
-        connector = types[name]
-        assert issubclass(connector.Settings, BaseModel), name
-        assert inspect.iscoroutinefunction(connector.check), name
-        assert kind == "stores" or isinstance(connector.traits, Traits), name
+        assert issubclass(settings[name], BaseModel), name
+        assert types[name].Settings is settings[name], name
+        assert inspect.iscoroutinefunction(types[name].check), name
+
+
+def test_every_ESP_says_what_it_can_express() -> None:
+    for name in registry.esp_types():
+        assert isinstance(registry.esp_traits(name, Plain()), Traits), name

@@ -1,5 +1,6 @@
 """From the names in a mapping to those that a platform takes."""
 
+import pkgutil
 import re
 from dataclasses import replace
 
@@ -112,14 +113,15 @@ def test_whatever_the_name_the_result_fits_or_stays_as_it_was(name: str) -> None
     assert found == name or re.fullmatch(TAGS.name_pattern, found)
 
 
-def settings_free_traits() -> list[str]:
-    return sorted(registry.esp_types())
+def traits_of(type_: str) -> Traits:
+    found: Traits = pkgutil.resolve_name(f"connectors.esps.{type_}.traits:TRAITS")
+    return found
 
 
-@pytest.mark.parametrize("type_", settings_free_traits())
+@pytest.mark.parametrize("type_", sorted(registry.esp_types()))
 @pytest.mark.parametrize("name", ["crm", "basics"])
 def test_the_presets_fit_every_platform(type_: str, name: str) -> None:
-    traits = registry.esp_types()[type_].traits
+    traits = traits_of(type_)
     mapping: Mapping = fit(read_mapping(preset(name)), traits, "news").mapping
 
     compiled = compile_mapping(mapping, currency="EUR")
@@ -129,7 +131,7 @@ def test_the_presets_fit_every_platform(type_: str, name: str) -> None:
 
 
 def test_mailchimp_gets_the_core_under_its_short_names() -> None:
-    traits = registry.esp_types()["mailchimp"].traits
+    traits = traits_of("mailchimp")
 
     found = fit(read_mapping(preset("crm")), traits, "news")
 

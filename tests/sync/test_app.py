@@ -8,7 +8,7 @@ import pytest
 from config.errors import ConfigError
 from connectors.esps.autopilot import simulator as autopilot
 from connectors.esps.mailchimp import simulator as mailchimp
-from connectors.esps.mailchimp.connector import Mailchimp
+from connectors.esps.mailchimp import traits
 from sync.plant import read_plant
 from tests.sync.conftest import MAPPING, World
 
@@ -92,7 +92,7 @@ def test_P7_brevo_asks_for_a_confirmation_only_with_a_template(world: World) -> 
 
 
 def test_an_ESP_that_cannot_rename_earns_a_warning(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mailchimp, "traits", replace(Mailchimp.traits, can_rename=False))
+    monkeypatch.setattr(traits, "TRAITS", replace(traits.TRAITS, can_rename=False))
 
     warnings = [str(warning) for warning in read_plant(world.folder, {}).loaded.warnings]
 

@@ -19,7 +19,7 @@ from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import runs
 from sync.audit import audit
-from sync.check import check_connections
+from sync.connections import check_connections
 from sync.forget import forget_everywhere
 from sync.plant import read_plant
 from sync.status import status_of

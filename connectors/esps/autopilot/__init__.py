@@ -1,2 +1,4 @@
 CONNECTOR = "connectors.esps.autopilot.connector:Autopilot"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.esps.autopilot.settings:AutopilotSettings"
+TRAITS = "connectors.esps.autopilot.traits:TRAITS"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""

@@ -18,19 +18,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
-from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, Held, ListKind, Member, Missing, OptOut, Refusal, Traits, Value
+from connectors.base import Contact, Field, Held, Member, Missing, OptOut, Refusal, Value
 from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
-from connectors.esps.autopilot.fields import NAME_PATTERN, NAME_RULE, PRESET, STANDARD, Fields
+from connectors.esps.autopilot.fields import Fields
 from connectors.esps.autopilot.journeys import Triggers
 from connectors.esps.autopilot.lists import Lists
 from connectors.esps.autopilot.people import NO_CONTACT, People, Row, contact_path
+from connectors.esps.autopilot.settings import AutopilotSettings
+from connectors.esps.autopilot.traits import TRAITS
 from connectors.facts import utc
 from connectors.http import Answer, Api
 
-HOST = "https://api2.autopilothq.com"
 PER_SECOND = 19.0
 """Spaced evenly; Autopilot counts 20 in a second and hears ours in bursts."""
 CONNECTIONS = 6
@@ -44,41 +43,10 @@ _RATE = re.compile(r"request rate of (\d+(?:\.\d+)?)")
 class Autopilot:
     """One account of the original Autopilot."""
 
-    class Settings(BaseModel):
-        """What the owner writes under `esps:` beside `type: autopilot`."""
+    Settings = AutopilotSettings
+    traits = TRAITS
 
-        model_config = ConfigDict(extra="forbid")
-
-        api_key: SecretStr = Setting(
-            description="API key of the original Autopilot (Settings → Autopilot API), none of Ortto."
-        )
-        base_url: str | None = Setting(
-            None, description="Replaces https://api2.autopilothq.com, for a proxy or a simulator."
-        )
-
-        @field_validator("base_url")
-        @classmethod
-        def _is_a_url(cls, base_url: str | None) -> str | None:
-            if base_url is not None and not base_url.startswith(("https://", "http://")):
-                raise ValueError("must begin with https:// or http://")
-            return base_url
-
-        @property
-        def api_url(self) -> str:
-            host = (self.base_url or HOST).rstrip("/")
-            return host if host.endswith("/v1") else f"{host}/v1"
-
-    traits = Traits(
-        batch_size=5_000,  # to learn who is there takes a reading of everybody: seldom
-        list_batch_size=5_000,
-        name_pattern=NAME_PATTERN,
-        name_rule=NAME_RULE,
-        builtin_fields=STANDARD | PRESET.keys(),
-        list_kinds=frozenset(ListKind),
-        can_ask=False,
-    )
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AutopilotSettings) -> None:
         key = settings.api_key.get_secret_value().strip()
         self._api = Api(
             settings.api_url,

@@ -1,3 +1,5 @@
 CONNECTOR = "connectors.esps.brevo.connector:Brevo"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.esps.brevo.settings:BrevoSettings"
+TRAITS = "connectors.esps.brevo.traits:traits_for"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""
 ALIASES = ("sendinblue",)

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from connectors.base import Field, FieldType, Missing
 from connectors.errors import Refused, RemoteFault, Retryable, Throttled
-from connectors.esps.brevo.writes import MARK, PHONES, problem_of, words
+from connectors.esps.brevo.traits import PHONES, VENDOR_TYPES
+from connectors.esps.brevo.writes import MARK, problem_of, words
 from connectors.http import Api, wait
 
 PAGE_SIZE = 50
@@ -17,12 +18,6 @@ EVERYBODY = "Cartwire contacts"
 BAD = frozenset({400})
 CREATIONS = 3
 PAUSE = 2.0
-VENDOR_TYPES = {
-    FieldType.TEXT: "text",
-    FieldType.NUMBER: "float",
-    FieldType.DATE: "date",
-    FieldType.BOOLEAN: "boolean",
-}
 WRITABLE = "normal"
 """The category of attributes that hold what we write; the others are computed, choices or per order."""
 

@@ -15,15 +15,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
-from pydantic import Field as Setting
-
-from connectors.base import Contact, Field, FieldType, Held, Member, Missing, OptOut, Refusal, Traits, Value
-from connectors.esps.brevo.account import VENDOR_TYPES, Account
+from connectors.base import Contact, Field, FieldType, Held, Member, Missing, OptOut, Refusal, Value
+from connectors.esps.brevo.account import Account
 from connectors.esps.brevo.book import ABSENT, Book, Row, contact_path
-from connectors.esps.brevo.delivery import Confirmation, Delivery
-from connectors.esps.brevo.memberships import CALL_SIZE, Memberships
-from connectors.esps.brevo.writes import MARK, PHONES, TEXT_LENGTH, attribute_value, document_of
+from connectors.esps.brevo.delivery import Delivery
+from connectors.esps.brevo.memberships import Memberships
+from connectors.esps.brevo.settings import BrevoSettings
+from connectors.esps.brevo.traits import PHONES, TEXT_LENGTH, traits_for
+from connectors.esps.brevo.writes import MARK, attribute_value, document_of
 from connectors.facts import utc
 from connectors.http import Answer, Api
 from connectors.writing import as_text, say_cut
@@ -44,79 +43,9 @@ HINTS = {
 class Brevo:
     """One Brevo account."""
 
-    class Settings(BaseModel):
-        """What the owner writes under `esps:` beside `type: brevo`."""
+    Settings = BrevoSettings
 
-        model_config = ConfigDict(extra="forbid")
-
-        api_key: SecretStr = Setting(description="API key v3 (`xkeysib-…`), not the SMTP key.")
-        folder: str = Setting(
-            "Cartwire",
-            min_length=1,
-            description="The folder in which lists are made; made where it is missing.",
-        )
-        confirmation_template: int | None = Setting(
-            None,
-            gt=0,
-            description="Number of the double opt-in template, for `consent: double_opt_in`.",
-        )
-        confirmation_url: str | None = Setting(
-            None, description="The page that people see who confirmed, for `consent: double_opt_in`."
-        )
-        base_url: str | None = Setting(
-            None, description="Replaces https://api.brevo.com, for a proxy or a simulator."
-        )
-
-        @field_validator("api_key")
-        @classmethod
-        def _is_no_smtp_key(cls, api_key: SecretStr) -> SecretStr:
-            if api_key.get_secret_value().strip().startswith("xsmtpsib-"):
-                raise ValueError("is the SMTP key: take the API key, which begins with xkeysib-")
-            return api_key
-
-        @field_validator("base_url", "confirmation_url")
-        @classmethod
-        def _is_a_url(cls, url: str | None) -> str | None:
-            if url is not None and not url.startswith(("https://", "http://")):
-                raise ValueError("must begin with https:// or http://")
-            return url
-
-        @model_validator(mode="after")
-        def _confirms_wholly(self) -> "Brevo.Settings":
-            if (self.confirmation_template is None) != (self.confirmation_url is None):
-                raise ValueError(
-                    "`confirmation_template` and `confirmation_url` go together: write both or none"
-                )
-            return self
-
-        @property
-        def api_url(self) -> str:
-            host = (self.base_url or "https://api.brevo.com").rstrip("/")
-            return host if host.endswith("/v3") else f"{host}/v3"
-
-        @property
-        def confirmation(self) -> Confirmation | None:
-            if self.confirmation_template is None or self.confirmation_url is None:
-                return None
-            return Confirmation(self.confirmation_template, self.confirmation_url)
-
-    traits = Traits(
-        batch_size=10_000,
-        list_batch_size=CALL_SIZE,
-        field_types=frozenset(VENDOR_TYPES),
-        name_pattern=r"(?!(EMAIL|EXT_ID)$)[A-Z0-9_]+",
-        name_rule="upper-case letters, digits and _, and not EMAIL or EXT_ID",
-        builtin_fields=frozenset(PHONES),
-        text_length=TEXT_LENGTH,
-        ask_needs="`confirmation_template` and `confirmation_url`",
-    )
-
-    @classmethod
-    def traits_for(cls, settings: Settings) -> Traits:
-        """Say what can be done with these settings: asking for a confirmation needs a template."""
-        return replace(cls.traits, can_ask=settings.confirmation is not None)
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BrevoSettings) -> None:
         key = settings.api_key.get_secret_value().strip()
         self._api = _api(settings.api_url, key, CONTACTS_PER_SECOND)
         # Apart, as its budget is: that its hour is used up must not stop the contacts.
@@ -125,7 +54,7 @@ class Brevo:
         self._account = Account(self._api, settings.folder)
         self._book = Book(self._api)
         confirmation = settings.confirmation
-        self.traits = self.traits_for(settings)
+        self.traits = traits_for(settings)
         self._delivery = Delivery(self._api, self._processes, self._account, self._book, confirmation)
         self._memberships = Memberships(self._api, self._account, self._book)
 

@@ -7,7 +7,7 @@ Every write may be repeated, so whatever is in doubt is sent again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from connectors.errors import Refused, RemoteFault
 from connectors.esps.brevo.account import EVERYBODY, Account
 from connectors.esps.brevo.book import Book, Row, contact_path
 from connectors.esps.brevo.imports import import_body, portions, run_import
+from connectors.esps.brevo.settings import Confirmation
 from connectors.esps.brevo.writes import (
     MARK,
     Turn,
@@ -47,14 +48,6 @@ GIVE_UP = 3
 BAD = frozenset({400, 404})
 LANDED = frozenset({200, 201, 204})
 IMPORTED = frozenset({Subscribe.NO, Subscribe.YES})
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What the mail needs that asks people to confirm."""
-
-    template: int
-    url: str
 
 
 class Delivery:

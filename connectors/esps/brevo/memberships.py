@@ -14,7 +14,6 @@ from connectors.esps.brevo.writes import plain, problem_of, words
 from connectors.http import Answer, Api
 from connectors.writing import folded, halves
 
-CALL_SIZE = 150
 UNKNOWN = "Brevo does not have this contact"
 LEFT = "left this list in Brevo"
 BAD = frozenset({400, 404})

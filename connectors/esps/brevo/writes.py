@@ -13,15 +13,12 @@ from typing import Any
 import msgspec
 
 from connectors.base import Blame, Contact, Refusal, Subscribe, Value
+from connectors.esps.brevo.traits import PHONES, TEXT_LENGTH
 from connectors.http import Answer
 from connectors.writing import without_values
 
 CLEARED = ""
 """What empties an attribute; nobody knows what `null` does."""
-TEXT_LENGTH = 255
-"""Characters of a text that we send: Brevo names no limit, and drops without a word what it does not take."""
-PHONES = ("SMS", "WHATSAPP", "LANDLINE_NUMBER")
-"""Attributes that are always there, and whose values no two contacts share."""
 MARK = "CARTWIRE_BLOCK"
 """The attribute that tells contacts whom we blocked for want of consent from those who opted out."""
 UNPROVEN = "no consent"

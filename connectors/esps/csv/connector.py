@@ -11,11 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
-
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator, model_validator
-from pydantic import Field as Setting
 
 from connectors.base import (
     Blame,
@@ -27,11 +23,12 @@ from connectors.base import (
     OptOut,
     Refusal,
     Subscribe,
-    Traits,
     Value,
 )
 from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_address, read_lists
-from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, OURS, Rewrite, Row, Table, key
+from connectors.esps.csv.settings import CsvSettings
+from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, Rewrite, Row, Table, key
+from connectors.esps.csv.traits import TRAITS
 from connectors.writing import folded, is_renamed, rename_rounds
 
 CONSENTS = {
@@ -50,43 +47,10 @@ Result = TypeVar("Result")
 class Csv:
     """One file."""
 
-    class Settings(BaseModel):
-        """What the owner writes under `esps:` beside `type: csv`."""
+    Settings = CsvSettings
+    traits = TRAITS
 
-        model_config = ConfigDict(extra="forbid")
-
-        path: str = Setting(
-            min_length=1,
-            description="The file to write; where it is relative, from the folder of cartwire.yaml.",
-        )
-        _folder: Path = PrivateAttr(Path())
-
-        @field_validator("path")
-        @classmethod
-        def _can_be_a_file(cls, path: str) -> str:
-            if path.endswith(("/", "\\")) or "\0" in path or Path(path).name in {"", ".."}:
-                raise ValueError("names no file: write something like `contacts.csv`")
-            return path
-
-        @model_validator(mode="after")
-        def _take_folder(self, info: ValidationInfo) -> "Csv.Settings":
-            self._folder = Path((info.context or {}).get("folder", ""))
-            return self
-
-        @property
-        def file(self) -> Path:
-            return self._folder / self.path
-
-    traits = Traits(
-        place=frozenset({"path"}),
-        batch_size=10_000,
-        list_batch_size=10_000,
-        name_pattern=rf"(?!({'|'.join(OURS)})$)[^\s'=+@-][^\r\n\t]*",
-        name_rule=f"any text in one line, but not {', '.join(OURS)}, and no formula",
-        can_ask=False,
-    )
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CsvSettings) -> None:
         self.tally: Counter[str] = Counter()
         self._table = Table(settings.file)
         self._writing = asyncio.Lock()

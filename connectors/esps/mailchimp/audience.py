@@ -7,18 +7,16 @@ from typing import Any
 
 from connectors.base import Field, FieldType, Missing
 from connectors.errors import Refused
+from connectors.esps.mailchimp.traits import MAX_FIELDS, VENDOR_TYPES
 from connectors.esps.mailchimp.writes import document_of, words
 from connectors.facts import utc
 from connectors.http import Answer, Api
 
 PAGE_SIZE = 1000
 """The most that Mailchimp gives; it gives 10 to those who do not ask."""
-MAX_FIELDS = 30
-"""Merge fields that an audience holds, those that were there before us among them."""
 ROW_OVERLAP = timedelta(seconds=5)
 """How far before the last row's time the next page begins: rows of one second are in no order."""
 BAD = frozenset({400})
-VENDOR_TYPES = {FieldType.TEXT: "text", FieldType.NUMBER: "number", FieldType.DATE: "date"}
 FITTING = {
     FieldType.TEXT: frozenset({"text", "phone", "url", "imageurl", "radio", "dropdown", "zip", "birthday"}),
     FieldType.NUMBER: frozenset({"number"}),

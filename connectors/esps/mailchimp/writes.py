@@ -10,9 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from connectors.base import Blame, Contact, Refusal, Subscribe, Value
-
-TEXT_BYTES = 255
-"""What a text merge field holds, in UTF-8 bytes; longer text is cut, as Mailchimp would refuse it."""
+from connectors.esps.mailchimp.traits import TEXT_BYTES
 
 STATUS_IF_NEW = {
     Subscribe.YES: "subscribed",

@@ -12,27 +12,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
-from pydantic import Field as Setting
 
-from connectors.base import Contact, Field, Held, Member, Missing, OptOut, Refusal, Traits, Value
+from connectors.base import Contact, Field, Held, Member, Missing, OptOut, Refusal, Value
 from connectors.errors import Retryable
 from connectors.esps.ortto.delivery import MARK, Delivery
-from connectors.esps.ortto.fields import NEW_TYPES, PRESET, Fields, Slot, is_id
+from connectors.esps.ortto.fields import NEW_TYPES, Fields, Slot, is_id
 from connectors.esps.ortto.people import CONTEXT, PERMISSION, People, Row
+from connectors.esps.ortto.settings import OrttoSettings
+from connectors.esps.ortto.traits import TRAITS
 from connectors.facts import utc
 from connectors.http import Answer, Api
 from connectors.writing import as_text, say_cut
 
-HOSTS = {
-    "default": "https://api.ap3api.com",
-    "us": "https://api.ap3api.com",
-    "au": "https://api.au.ap3api.com",
-    "eu": "https://api.eu.ap3api.com",
-}
 PER_SECOND = 9.5
 """Spaced evenly, under the 10 a second of the smallest plan."""
 CONNECTIONS = 4
@@ -53,50 +46,10 @@ TOLD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", "u",
 class Ortto:
     """One account ("instance") of Ortto."""
 
-    class Settings(BaseModel):
-        """What the owner writes under `esps:` beside `type: ortto`."""
+    Settings = OrttoSettings
+    traits = TRAITS
 
-        model_config = ConfigDict(extra="forbid")
-
-        api_key: SecretStr = Setting(
-            description="API key of a data source of type Custom API, none of the original Autopilot."
-        )
-        region: Literal["default", "us", "au", "eu"] = Setting(
-            "default",
-            description="Where the account lives: `au`, `eu`, or `default` (as is `us`) for all else.",
-        )
-        base_url: str | None = Setting(
-            None, description="Replaces https://api.<region>.ap3api.com, for a proxy or a simulator."
-        )
-
-        @field_validator("region", mode="before")
-        @classmethod
-        def _in_lower_case(cls, region: Any) -> Any:
-            return region.strip().lower() if isinstance(region, str) else region
-
-        @field_validator("base_url")
-        @classmethod
-        def _is_a_url(cls, base_url: str | None) -> str | None:
-            if base_url is not None and not base_url.startswith(("https://", "http://")):
-                raise ValueError("must begin with https:// or http://")
-            return base_url
-
-        @property
-        def api_url(self) -> str:
-            host = (self.base_url or HOSTS[self.region]).rstrip("/")
-            return host if host.endswith("/v1") else f"{host}/v1"
-
-    traits = Traits(
-        place=frozenset({"region"}),
-        batch_size=100,
-        list_batch_size=100,
-        pushes=4,
-        max_fields=100,
-        builtin_fields=frozenset(PRESET),
-        can_ask=False,
-    )
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: OrttoSettings) -> None:
         key = settings.api_key.get_secret_value().strip()
         self._api = Api(
             settings.api_url,

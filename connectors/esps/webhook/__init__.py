@@ -1,2 +1,4 @@
 CONNECTOR = "connectors.esps.webhook.connector:Webhook"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.esps.webhook.settings:WebhookSettings"
+TRAITS = "connectors.esps.webhook.traits:TRAITS"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""

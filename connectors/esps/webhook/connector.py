@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
-from pydantic import Field as Setting
-
-from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal, Traits
+from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal
 from connectors.esps.webhook.messages import JOINED, LEFT, Message, contact_message, list_message
-from connectors.esps.webhook.signing import Signature, key_of
+from connectors.esps.webhook.settings import WebhookSettings
+from connectors.esps.webhook.signing import Signature
+from connectors.esps.webhook.traits import TRAITS
 from connectors.http import Answer, Api
+from connectors.webhooks import key_of
 from connectors.writing import rename_rounds, together
 
 CONNECTIONS = 4
@@ -38,43 +38,10 @@ HINTS = {
 class Webhook:
     """One hook."""
 
-    class Settings(BaseModel):
-        """What the owner writes under `esps:` beside `type: webhook`."""
+    Settings = WebhookSettings
+    traits = TRAITS
 
-        model_config = ConfigDict(extra="forbid")
-
-        url: str = Setting(description="Where to post each change to.")
-        secret: SecretStr = Setting(
-            min_length=16,
-            description="What messages are signed with: `whsec_` and base64, or any text of 16 characters and more.",
-        )
-        base_url: str | None = Setting(
-            None, description="Replaces scheme and host of `url`, for a proxy or a simulator."
-        )
-
-        @field_validator("url", "base_url")
-        @classmethod
-        def _is_a_url(cls, url: str | None) -> str | None:
-            if url is not None and not (url.startswith(("https://", "http://")) and urlsplit(url).hostname):
-                raise ValueError("must begin with https:// or http://")
-            return url
-
-        @field_validator("secret")
-        @classmethod
-        def _can_be_read(cls, secret: SecretStr) -> SecretStr:
-            key_of(secret.get_secret_value())
-            return secret
-
-        @property
-        def address(self) -> str:
-            if self.base_url is None:
-                return self.url
-            _, _, path, query, _ = urlsplit(self.url)
-            return self.base_url.rstrip("/") + path + (f"?{query}" if query else "")
-
-    traits = Traits(batch_size=100, list_batch_size=100, place=frozenset({"url"}))
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WebhookSettings) -> None:
         secret = settings.secret.get_secret_value()
         self._address = settings.address
         self._api = Api(

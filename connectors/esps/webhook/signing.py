@@ -11,9 +11,6 @@ from collections.abc import Generator
 from typing import Any
 
 from connectors.http import Auth, Request
-from connectors.webhooks import key_of
-
-__all__ = ["Signature", "key_of", "signature"]
 
 
 def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:

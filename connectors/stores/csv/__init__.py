@@ -1,2 +1,3 @@
 CONNECTOR = "connectors.stores.csv.connector:CsvStore"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.stores.csv.settings:CsvStoreSettings"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""

@@ -1,2 +1,3 @@
 CONNECTOR = "connectors.stores.prestashop.connector:PrestaShop"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.stores.prestashop.settings:PrestaShopSettings"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""

@@ -1,2 +1,3 @@
 CONNECTOR = "connectors.stores.shopify.connector:Shopify"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.stores.shopify.settings:ShopifySettings"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""

@@ -1,2 +1,3 @@
 CONNECTOR = "connectors.stores.woocommerce.connector:WooCommerce"
-"""By name: the simulator beside it runs without it."""
+SETTINGS = "connectors.stores.woocommerce.settings:WooCommerceSettings"
+"""By name: a check of files runs without the connector, and so does the simulator beside it."""

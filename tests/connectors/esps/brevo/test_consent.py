@@ -12,6 +12,7 @@ from connectors.errors import Refused
 from connectors.esps.brevo import delivery
 from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulated.contacts import Problem, SimulatedContact, SimulatedContacts
+from connectors.esps.brevo.traits import TRAITS
 from connectors.esps.brevo.writes import MARK
 from connectors.simulation import Simulation
 from tests.connectors.esps.brevo.test_push import ADA, ALONE, BOB, MANY, bodies, people
@@ -255,4 +256,4 @@ async def test_asking_without_a_template_stops_the_sync_before_it_writes(
 
     assert recorder.sent == []
     assert not esp.traits.can_ask
-    assert Brevo.traits.can_ask
+    assert TRAITS.can_ask

@@ -8,6 +8,7 @@ from connectors.esps.brevo.account import CREATIONS
 from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.simulated.contacts import Problem
 from connectors.esps.brevo.simulated.values import Attribute
+from connectors.esps.brevo.traits import TRAITS
 from connectors.esps.brevo.writes import MARK
 from connectors.simulation import Fault, Simulation
 from tests.connectors.esps.brevo.test_push import ADA, BOB, bodies, people
@@ -87,8 +88,8 @@ async def test_phone_attributes_are_always_there(esp: Brevo, recorder: Recorder)
 def test_names_that_would_do_harm_are_refused_by_the_traits(name: str) -> None:
     import re  # noqa: PLC0415 - used here only
 
-    assert not re.fullmatch(Brevo.traits.name_pattern, name)
-    assert re.fullmatch(Brevo.traits.name_pattern, "EMAILS")
+    assert not re.fullmatch(TRAITS.name_pattern, name)
+    assert re.fullmatch(TRAITS.name_pattern, "EMAILS")
 
 
 # Lists

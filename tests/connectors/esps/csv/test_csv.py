@@ -19,7 +19,7 @@ from connectors.errors import Refused, RemoteFault, Unreachable
 from connectors.esps.csv import table
 from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_address, read_lists
 from connectors.esps.csv.connector import Csv
-from connectors.registry import esp_types, store_types
+from connectors.registry import esp_settings, esp_types, store_settings
 
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"
 FIELDS = [Field("ORDERS", FieldType.NUMBER, "Orders"), Field("TIER", FieldType.TEXT, "Tier")]
@@ -482,7 +482,7 @@ def test_a_relative_path_counts_from_the_folder_of_the_configuration(tmp_path: P
         "syncs: {x: {stores: [s], esp: file, mapping: m.yaml}}\n"
     )
 
-    loaded = load(tmp_path, store_types(), esp_types(), {"K": "k"})
+    loaded = load(tmp_path, store_settings(), esp_settings(), {"K": "k"})
 
     files = {name: esp.settings.file for name, esp in loaded.settings.esps.items()}
     assert files == {"file": tmp_path / "out/contacts.csv", "other": Path("/srv/contacts.csv")}

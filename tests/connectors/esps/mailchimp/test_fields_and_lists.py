@@ -4,11 +4,11 @@ import pytest
 
 from connectors.base import Blame, Field, FieldType, Member
 from connectors.errors import Refused
-from connectors.esps.mailchimp.audience import MAX_FIELDS
 from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.esps.mailchimp.simulated.values import MergeField
 from connectors.esps.mailchimp.simulator import SETTINGS
+from connectors.esps.mailchimp.traits import MAX_FIELDS
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.specs import Recorder
 

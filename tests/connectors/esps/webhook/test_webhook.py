@@ -21,6 +21,7 @@ from connectors.esps.webhook.connector import Webhook
 from connectors.esps.webhook.simulator import KEY, SETTINGS, simulator
 from connectors.registry import esp_types
 from connectors.simulation import Fault, Kind, Lost, Simulation
+from connectors.webhooks import key_of
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 
@@ -144,7 +145,7 @@ async def test_the_signature_is_that_of_the_standard(esp: Webhook, requests: lis
 
 
 def test_the_standards_own_example_is_signed_alike() -> None:
-    key = signing.key_of("whsec_plJ3nmyCDGBKInavdOK15jsl")
+    key = key_of("whsec_plJ3nmyCDGBKInavdOK15jsl")
     body = b'{"event_type":"ping","data":{"success":true}}'
 
     made = signing.signature(key, "msg_loFOjxBNrRLzqYUf", 1731705121, body)
@@ -156,7 +157,7 @@ def test_the_standards_own_example_is_signed_alike() -> None:
     ("secret", "key"), [(SETTINGS["secret"], KEY), ("a plain secret of mine", b"a plain secret of mine")]
 )
 def test_a_secret_is_base64_or_plain(secret: str, key: bytes) -> None:
-    assert signing.key_of(secret) == key
+    assert key_of(secret) == key
 
 
 @pytest.mark.parametrize("kind", [Kind.AFTER, Kind.DROP, Kind.ANSWER, Kind.TRUNCATE])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.base import Resource
-from connectors.http import _read
+from connectors.decoding import read_json
 from connectors.paging import read_rows
 from connectors.stores.woocommerce.connector import FIELDS
 from connectors.stores.woocommerce.payloads import as_rows, read_checkout, read_customer, read_order
@@ -36,7 +36,7 @@ def read(kind: str, rows: Any) -> Any:
 def test_orders_with_anything_anywhere_read_alike(name: str, field: str, value: Any) -> None:
     body = json.dumps([ORDERS[name] | {field: value}]).encode()
 
-    lean, whole = _read(body, SHAPES[Resource.ORDERS]), _read(body)
+    lean, whole = read_json(body, SHAPES[Resource.ORDERS]), read_json(body)
 
     assert read("orders", lean) == read("orders", whole)
     assert read("checkouts", lean) == read("checkouts", whole)
@@ -46,14 +46,14 @@ def test_orders_with_anything_anywhere_read_alike(name: str, field: str, value: 
 def test_customers_with_anything_anywhere_read_alike(name: str, field: str, value: Any) -> None:
     body = json.dumps({"0": CUSTOMERS[name] | {field: value}, "2": CUSTOMERS[name]}).encode()
 
-    lean = _read(body, SHAPES[Resource.CUSTOMERS])
+    lean = read_json(body, SHAPES[Resource.CUSTOMERS])
 
-    assert read("customers", lean) == read("customers", _read(body))
+    assert read("customers", lean) == read("customers", read_json(body))
 
 
 @given(st.sampled_from(sorted(SHAPES)), anything)
 def test_no_answer_is_of_another_shape(path: str, answer: Any) -> None:
-    lean, whole = as_rows(_read(json.dumps(answer).encode(), SHAPES[path])), as_rows(answer)
+    lean, whole = as_rows(read_json(json.dumps(answer).encode(), SHAPES[path])), as_rows(answer)
 
     assert (lean is None) == (whole is None)
     assert len(lean or []) == len(whole or [])
@@ -61,7 +61,7 @@ def test_no_answer_is_of_another_shape(path: str, answer: Any) -> None:
 
 def test_recorded_orders_read_alike() -> None:
     answers = [answer for _, answer in recorded("orders-list.json") if isinstance(answer, list)]
-    lean = [_read(json.dumps(answer).encode(), SHAPES[Resource.ORDERS]) for answer in answers]
+    lean = [read_json(json.dumps(answer).encode(), SHAPES[Resource.ORDERS]) for answer in answers]
 
     assert [read("orders", rows) for rows in lean] == [read("orders", rows) for rows in answers]
     assert lean != answers
@@ -71,7 +71,7 @@ def test_recorded_orders_read_alike() -> None:
 def test_what_is_asked_for_is_what_is_read(resource: Resource) -> None:
     body = json.dumps([dict.fromkeys(FIELDS[resource].split(","), 1)]).encode()
 
-    assert _read(body, SHAPES[resource]) == json.loads(body)
+    assert read_json(body, SHAPES[resource]) == json.loads(body)
 
 
 def test_a_checkout_is_read_with_the_address_at_which_it_goes_on() -> None:

@@ -1,0 +1,5 @@
+"""What a hook can be told."""
+
+from connectors.base import Traits
+
+TRAITS = Traits(batch_size=100, list_batch_size=100, place=frozenset({"url"}))
