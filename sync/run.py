@@ -17,7 +17,7 @@ from connectors.errors import ConnectorError, Refused, Retryable
 from connectors.facts import Consent
 from state import approvals, cursors, evaluation, outbox, runs, settling, showing
 from state.db import Database
-from sync.job import Job, Pulse, Silent, Stopped, Ticks, utc_now
+from sync.job import Job, Pulse, Silent, Stopped, Ticks, in_group, utc_now
 from sync.leases import one_run
 from sync.limits import Limits, exceeded
 from sync.news import Taken, take_in
@@ -33,6 +33,8 @@ READS = frozenset({"GET", "HEAD", "retry"})
 OPT_OUT_OVERLAP = timedelta(hours=1)
 """An ESP's clock may differ from ours, and its listings lag."""
 OPT_OUTS_EVERY = timedelta(days=1)
+STORES_AT_ONCE = 4
+"""Stores of one sync that are read side by side: most of the time each is waited for."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,26 @@ async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: R
         taken = report.inbox[source.name] = Taken()
         with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
             await take_in(source, db, now, taken, ask=source.name not in order.resting)
-    for source in sync.sources if order.pull else ():
-        if source.name in order.resting:
-            report.resting[source.name] = order.resting[source.name]
-            continue
-        with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
-            await _pull_store(source, db, order, now, report)
+    if order.pull:
+        await _pull_stores(sync, db, order, now, report)
     for source in sync.sources:
         whole = whole and not await lacks_history(source, db)
     return whole
+
+
+async def _pull_stores(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
+    """Read a few stores side by side; the trouble of one stops none of the others."""
+    slots = asyncio.Semaphore(STORES_AT_ONCE)
+
+    async def pull(source: Source) -> None:
+        with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
+            async with slots:
+                await _pull_store(source, db, order, now, report)
+
+    report.resting |= {
+        source.name: order.resting[source.name] for source in sync.sources if source.name in order.resting
+    }
+    await in_group([pull(source) for source in sync.sources if source.name not in order.resting])
 
 
 async def _pull_store(source: Source, db: Database, order: Order, now: datetime, report: Report) -> None:
@@ -207,15 +220,16 @@ async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, rep
 
     They wait for the next run when a store does not answer: they may have paid there.
     """
-    silent, changed = [], 0
-    for source in sync.sources:
-        asked = None if source.name in order.resting else await _look_at(source, db, order, now, report)
-        silent += [source.name] if asked is None else []
-        changed += asked or 0
-    if silent:
+    changed: dict[str, int | None] = dict.fromkeys(source.name for source in sync.sources)
+
+    async def look(source: Source) -> None:
+        changed[source.name] = await _look_at(source, db, order, now, report)
+
+    await in_group([look(source) for source in sync.sources if source.name not in order.resting])
+    if silent := [name for name, rows in changed.items() if rows is None]:
         log.warning("entries_wait", stores=silent)
         return False
-    if not changed:
+    if not any(changed.values()):
         return True
     await db.run(approvals.forget_landed, sync.name)
     await plan(sync.job, db, now)
