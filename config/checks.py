@@ -136,8 +136,8 @@ def _next_moment(line: str) -> datetime | None:
     return moment
 
 
-def web_address(text: str) -> str:
-    """Accept http(s)://host…, without user, query or fragment."""
+def web_address(text: str, *, query: bool = False) -> str:
+    """Accept http(s)://host…, without user or fragment, and without a `query` unless it may have one."""
     instead = "a web address such as `https://shop.example`"
     try:
         parts = urlsplit(text.strip())
@@ -148,7 +148,7 @@ def web_address(text: str) -> str:
         raise Wrong("is not a web address", instead)
     if parts.username is not None:
         raise Wrong("holds a user's name", "leave out what stands before `@`")
-    if parts.query or parts.fragment:
+    if parts.fragment or (parts.query and not query):
         raise Wrong("goes on behind the path", "leave out `?` and `#` and what follows")
     return text.strip()
 

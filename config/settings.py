@@ -161,7 +161,9 @@ def _bad_addresses(keys: Mapping[str, Any], known: set[Place]) -> list[Fault]:
     for key in ("url", "base_url"):
         if isinstance(keys.get(key), str) and (key,) not in known:
             try:
-                checks.web_address(keys[key])
+                checks.web_address(
+                    keys[key], query=key == "url"
+                )  # a hook has its token there; a shop refuses it
             except Wrong as wrong:
                 faults.append(Fault((key,), wrong.what, wrong.instead))
     return faults

@@ -3,6 +3,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +14,14 @@ import standardwebhooks
 import structlog
 from pydantic import ValidationError
 
+from config.settings import load
 from connectors import http
 from connectors.base import Blame, Contact, Esp, Member, Refusal, Subscribe
 from connectors.errors import Refused, RemoteFault, Throttled, Unreachable
 from connectors.esps.webhook import messages, signing
 from connectors.esps.webhook.connector import Webhook
 from connectors.esps.webhook.simulator import KEY, SETTINGS, simulator
-from connectors.registry import esp_types
+from connectors.registry import esp_settings, esp_types, store_settings
 from connectors.simulation import Fault, Kind, Lost, Simulation
 from connectors.webhooks import key_of
 
@@ -352,6 +354,23 @@ def test_a_base_url_replaces_the_host(url: str, address: str) -> None:
     settings = Webhook.Settings.model_validate(SETTINGS | {"url": url, "base_url": "http://localhost:1/"})
 
     assert settings.address == address
+
+
+async def test_a_hook_may_have_its_token_in_the_query(requests: list[httpx.Request], tmp_path: Path) -> None:
+    url = f"{SETTINGS['url']}?sig=a1b2c3d4"
+    (tmp_path / "m.yaml").write_text("extends: preset:crm\n")
+    (tmp_path / "cartwire.yaml").write_text(
+        "timezone: UTC\ncurrency: EUR\nstores: {s: {type: csv, path: orders.csv}}\n"
+        f"esps: {{hook: {{type: webhook, url: '{url}', secret: '{SETTINGS['secret']}'}}}}\n"
+        "syncs: {x: {stores: [s], esp: hook, mapping: m.yaml}}\n"
+    )
+
+    loaded = load(tmp_path, store_settings(), esp_settings(), {})
+    hook = Webhook(loaded.settings.esps["hook"].settings)
+    await hook.push([Contact(1, ADA, {"ORDERS": 3})])
+    await hook.aclose()
+
+    assert [str(request.url) for request in requests] == [url]
 
 
 # The simulator
