@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 import idna
-from iso4217 import Currency
 from msgspec import Struct
+
+from connectors.currencies import exponent
 
 
 class Money(Struct, frozen=True, gc=False):
@@ -168,15 +169,6 @@ Fact = Order | Refund | Customer | Checkout | Product
 
 LARGEST = 2**63
 WITHOUT_ZONE = len("2026-11-22T12:00:00")
-
-
-@functools.lru_cache(maxsize=256)
-def exponent(currency: str) -> int:
-    """Decimal digits of a currency's minor unit: 2 for EUR, 0 for JPY, 3 for KWD.
-
-    Raises ValueError for a code that ISO 4217 does not have.
-    """
-    return Currency(currency).exponent or 0
 
 
 @functools.lru_cache(maxsize=8192)

@@ -17,7 +17,7 @@ from sqlalchemy import Row, Select, bindparam, select, type_coerce, union
 from sqlalchemy.dialects import sqlite
 
 from connectors.base import Field, FieldType, Value
-from connectors.facts import exponent
+from connectors.currencies import exponent
 from mappings import model
 from mappings.catalogue import PROFILES, catalogue
 from mappings.choices import wrong_choices

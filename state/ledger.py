@@ -25,7 +25,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from connectors.facts import Fulfilment, Standing, exponent
+from connectors.currencies import exponent
+from connectors.facts import Fulfilment, Standing
 from state.dialect import as_stored, local_hour
 from state.scope import Scope
 from state.tables import CheckoutRow, OrderLineRow, OrderRow, ProductCategoryRow, RefundRow, table

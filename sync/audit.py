@@ -15,7 +15,8 @@ import structlog
 import typer
 
 from connectors.base import Audited, Counting, Held, Resource, Subscribe, Window
-from connectors.facts import exponent, normal_email
+from connectors.currencies import exponent
+from connectors.facts import normal_email
 from state import audits, runs
 from state.audits import Audit, Believed, Drift
 from state.db import Database

@@ -125,12 +125,6 @@ def check(
     raise typer.Exit(show_checks(_plant(), problems, json=json, offline=offline))
 
 
-def _connections() -> dict[str, list[str]]:
-    from sync.connections import check_connections
-
-    return _in_app(check_connections)
-
-
 @app.command()
 def schema(
     *,
@@ -435,6 +429,12 @@ def simulate(
 
 
 # --- what the commands share ---------------------------------------------------------------------------
+
+
+def _connections() -> dict[str, list[str]]:
+    from sync.connections import check_connections
+
+    return _in_app(check_connections)
 
 
 def _show_copy(file: Path, copy: "Copy") -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from connectors.base import Subscribe
-from connectors.facts import exponent, normal_email
+from connectors.currencies import exponent
+from connectors.facts import normal_email
 from mappings.clock import Clock
 from mappings.compile import CompiledList
 from mappings.explain import Answers, Explained, Part, Questions

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.facts import Money, exponent, money, normal_email, text_or_none, utc
+from config.checks import PAST
+from config.checks import currency as check_currency
+from connectors.currencies import RETIRED, UNLISTED, exponent
+from connectors.facts import Money, money, normal_email, text_or_none, utc
 
 DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3, "TRY": 2, "CLF": 4, "XAU": 0}
 currencies = st.sampled_from(sorted(DIGITS))
@@ -24,6 +27,17 @@ def half_away_from_zero(number: Fraction) -> int:
 @pytest.mark.parametrize(("code", "digits"), DIGITS.items())
 def test_every_currency_has_its_own_decimals(code: str, digits: int) -> None:
     assert exponent(code) == digits
+
+
+@pytest.mark.parametrize(("code", "digits"), {**RETIRED, **UNLISTED}.items())
+def test_a_currency_of_the_past_has_its_decimals_whatever_todays_list_says(code: str, digits: int) -> None:
+    assert exponent(code) == digits
+    assert money("1.5", code).minor == int(Decimal("1.5").quantize(Decimal(1).scaleb(-digits)).scaleb(digits))
+    assert check_currency(code.lower()) == code
+
+
+def test_what_the_configuration_takes_for_a_currency_of_the_past_is_what_stores_do() -> None:
+    assert {*RETIRED, *UNLISTED} == PAST
 
 
 @given(written, currencies)

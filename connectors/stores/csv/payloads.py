@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
+from connectors.currencies import exponent
 from connectors.errors import BadRecord
 from connectors.facts import (
     Consent,
@@ -20,7 +21,6 @@ from connectors.facts import (
     Refund,
     Source,
     Standing,
-    exponent,
     money,
     normal_email,
     text_or_none,

@@ -4,7 +4,6 @@ import codecs
 from pathlib import Path
 from typing import Annotated
 
-from iso4217 import Currency
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,15 +14,18 @@ from pydantic import (
     model_validator,
 )
 
+from connectors.currencies import exponent
 from connectors.facts import Standing
 from connectors.zones import TimeZone
 
 
 def _currency(text: str) -> str:
+    code = text.strip().upper()
     try:
-        return str(Currency(text.strip().upper()).code)
+        exponent(code)
     except ValueError as error:
         raise ValueError(f"`{text}` is no currency; write it as EUR") from error
+    return code
 
 
 def _encoding(text: str) -> str:

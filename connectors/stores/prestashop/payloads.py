@@ -16,6 +16,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from connectors.currencies import exponent
 from connectors.facts import (
     Checkout,
     Consent,
@@ -28,7 +29,6 @@ from connectors.facts import (
     Product,
     Refund,
     Standing,
-    exponent,
     money,
     normal_email,
     text_or_none,

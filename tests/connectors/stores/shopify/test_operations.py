@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from graphql import GraphQLSchema, build_schema, get_named_type, parse, validate
 
+from connectors.currencies import exponent
 from connectors.stores.shopify.operations import ALL
 from connectors.stores.shopify.simulated.engine import schema
 
@@ -57,3 +58,12 @@ def test_nothing_that_we_send_in_bulk_sorts_or_pages():
     bulk = [text for name, text in ALL.items() if name.startswith("bulk query")]
 
     assert not [text for text in bulk if "sortKey" in text or "first:" in text]
+
+
+@pytest.mark.slow
+def test_every_currency_of_the_vendor_s_can_be_read():
+    codes = vendors("admin-subset-2026-10.graphql").type_map["CurrencyCode"].values
+
+    assert len(codes) > 150
+    for code in codes:
+        assert exponent(code) >= 0, code
