@@ -33,16 +33,11 @@ GONE = frozenset({404})
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A contact's write; `ids` are those under which Autopilot has the address, None if nobody asked."""
+    """A contact's write; `ids` are those under which Autopilot has the address, as far as anybody asked."""
 
     contact: Contact
     values: Mapping[str, tuple[Slot, Any]]
-    ids: frozenset[str] | None
-
-    @property
-    def proven(self) -> bool:
-        """Whether it may create somebody who is mailed."""
-        return self.contact.subscribe is Subscribe.YES
+    ids: frozenset[str] = frozenset()
 
     def body(self, names: Sequence[str] | None = None, cleared: Any = CLEARED) -> dict[str, Any]:
         """Make the contact's JSON with these fields, or all.
@@ -56,7 +51,7 @@ class Write:
         custom: dict[str, Any] = {slot.key: value for slot, value in written.items() if slot.type is not None}
         if self.contact.subscribe is Subscribe.STOP:
             body["unsubscribed"] = True
-        elif not self.proven and not self.ids:
+        elif not self.ids and not may_be_created_mailable(self.contact):
             body["unsubscribed"] = custom[MARK] = True
         return body | ({"custom": custom} if custom else {})
 
@@ -120,17 +115,14 @@ class Delivery:
     # Upserts
 
     async def _upsert_all(self, contacts: Sequence[Contact], fields: Fields) -> list[Refusal]:
-        unproven = [contact for contact in contacts if contact.subscribe in {Subscribe.NO, Subscribe.ASK}]
-        known = [contact.email for contact in unproven if contact.known or contact.was]
-        there = await self._people.find([contact.email for contact in unproven], known)
+        asked = [contact for contact in contacts if _is_asked_for(contact)]
+        known = [contact.email for contact in asked if contact.known or contact.was]
+        there = await self._people.find([contact.email for contact in asked], known)
         refusals: list[Refusal] = []
-        writes = []
-        for contact in contacts:
-            values = _values(contact, fields, refusals)
-            ids = (
-                None if contact.subscribe is Subscribe.YES else there.get(folded(contact.email), frozenset())
-            )
-            writes.append(Write(contact, values, ids))
+        writes = [
+            Write(contact, _values(contact, fields, refusals), there.get(folded(contact.email), frozenset()))
+            for contact in contacts
+        ]
         answered = await together([self._upsert_some(some) for some in parts(writes, PAGE)])
         return refusals + [refusal for some in answered for refusal in some]
 
@@ -181,14 +173,16 @@ class Delivery:
 
     # Consent
 
-    async def check_ids(self, ids: Ids, answered: Mapping[str, str]) -> None:
-        """Hold back whoever came back to life by our writing.
+    async def check_ids(self, ids: Ids, answered: Mapping[str, str]) -> set[str]:
+        """Hold back whoever came back to life by our writing; return their folded addresses.
 
         Another id alone does not prove it: an address may stand on several contacts.
         """
-        for email, number in answered.items():
-            if email in ids and number not in ids[email] and await self._people.are_gone(ids[email]):
-                await self._hold_back(email)
+        others = [email for email, number in answered.items() if email in ids and number not in ids[email]]
+        revived = {email for email in others if await self._people.has_none_of(email, ids[email])}
+        for email in revived:
+            await self._hold_back(email)
+        return revived
 
     async def _check_id(self, email: str, ids: frozenset[str], number: object) -> None:
         await self.check_ids({folded(email): ids}, {folded(email): str(number)})
@@ -204,6 +198,19 @@ class Delivery:
 
     def _reason(self, answer: Answer) -> str:
         return self._api.redact(words(answer))
+
+
+def may_be_created_mailable(contact: Contact) -> bool:
+    """Tell whether a contact that is not there may be created so that it is mailed.
+
+    That takes proof, and that nobody deleted it: whom we wrote to before, and is gone, comes back unmailable.
+    """
+    return contact.subscribe is Subscribe.YES and not contact.known and contact.was is None
+
+
+def _is_asked_for(contact: Contact) -> bool:
+    """Tell whether we have to know if a contact is there before it is written."""
+    return contact.subscribe is not Subscribe.STOP and not may_be_created_mailable(contact)
 
 
 def taken(answer: Answer) -> dict[str, str]:

@@ -126,29 +126,39 @@ class Lists:
             if folded(member.email) not in there
         ]
         present = [member for member in join if folded(member.email) in there]
-        alone = await self._join_in_bulk(list_id, present, there)
+        gone: list[Member] = []
+        alone = await self._join_in_bulk(list_id, present, there, gone)
+        refusals += [_refusal(member, name, "Autopilot has no such contact any more") for member in gone]
         return refusals + await self._join_each(list_id, name, alone)
 
-    async def _join_in_bulk(self, list_id: str, members: Sequence[Member], there: Ids) -> list[Member]:
-        """Return who is to be tried alone: everybody, where this way does not work."""
+    async def _join_in_bulk(
+        self, list_id: str, members: Sequence[Member], there: Ids, gone: list[Member]
+    ) -> list[Member]:
+        """Return who is to be tried alone: everybody, where this way does not work. `gone` as in `_join_some`."""
         first, rest = members[:PAGE], members[PAGE:]
-        alone = await self._join_some(list_id, first, there)
-        took = next((member for member in first if member not in alone), None)
+        alone = await self._join_some(list_id, first, there, gone)
+        took = next((member for member in first if member not in alone and member not in gone), None)
+        left = [member for member in members if member not in gone]
         if took is None:
-            return list(members)
+            return left
         if (await self._send("GET", list_id, took)).status >= 300:
             self._bulk_works = False
-            return list(members)
-        results = await together([self._join_some(list_id, some, there) for some in parts(rest, PAGE)])
+            return left
+        results = await together([self._join_some(list_id, some, there, gone) for some in parts(rest, PAGE)])
         return alone + [member for some in results for member in some]
 
-    async def _join_some(self, list_id: str, members: Sequence[Member], there: Ids) -> list[Member]:
-        """Write up to 100; return who was not taken."""
+    async def _join_some(
+        self, list_id: str, members: Sequence[Member], there: Ids, gone: list[Member]
+    ) -> list[Member]:
+        """Write up to 100; return who was not taken. `gone` gets those who were not there any more: they leave."""
         if not members:
             return []
         body = {"contacts": [{"Email": member.email, "_autopilot_list": list_id} for member in members]}
         ids = taken(await self._api.send("POST", "/contacts", body, expect=BAD))
-        await self._delivery.check_ids(there, ids)
+        revived = await self._delivery.check_ids(there, ids)
+        back = [member for member in members if folded(member.email) in revived]
+        await together([self._send("DELETE", list_id, member) for member in back])
+        gone += back
         return [member for member in members if folded(member.email) not in ids]
 
     async def _send(self, method: str, list_id: str, member: Member) -> Answer:

@@ -55,10 +55,10 @@ class People:
         strangers = [email for email in emails if folded(email) not in met]
         return {**met, **await self.find(strangers, strangers)}
 
-    async def are_gone(self, ids: Iterable[str]) -> bool:
-        """Tell whether none of these contacts is there any more."""
-        answers = await together([self._look_up_one(number) for number in ids])
-        return not any(answers)
+    async def has_none_of(self, email: str, ids: Iterable[str]) -> bool:
+        """Tell whether none of these contacts has this (folded) address any more."""
+        rows = await together([self._look_up_one(number) for number in ids])
+        return not any(row and folded(str(row.get("Email") or "")) == email for row in rows)
 
     async def find(self, emails: Sequence[str], expected: Sequence[str] = ()) -> Ids:
         """Find contacts by address; the absent are left out.
@@ -82,14 +82,14 @@ class People:
             if row
         }
 
-    async def pages(self) -> AsyncIterator[tuple[Sequence[Row], int]]:
-        """Read all contacts; with each page how many Autopilot says there are."""
+    async def pages(self) -> AsyncIterator[tuple[Sequence[Row], int | None]]:
+        """Read all contacts; with each page how many Autopilot says there are, if it does."""
         bookmark: str | None = None
         while True:
             path = "/contacts" if bookmark is None else f"/contacts/{quote(bookmark, safe='')}"
             page = (await self._api.get(path)).json
             rows: Sequence[Row] = page["contacts"]
-            yield rows, int(page.get("total_contacts", 0))
+            yield rows, page.get("total_contacts")
             former, bookmark = bookmark, page.get("bookmark")
             if not rows or bookmark in {None, "", former}:
                 return
@@ -99,18 +99,21 @@ class People:
         return answer.json if answer.status < 300 else None
 
     async def _read_all(self, wanted: set[str], most: int) -> tuple[dict[str, frozenset[str]], bool]:
-        """Pick the wanted out of all contacts; False where not all were read.
+        """Pick the wanted out of all contacts; False where not all were read, or nobody can tell.
 
-        Stops at the first page when reading on takes more than `most` requests.
+        Pages shift while contacts come and go: what came twice stands for what slipped by. Stops at the first
+        page when reading on takes more than `most` requests.
         """
         found: dict[str, frozenset[str]] = {}
-        seen = total = 0
-        async for rows, total in self.pages():
-            seen += len(rows)
+        seen: set[str] = set()
+        total: int | None = None
+        async for rows, told in self.pages():
+            total = total if told is None else max(told, total or 0)
+            seen.update(str(row["contact_id"]) for row in rows)
             for row in rows:
                 email = folded(str(row.get("Email") or ""))
                 if email in wanted:
                     found[email] = found.get(email, frozenset()) | {str(row["contact_id"])}
-            if total > most * PAGE:
+            if (total or 0) > most * PAGE:
                 return found, False
-        return found, seen >= total
+        return found, total is not None and len(seen) >= total

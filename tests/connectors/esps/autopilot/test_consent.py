@@ -94,9 +94,25 @@ async def test_who_is_deleted_between_our_writing_and_their_joining_does_not_com
     await esp.push([Contact(1, ADA, {}, Subscribe.YES), Contact(2, BOB, {}, Subscribe.YES)])
     simulation.state.delete(ADA)
 
-    await esp.change_list("Customers", [Member(1, ADA), Member(2, BOB)], [])
+    refusals = await esp.change_list("Customers", [Member(1, ADA), Member(2, BOB)], [])
 
     assert may_be_mailed(simulation.state) == {ADA: False, BOB: True}
+    assert [(each.profile, each.reason) for each in refusals] == [
+        (1, "Autopilot has no such contact any more")
+    ]
+    assert {email for email, contact in simulation.state.contacts.items() if contact.tags} == {BOB}
+
+
+async def test_whose_address_changed_there_meanwhile_gets_no_second_contact_that_is_mailed(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LOOKUPS", 0)
+    await esp.push([Contact(1, ADA, {}, Subscribe.YES), Contact(2, BOB, {}, Subscribe.YES)])
+    simulation.state.upsert({"Email": ADA, "_NewEmail": "ada@new.example", "unsubscribed": True})
+
+    await esp.change_list("Customers", [Member(1, ADA), Member(2, BOB)], [])
+
+    assert may_be_mailed(simulation.state) == {ADA: False, BOB: True, "ada@new.example": False}
 
 
 async def test_who_has_a_second_contact_is_not_taken_for_somebody_who_came_back(

@@ -1,4 +1,5 @@
 import json
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from connectors.base import Blame, Contact, Field, FieldType, Subscribe, Value
 from connectors.errors import RemoteFault, Throttled, Unreachable
 from connectors.esps.autopilot import people
 from connectors.esps.autopilot.connector import Autopilot
+from connectors.esps.autopilot.people import People, Row
 from connectors.simulation import Fault, Kind, Simulation
 from tests.connectors.esps.autopilot.conftest import bodies
 from tests.connectors.esps.specs import Recorder
@@ -241,6 +243,44 @@ async def test_whether_people_are_there_is_asked_in_the_way_that_takes_fewer_req
     assert {contact.status for contact in simulation.state.contacts.values()} == {"subscribed"}
 
 
+@pytest.mark.parametrize("lookups", [50, 0])
+async def test_who_was_deleted_there_comes_back_unmailable_though_the_store_has_a_proof(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch, lookups: int
+) -> None:
+    monkeypatch.setattr(people, "LOOKUPS", lookups)
+    simulation.state.add(BOB)
+
+    await esp.push(
+        [Contact(1, ADA, {}, Subscribe.YES, known=True), Contact(2, BOB, {}, Subscribe.YES, known=True)]
+    )
+
+    assert simulation.state.contact(ADA).status == "unsubscribed"
+    assert simulation.state.contact(BOB).status == "subscribed"
+
+
+@pytest.mark.parametrize("total", [150, None])
+async def test_a_row_that_came_twice_or_a_missing_total_makes_nobody_absent(
+    esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    monkeypatch.setattr(people, "LOOKUPS", 0)
+    for number in range(150):
+        simulation.state.add(f"person-{number}@example.com")
+    rows = [row async for page, _ in People(esp._api).pages() for row in page]
+
+    async def shifted(_: People) -> AsyncIterator[tuple[Sequence[Row], int | None]]:
+        yield rows[:100], 150
+        yield (rows[99:149] if total else rows[100:149]), total
+
+    async def without_total(_: People) -> AsyncIterator[tuple[Sequence[Row], int | None]]:
+        yield rows[:149], None
+
+    monkeypatch.setattr(People, "pages", shifted if total else without_total)
+
+    await esp.push([Contact(n, f"person-{n}@example.com", {"FNAME": "x"}) for n in range(150)])
+
+    assert {contact.status for contact in simulation.state.contacts.values()} == {"subscribed"}
+
+
 async def test_a_page_that_slipped_by_unsubscribes_nobody(
     esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,10 +315,12 @@ async def test_a_rename_keeps_the_contact(esp: Autopilot, simulation: Simulation
     assert simulation.state.find(BOB)[0].id == before
 
 
-async def test_a_rename_of_somebody_unknown_creates_them(esp: Autopilot, simulation: Simulation) -> None:
+async def test_a_rename_of_somebody_who_is_gone_creates_them_unmailable(
+    esp: Autopilot, simulation: Simulation
+) -> None:
     assert await esp.push([Contact(1, ADA, {}, Subscribe.YES, was=BOB)]) == []
 
-    assert simulation.state.contact(ADA).status == "subscribed"
+    assert simulation.state.contact(ADA).status == "unsubscribed"
     assert simulation.state.contact(BOB) is None
 
 
