@@ -108,6 +108,8 @@ def rate(value: Decimal) -> Decimal:
         raise Wrong("must be more than 0")
     if len(value.normalize().as_tuple().digits) > RATE_DIGITS:
         raise Wrong(f"has more than {RATE_DIGITS} significant digits", "round it")
+    if abs(value.adjusted()) > RATE_DIGITS:
+        raise Wrong("is no rate between two currencies")
     return value
 
 
@@ -119,9 +121,23 @@ def database(url: str) -> str:
     instead = DRIVERS[driver]
     if instead:
         raise Wrong(f"the driver `{driver}` is not supported", f"begin with `{instead}`")
+    if not _can_be_taken_apart(url):
+        raise Wrong(
+            "is no address",
+            "`postgresql+psycopg://user:password@host/name`; write `[` in a password as `%5B`",
+        )
     if driver == "sqlite" and (not rest.startswith("/") or rest in {"/", "/:memory:"}):
         raise Wrong("names no file", "`sqlite:///state.db`: three slashes, then the file")
     return url
+
+
+def _can_be_taken_apart(url: str) -> bool:
+    """Tell whether a URL has a host that can be one; Python's own complaint would quote a password."""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return False
+    return True
 
 
 def schedule(text: str) -> str:
@@ -195,7 +211,8 @@ def web_address(text: str, *, query: bool = False) -> str:
 
 def alert(url: SecretStr) -> SecretStr:
     """Accept what looks like an address of apprise's; whether it knows the service is found out later."""
-    if not ALERT.fullmatch(url.get_secret_value()):
+    written = url.get_secret_value()
+    if not ALERT.fullmatch(written) or not _can_be_taken_apart(written):
         instead = "`jsons://example.com/hook` for a webhook, `mailtos://user:password@example.com` for mail"
         raise Wrong("is no address for alerts", instead)
     return url

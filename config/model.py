@@ -91,13 +91,16 @@ class Limits(Model):
         return self
 
 
+Days = Annotated[int, Field(ge=0, le=36_500)]
+
+
 class Keep(Model):
     """For how many days what is only there for looking back stays; a day's cleaning drops the rest."""
 
-    runs: Count = Field(
+    runs: Days = Field(
         default=90, description="Days for which runs are kept; the last one of each sync stays."
     )
-    webhooks: Count = Field(
+    webhooks: Days = Field(
         default=7,
         description="Days for which webhooks that were read are known again when they come once more, and for which "
         "those wait whose records the store forbids us to read, or whose store no sync reads any more.",

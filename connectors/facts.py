@@ -11,7 +11,7 @@ import enum
 import functools
 import html
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 import idna
@@ -167,7 +167,9 @@ class Product(Struct, frozen=True, gc=False):
 Fact = Order | Refund | Customer | Checkout | Product
 
 
-LARGEST = 2**63
+LARGEST = 10**15
+"""Minor units of one amount. Of a person's orders thousands can be added up in 64 bits then; more is a mistake."""
+YEARS = (2, 9_998)
 WITHOUT_ZONE = len("2026-11-22T12:00:00")
 
 
@@ -175,7 +177,7 @@ WITHOUT_ZONE = len("2026-11-22T12:00:00")
 def money(amount: str | int | Decimal, currency: str) -> Money:
     """Read an amount in major units ("29.35") exactly; half a minor unit rounds away from zero.
 
-    Raises ValueError for what is no finite number, no currency, or more than 64 bits hold.
+    Raises ValueError for what is no finite number, no currency, or LARGEST or more.
     """
     code = currency.strip().upper()
     digits = exponent(code)
@@ -185,7 +187,7 @@ def money(amount: str | int | Decimal, currency: str) -> Money:
     except InvalidOperation as error:
         raise ValueError("not an amount") from error
     if abs(minor) >= LARGEST:
-        raise ValueError("more than a state store holds")
+        raise ValueError("an amount that nobody pays")
     return Money(minor, code)
 
 
@@ -223,8 +225,16 @@ def utc(text: str | None) -> datetime | None:
         return None
     if len(text) == WITHOUT_ZONE and text[13] == text[16] == ":":
         text += "Z"  # several times as fast as to say so afterwards
-    moment = datetime.fromisoformat(text)
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("not a moment") from error
+    return in_utc(datetime.fromisoformat(text))
+
+
+def in_utc(moment: datetime, zone: tzinfo = UTC) -> datetime:
+    """Take a moment over, in `zone` where it names none.
+
+    Raises ValueError at the ends of the calendar, where no other zone could show it: placeholders, not moments.
+    """
+    if not YEARS[0] <= moment.year <= YEARS[1]:
+        raise ValueError("not a moment")
+    if moment.tzinfo is UTC:
+        return moment
+    return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(UTC)

@@ -186,7 +186,7 @@ def _sql_next_anniversary(day: str | None, today: str) -> str | None:
 
 
 def _sql_local_hour(moment: str | None, zone: str) -> int | None:
-    return None if moment is None else _stored(moment).astimezone(ZoneInfo(zone)).hour
+    return None if moment is None else _wall(_stored(moment), ZoneInfo(zone)).hour
 
 
 def _decimal(number: Number) -> Decimal:

@@ -76,8 +76,6 @@ def main() -> None:
         _stop(str(error), BAD_USAGE)
     except ConnectorError as error:
         _stop(str(error), REMOTE)
-    except KeyboardInterrupt:
-        _stop("stopped; the same command goes on where it was", INTERRUPTED)
 
 
 @app.command()
@@ -168,6 +166,8 @@ def backfill(
     from sync.leases import PATIENCE
 
     begun = since.replace(tzinfo=UTC) if since else None
+    if store is not None:
+        _known_store(name, store)
     _run(
         name,
         lambda ticks: _order(
@@ -418,7 +418,9 @@ def simulate(
         list[str], typer.Argument(metavar="TYPE...", help="Stores or ESPs, such as woocommerce.")
     ],
     *,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1, of the first; 0 takes free ones.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1, of the first; 0 takes free ones.")
+    ] = 0,
     orders: Annotated[Path | None, typer.Option(help="CSV file of historic orders (.gz too).")] = None,
     most: Annotated[int | None, typer.Option(min=1, help="Only the first so many orders.")] = None,
 ) -> None:
@@ -471,6 +473,16 @@ def _named(cartwire: "Cartwire", name: str) -> Any:
     return cartwire.syncs[name]
 
 
+def _known_store(name: str, store: str) -> None:
+    """Look for a store among those of a sync. Raises ConfigError that lists their names."""
+    from config.errors import ConfigError, Problem, suggestion
+
+    sync = _plant().settings.syncs.get(name)
+    if sync is not None and store not in sync.stores:
+        what, hint = f"`{name}` has no store `{store}`", suggestion(store, sync.stores)
+        raise ConfigError([Problem("cartwire.yaml", None, f"syncs.{name}.stores", what, hint)])
+
+
 def _plant() -> Any:
     from sync.plant import read_plant
 
@@ -497,7 +509,11 @@ def _in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
         async with Cartwire(plant) as cartwire:
             return await work(cartwire)
 
-    return asyncio.run(inside())
+    try:
+        return asyncio.run(inside())
+    except KeyboardInterrupt:  # typer would end without a word
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _terminal() -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from config.secrets import ENV_FILE, REFERENCE
+from config.secrets import ENV_FILE, REFERENCE, open_vault
 from config.settings import MAIN_FILE
 from sync.plant import Plant
 
@@ -31,13 +31,14 @@ def _files(plant: Plant, environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _secret_files(folder: Path, environ: Mapping[str, str]) -> Iterator[Path]:
-    """Find the files of container secrets that cartwire.yaml takes a value from."""
+    """Find the files of secrets that cartwire.yaml takes a value from, named in the environment or in `.env`."""
     try:
         text = (folder / MAIN_FILE).read_text("utf-8", "replace")
     except OSError:
         return
+    known = {**open_vault(folder, {}).dotenv, **environ}
     for found in REFERENCE.finditer(text):
-        file = environ.get(f"{found[2]}_FILE")
+        file = known.get(f"{found[2]}_FILE")
         if file:
             yield folder / file
 

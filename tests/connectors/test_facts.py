@@ -16,7 +16,7 @@ from connectors.facts import Money, money, normal_email, text_or_none, utc
 
 DIGITS = {"EUR": 2, "JPY": 0, "KWD": 3, "TRY": 2, "CLF": 4, "XAU": 0}
 currencies = st.sampled_from(sorted(DIGITS))
-written = st.decimals(-(10**14), 10**14, allow_nan=False, allow_infinity=False)
+written = st.decimals(-(10**10), 10**10, allow_nan=False, allow_infinity=False)
 
 
 def half_away_from_zero(number: Fraction) -> int:
@@ -48,7 +48,7 @@ def test_money_is_read_exactly_and_half_a_unit_rounds_away_from_zero(amount: Dec
     assert money(amount, f" {code.lower()} ") == money(str(amount), code)
 
 
-@given(st.integers(-(2**63) + 1, 2**63 - 1), currencies)
+@given(st.integers(-(10**15) + 1, 10**15 - 1), currencies)
 def test_money_survives_being_written_in_major_units(minor: int, code: str) -> None:
     assert money(str(Decimal(minor).scaleb(-DIGITS[code])), code) == Money(minor, code)
 
@@ -85,6 +85,7 @@ def test_amounts_as_vendors_write_them(amount: str | int | Decimal, minor: int) 
         "1e30",
         "9" * 40,
         str(2**63),
+        str(10**13),
         "1e999999999",
     ],
 )

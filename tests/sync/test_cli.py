@@ -55,6 +55,13 @@ def test_a_run_says_what_it_did_and_that_nothing_changed(shop: World) -> None:
     assert "no write request was made" in result.stdout
 
 
+def test_a_store_that_the_sync_does_not_have_is_named(shop: World) -> None:
+    result = cartwire(shop.folder, "backfill", "crm", "--store", "shopp")
+
+    assert result.returncode == 2
+    assert "syncs.crm.stores: `crm` has no store `shopp`; did you mean `shop`?" in result.stderr
+
+
 def test_reports_come_as_json_for_scripts(shop: World) -> None:
     report = json.loads(cartwire(shop.folder, "sync", "crm", "--json").stdout)
 

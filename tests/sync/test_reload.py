@@ -25,6 +25,18 @@ def test_a_change_of_any_file_that_counts_is_seen(world: World, name: str) -> No
     assert stamp(world.plant, environ) != before
 
 
+def test_a_file_of_a_secret_that_the_env_file_names_is_watched(world: World) -> None:
+    (world.folder / "key").write_text("old")
+    (world.folder / ".env").write_text("HOOK_KEY_FILE=key\n")
+    file = world.folder / "cartwire.yaml"
+    file.write_text(f"{file.read_text()}# ${{HOOK_KEY}}\n")
+    before = stamp(world.plant, {})
+
+    (world.folder / "key").write_text("a new one")
+
+    assert stamp(world.plant, {}) != before
+
+
 class Generation:
     """Wired parts that say whether they were closed."""
 

@@ -25,8 +25,8 @@ class WebhookSettings(BaseModel):
     @field_validator("url", "base_url")
     @classmethod
     def _is_a_url(cls, url: str | None) -> str | None:
-        if url is not None and not (url.startswith(("https://", "http://")) and urlsplit(url).hostname):
-            raise ValueError("must begin with https:// or http://")
+        if url is not None and not _has_host(url):
+            raise ValueError("must begin with https:// or http:// and name a host")
         return url
 
     @field_validator("secret")
@@ -41,3 +41,11 @@ class WebhookSettings(BaseModel):
             return self.url
         _, _, path, query, _ = urlsplit(self.url)
         return self.base_url.rstrip("/") + path + (f"?{query}" if query else "")
+
+
+def _has_host(url: str) -> bool:
+    """Tell whether a host can be asked; Python's own complaint would quote the address, which is a secret."""
+    try:
+        return url.startswith(("https://", "http://")) and bool(urlsplit(url).hostname)
+    except ValueError:
+        return False

@@ -21,6 +21,7 @@ from connectors.facts import (
     Refund,
     Source,
     Standing,
+    in_utc,
     money,
     normal_email,
     text_or_none,
@@ -30,6 +31,9 @@ from connectors.stores.csv import reading
 from connectors.stores.csv.columns import FULFILMENTS, STATUSES, SYMBOLS, WORDS
 
 Cells = Mapping[str, str]
+
+UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
+"""When an order was changed: a file does not say. Of one moment a copy that differs replaces the one before."""
 
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ ,]+(\d{1,2}:\d\d(?::\d\d)?))?")
 ZONED = re.compile(r"(.*\d) ?(UTC|[+-]\d\d:?\d\d)")
@@ -79,7 +83,7 @@ def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
         status=first.get("status") or "paid",
         total=_money(first, "amount", currency),
         created_at=created,
-        updated_at=created,  # a file does not say when; a copy that differs replaces the one before
+        updated_at=UNDATED,
         paid_at=paid_at,
         discount=_money(first, "discount", currency) if first.get("discount") else None,
         lines=_lines(rows, currency),
@@ -101,9 +105,8 @@ def read_moment(text: str, zone: ZoneInfo) -> datetime | None:
     if match := ZONED.fullmatch(text):
         text = f"{match[1].rstrip()}{'+00:00' if match[2] == 'UTC' else match[2]}"
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+        return in_utc(datetime.fromisoformat(text), zone)
+    except ValueError as error:
         raise UnreadableField("date", "a date such as 2026-11-20 or 2026-11-20 14:30") from error
 
 

@@ -72,8 +72,11 @@ def survey(path: Path, encoding: str | None) -> Survey:
 
 def layout(path: Path, encoding: str) -> Layout:
     """Read the header. Raises Refused when it does not name what is needed, and says what it lacks."""
-    with path.open(encoding=encoding, errors="replace", newline="") as file:
-        header = file.readline()
+    try:
+        with path.open(encoding=encoding, errors="replace", newline="") as file:
+            header = file.readline()
+    except UnicodeError as error:
+        raise Refused(f"`encoding`: {path.name} cannot be read as {encoding}") from error
     tried = {mark: find_columns(next(csv.reader([header], delimiter=mark), [])) for mark in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda mark: len(tried[mark]))
     columns = tried[delimiter]

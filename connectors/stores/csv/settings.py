@@ -30,8 +30,9 @@ def _currency(text: str) -> str:
 
 def _encoding(text: str) -> str:
     try:
+        "a".encode(text)  # refuses what is no encoding of text, too
         return codecs.lookup(text).name
-    except LookupError as error:
+    except (LookupError, UnicodeError) as error:
         raise ValueError(f"`{text}` is no encoding; write it as utf-8 or cp1254") from error
 
 

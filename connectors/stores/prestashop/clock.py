@@ -7,8 +7,10 @@
 - In spring an hour is missing; what a careless import wrote there is read as if the clock had not moved.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from connectors.facts import in_utc
 
 SECOND = timedelta(seconds=1)
 LONGEST_SHIFT = timedelta(hours=3)
@@ -28,15 +30,14 @@ class ShopClock:
         Raises ValueError for anything else.
         """
         wall = _wall(text)
-        return wall.replace(tzinfo=self._zone).astimezone(UTC) if wall else None
+        return in_utc(wall, self._zone) if wall else None
 
     def latest(self, text: str | None, now: datetime) -> datetime | None:
         """Read a moment; of two that it can mean, the later one that is not ahead of `now`."""
         wall = _wall(text)
         if wall is None:
             return None
-        later = wall.replace(tzinfo=self._zone, fold=1).astimezone(UTC)
-        earlier = wall.replace(tzinfo=self._zone).astimezone(UTC)
+        later, earlier = in_utc(wall.replace(fold=1), self._zone), in_utc(wall, self._zone)
         return later if earlier < later <= now else earlier
 
     def since(self, moment: datetime) -> str:

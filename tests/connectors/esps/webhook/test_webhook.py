@@ -356,6 +356,14 @@ def test_a_base_url_replaces_the_host(url: str, address: str) -> None:
     assert settings.address == address
 
 
+@pytest.mark.parametrize("url", ["https://h\u2100.example/token", "https://[::1/token", "https:///token"])
+def test_an_address_that_cannot_be_is_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Webhook.Settings.model_validate(SETTINGS | {"url": url})
+
+    assert "must begin with https:// or http:// and name a host" in refused.value.errors()[0]["msg"]
+
+
 async def test_a_hook_may_have_its_token_in_the_query(requests: list[httpx.Request], tmp_path: Path) -> None:
     url = f"{SETTINGS['url']}?sig=a1b2c3d4"
     (tmp_path / "m.yaml").write_text("extends: preset:crm\n")

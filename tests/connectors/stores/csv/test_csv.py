@@ -187,6 +187,13 @@ async def test_delimiter_and_encoding_are_found_out(tmp_path, delimiter, encodin
     assert orders[1].person.first_name == "Gül"
 
 
+async def test_an_encoding_that_the_file_is_not_in_is_named(tmp_path):
+    store = store_of(tmp_path, b"order_id,email,date,amount\n", encoding="utf-16")
+
+    with pytest.raises(Refused, match=r"`encoding`: .* cannot be read as utf-16"):
+        await store.check()
+
+
 async def test_another_encoding_is_what_the_owner_says(tmp_path):
     content = PLAIN.replace(" 🎁", "").replace("Gül", "Şebnem").encode("cp1254")
 
@@ -395,6 +402,8 @@ def test_moments_are_read_as_exports_write_them():
         {"path": "x", "currency": "Euro"},
         {"path": "x", "timezone": "Paris"},
         {"path": "x", "encoding": "latin-99"},
+        {"path": "x", "encoding": "rot13"},
+        {"path": "x", "encoding": "undefined"},
         {"path": "x", "statuses": {"done": "yes"}},
         {"path": "x", "delimiter": ";"},
     ],

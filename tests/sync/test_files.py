@@ -1,0 +1,76 @@
+"""A file of orders as the store, a file of contacts as the ESP: what people write by hand, with their mistakes."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from sync.app import Cartwire
+from sync.plant import read_plant
+from sync.report import Report
+from sync.run import Order, run_sync
+
+CONFIGURATION = """\
+timezone: Europe/Istanbul
+currency: EUR
+stores: {shop: {type: csv, path: orders.csv, currency: EUR}}
+esps: {file: {type: csv, path: contacts.csv}}
+syncs: {crm: {stores: [shop], esp: file, mapping: crm.yaml, limits: off}}
+"""
+MAPPING = "fields: {LAST: last_order_at, SPENT: total_spent, NIGHTS: night_orders}\nlists: {}\n"
+HEADER = "order_id,email,date,amount\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "cartwire.yaml").write_text(CONFIGURATION)
+    (tmp_path / "crm.yaml").write_text(MAPPING)
+    return tmp_path
+
+
+async def run(folder: Path, orders: str) -> Report:
+    (folder / "orders.csv").write_text(HEADER + orders)
+    async with Cartwire(read_plant(folder, {})) as cartwire:
+        return await run_sync(cartwire.syncs["crm"], cartwire.db, folder, Order())
+
+
+def contacts(folder: Path) -> dict[str, tuple[str, str]]:
+    with (folder / "contacts.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {row["email"]: (row["LAST"], row["SPENT"]) for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize(
+    ("mended", "last", "spent"),
+    [
+        ("2026-11-02,8", "2026-11-02", "8"),
+        ("2026-11-20,8", "2026-11-20", "8"),
+        ("2026-11-06,9.5", "2026-11-06", "9.5"),
+    ],
+)
+async def test_P1_an_order_that_was_mended_counts_as_it_stands_now(
+    folder: Path, mended: str, last: str, spent: str
+) -> None:
+    await run(folder, "8,ada@example.com,2026-11-06,6\n")
+
+    report = await run(folder, f"8,ada@example.com,{mended}\n")
+
+    assert report.exit_code == 0
+    found = contacts(folder)["ada@example.com"]
+    assert found[0].startswith(last)
+    assert float(found[1]) == float(spent)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "8,ada@example.com,9999-12-31 23:59,5\n",
+        "8,ada@example.com,0001-01-01 00:00,5\n",
+        "8,ada@example.com,2026-11-06,92233720368547758.07\n9,ada@example.com,2026-11-07,92233720368547758.07\n",
+        "8,ada@example.com,2026-11-06,9999999999999.99\n9,ada@example.com,2026-11-07,9999999999999.99\n",
+    ],
+)
+async def test_P5_an_order_that_cannot_be_stops_nobody_else(folder: Path, odd: str) -> None:
+    report = await run(folder, odd + "10,bob@example.com,2026-11-01,7\n")
+
+    assert report.errors == []
+    assert float(contacts(folder)["bob@example.com"][1]) == 7
