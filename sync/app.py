@@ -2,7 +2,10 @@
 
 from contextlib import AsyncExitStack
 from typing import Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
 
 from config.settings import EspConfig
 from connectors import registry
@@ -63,8 +66,16 @@ class Cartwire:
             ZoneInfo(settings.timezone),
             sync.refresh,
         )
-        sources = [Source(store, self.stores[store]) for store in sync.stores]
+        sources = [
+            Source(store, self.stores[store], _host(settings.stores[store].settings)) for store in sync.stores
+        ]
         return Sync(job, sources, self.esps[sync.esp], sync.limits)
+
+
+def _host(settings: BaseModel) -> str | None:
+    """Find the host that a store's settings lead to: two shops on one share what it bears."""
+    address = getattr(settings, "base_url", None) or getattr(settings, "url", None)
+    return urlsplit(address).netloc if address else None
 
 
 def _place(esp: EspConfig) -> str:

@@ -62,6 +62,7 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
             if traits.ask_needs:
                 instead = f"give it {traits.ask_needs}, or {instead}"
             problems.append(loaded.documents[MAIN_FILE].problem(("syncs", name, "consent"), what, instead))
+    problems += _files(loaded)
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded), *dict.fromkeys(notes)))
@@ -102,6 +103,20 @@ def _for_esp(
 
 def _traits(settings: Settings, esp: str) -> Traits:
     return registry.esp_traits(settings.esps[esp].type, settings.esps[esp].settings)
+
+
+def _files(loaded: Loaded) -> Iterator[Problem]:
+    """Find files that are read as a store's orders and would be written as an ESP's contacts."""
+    read = {
+        file.resolve(): name
+        for name, store in loaded.settings.stores.items()
+        if (file := getattr(store.settings, "file", None))
+    }
+    for name, esp in loaded.settings.esps.items():
+        file = getattr(esp.settings, "file", None)
+        if file and file.resolve() in read:
+            what = f"is the file that the store `{read[file.resolve()]}` is read from"
+            yield loaded.documents[MAIN_FILE].problem(("esps", name, "path"), what, "name another")
 
 
 def _limits(loaded: Loaded) -> Iterator[Problem]:

@@ -59,10 +59,11 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A store under its owner's name."""
+    """A store under its owner's name; `host` is the machine that it stands on, as far as its address tells."""
 
     name: str
     store: Store
+    host: str | None = None
 
 
 @dataclass(frozen=True)

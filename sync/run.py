@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -152,17 +152,30 @@ async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: R
 
 async def _pull_stores(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> None:
     """Read a few stores side by side; the trouble of one stops none of the others."""
-    slots = asyncio.Semaphore(STORES_AT_ONCE)
 
     async def pull(source: Source) -> None:
         with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
-            async with slots:
-                await _pull_store(source, db, order, now, report)
+            await _pull_store(source, db, order, now, report)
 
     report.resting |= {
         source.name: order.resting[source.name] for source in sync.sources if source.name in order.resting
     }
-    await in_group([pull(source) for source in sync.sources if source.name not in order.resting])
+    await _side_by_side([source for source in sync.sources if source.name not in order.resting], pull)
+
+
+async def _side_by_side(sources: Sequence[Source], work: Callable[[Source], Awaitable[None]]) -> None:
+    """Do something with a few stores at once, but with those of one host one after the other: it may be weak."""
+    slots = asyncio.Semaphore(STORES_AT_ONCE)
+    hosts: defaultdict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        hosts[source.host or f"store {source.name}"].append(source)
+
+    async def in_turn(neighbours: Sequence[Source]) -> None:
+        async with slots:
+            for source in neighbours:
+                await work(source)
+
+    await in_group([in_turn(neighbours) for neighbours in hosts.values()])
 
 
 async def _pull_store(source: Source, db: Database, order: Order, now: datetime, report: Report) -> None:
@@ -225,7 +238,7 @@ async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, rep
     async def look(source: Source) -> None:
         changed[source.name] = await _look_at(source, db, order, now, report)
 
-    await in_group([look(source) for source in sync.sources if source.name not in order.resting])
+    await _side_by_side([source for source in sync.sources if source.name not in order.resting], look)
     if silent := [name for name, rows in changed.items() if rows is None]:
         log.warning("entries_wait", stores=silent)
         return False

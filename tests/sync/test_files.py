@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from config.errors import ConfigError
 from sync.app import Cartwire
 from sync.plant import read_plant
 from sync.report import Report
@@ -74,3 +75,11 @@ async def test_P5_an_order_that_cannot_be_stops_nobody_else(folder: Path, odd: s
 
     assert report.errors == []
     assert float(contacts(folder)["bob@example.com"][1]) == 7
+
+
+def test_a_file_of_orders_is_not_written_over_with_contacts(folder: Path) -> None:
+    file = folder / "cartwire.yaml"
+    file.write_text(file.read_text().replace("path: contacts.csv", "path: ../" + folder.name + "/orders.csv"))
+
+    with pytest.raises(ConfigError, match=r"file.path: is the file that the store `shop` is read from"):
+        read_plant(folder, {})

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
 
 from connectors.simulation import Fault, Simulation
 from sync.job import Pulse
+from sync.pull import Source
+from sync.run import _side_by_side
 from tests.edge import edge
 from tests.sync.conftest import World, order
 
@@ -69,6 +72,39 @@ def noting(asked: list[str], name: str, answer: Answer) -> Answer:
         return await answer(request)
 
     return respond
+
+
+async def test_stores_on_one_host_are_read_one_after_the_other() -> None:
+    stores: Any = [None] * 4
+    sources = [
+        Source("fr", stores[0], "weak.example"),
+        Source("de", stores[1], "weak.example"),
+        Source("es", stores[2], "other.example"),
+        Source("file", stores[3]),
+    ]
+    under_way: set[str | None] = set()
+    met: list[set[str | None]] = []
+
+    async def work(source: Source) -> None:
+        assert source.host is None or source.host not in under_way
+        under_way.add(source.host)
+        await asyncio.sleep(0)
+        met.append(set(under_way))
+        under_way.discard(source.host)
+
+    await _side_by_side(sources, work)
+
+    assert len(met) == 4
+    assert {"weak.example", "other.example", None} in met
+
+
+async def test_the_host_of_a_store_is_that_which_is_dialled(world: World) -> None:
+    world.add_store("outlet", OUTLET)
+
+    async with world.open() as cartwire:
+        hosts = {source.name: source.host for source in cartwire.syncs["crm"].sources}
+
+    assert hosts == {"shop": "shop.test", "outlet": "outlet.test"}
 
 
 async def test_the_trouble_of_one_store_stops_no_other_and_nothing_is_pushed_of_half_a_history(

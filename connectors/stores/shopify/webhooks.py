@@ -130,16 +130,23 @@ def read_body(topic: str, body: bytes, terms: Terms) -> News:
 def _news(topic: str, row: Row, terms: Terms) -> News:
     if topic in DELETED:
         return News(deleted=[f"{DELETED[topic]} {id_of(row)}"])
+    if (topic in ORDERS or topic in REFUNDS) and _is_refunded_elsewhere(row):
+        return News(ask=[f"order {row['order_id'] if topic in REFUNDS else id_of(row)}"])
     if found := reader(topic, row, terms):
         facts, bad = read_rows([row], *found)
         return News(facts, bad)
+    return News(ask=_customers(topic, row))
+
+
+def _customers(topic: str, row: Row) -> Sequence[str]:
+    """Name the customers of whom a body says only that something changed."""
     if topic in CUSTOMERS:
-        return News(ask=[f"customer {id_of(row)}"])
+        return [f"customer {id_of(row)}"]
     if topic == "customers_email_marketing_consent/update":
-        return News(ask=[f"customer {int(row['customer_id'])}"])
+        return [f"customer {int(row['customer_id'])}"]
     if topic == "customers/merge":
-        return News(ask=[f"customer {number_of(row[key])}" for key in MERGED if row.get(key)])
-    return News()
+        return [f"customer {number_of(row[key])}" for key in MERGED if row.get(key)]
+    return ()
 
 
 def _to_the_owner(topic: str, row: Row) -> News:
@@ -292,6 +299,32 @@ def id_of(row: Row) -> str:
     return number_of(gid) if gid else number_of(f"/{row['id']}")
 
 
+def _is_refunded_elsewhere(row: Row) -> bool:
+    """Tell whether something was given back in another currency than the shop's: a body has no other amount of it."""
+    refunds = row.get("refunds") or () if "currency" in row else (row,)
+    return any(
+        transaction.get("currency") not in {None, own}
+        for refund in refunds
+        if (own := row.get("currency") or _shop_currency(refund))
+        for transaction in _given(refund)
+    )
+
+
+def _shop_currency(refund: Row) -> str | None:
+    """Read the shop's own currency off a refund that comes alone."""
+    bag = refund.get("total_duties_set") or {}
+    return str(bag["shop_money"]["currency_code"]) if bag else None
+
+
+def _given(refund: Row) -> Sequence[Row]:
+    """List a refund's transactions that really gave something back; a pending or failed one gave nothing."""
+    return [
+        transaction
+        for transaction in refund.get("transactions") or ()
+        if transaction.get("kind") == "refund" and transaction.get("status") == "success"
+    ]
+
+
 def _line(line: Row, currency: str, order: Row) -> Line:
     """Read a line: its price less its discounts, plus its tax where prices come without."""
     total = _exact(line["price"], currency).minor * int(line["quantity"])
@@ -308,12 +341,8 @@ def _line(line: Row, currency: str, order: Row) -> Line:
 
 
 def _refund(refund: Row, order_id: str, currency: str | None) -> Refund:
-    """Add up what a refund's transactions really gave back; a pending or failed one gave nothing."""
-    given = [
-        transaction
-        for transaction in refund.get("transactions") or ()
-        if transaction.get("kind") == "refund" and transaction.get("status") == "success"
-    ]
+    """Add up what a refund's transactions really gave back."""
+    given = _given(refund)
     code = currency or _currency_of(refund, given)
     minor = sum(abs(_exact(transaction["amount"], code).minor) for transaction in given)
     return Refund(id_of(refund), order_id, Money(minor, code), utc(refund.get("created_at")))
@@ -322,10 +351,10 @@ def _refund(refund: Row, order_id: str, currency: str | None) -> Refund:
 def _currency_of(refund: Row, transactions: Sequence[Row]) -> str:
     """Find the currency of a refund: transactions may leave it out, amounts in sets never do."""
     found = [str(each["currency"]) for each in transactions if each.get("currency")]
-    bag = refund.get("total_duties_set") or {}
-    if not found and not bag:
+    code = found[0] if found else _shop_currency(refund)
+    if code is None:
         raise UnreadableField("currency", "a currency of ISO 4217")
-    return found[0] if found else str(bag["shop_money"]["currency_code"])
+    return code
 
 
 def _exact(amount: Any, currency: str) -> Money:

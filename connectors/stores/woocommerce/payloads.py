@@ -138,7 +138,7 @@ def read_order(row: Row, terms: Terms) -> Order:
         refunds=[_refund(refund, identifier, currency) for refund in _rows(row.get("refunds"))],
         person=_person(billing, meta),
         source=_source(meta),
-        consent=_consent(meta, terms, created),
+        consent=_consent(meta, terms, created, created),
         fulfilment=FULFILMENTS.get(status),
     )
 
@@ -156,7 +156,7 @@ def read_customer(row: Row, terms: Terms) -> Customer:
         created_at=created,
         updated_at=updated,
         person=_person(_object(row, "billing"), meta, row),
-        consent=_consent(meta, terms, updated),
+        consent=_consent(meta, terms, created, updated),
         tags=(role,) if role else (),
     )
 
@@ -268,12 +268,13 @@ def _told(value: Any) -> str | None:
     return text_or_none(value)
 
 
-def _consent(meta: Mapping[str, Any], terms: Terms, at: datetime) -> Consent | None:
+def _consent(meta: Mapping[str, Any], terms: Terms, first: datetime, last: datetime) -> Consent | None:
+    """Read a word, which has no date: as old as the record if given, as new if taken; no change renews a yes."""
     value = meta.get(terms.consent_key)
     if not isinstance(value, str | int | Decimal):
         return None
     given = WORDS.get(str(value).strip().lower())
-    return Consent(given, at) if given is not None else None
+    return None if given is None else Consent(given, first if given else last)
 
 
 def _meta(row: Row) -> dict[str, Any]:

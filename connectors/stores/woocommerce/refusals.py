@@ -35,7 +35,8 @@ _STRANGER = (
     "the key belong to a shop manager"
 )
 _NO_RIGHT = "the user of `key` may not read this: let the key belong to a shop manager or an administrator"
-_START = re.compile(rb'\[\s*[\[\]{"]|\{\s*["}]')
+_JSON = rb'(?P<json>\[\s*[\[\]{"]|\{\s*["}])'
+_START, _NEW_LINE = re.compile(_JSON), re.compile(rb"[\n\r>]\s*" + _JSON)
 
 
 def explain(answer: Answer) -> str | None:
@@ -65,11 +66,17 @@ def body_of(body: bytes) -> Mapping[str, Any]:
 
 
 def cut_junk(body: bytes) -> bytes:
-    """Cut off what comes before the JSON: notices of PHP and its plugins, byte order marks."""
-    if body.startswith((b"[", b"{")):
+    """Cut off what comes before the JSON and behind it: notices of PHP and its plugins, comments of caches.
+
+    A notice can hold brackets of its own ("Cannot use [] for reading"): where a line begins counts first.
+    """
+    if not body.startswith((b"[", b"{")):
+        start = _NEW_LINE.search(body) or _START.search(body)
+        body = body[start.start("json") :] if start else body
+    if body.endswith((b"]", b"}")):
         return body
-    start = _START.search(body)
-    return body[start.start() :] if start else body
+    end = max(body.rfind(b"]"), body.rfind(b"}")) + 1
+    return body[:end] or body
 
 
 def _right(status: int, code: str, message: str) -> str:

@@ -288,6 +288,28 @@ def test_only_money_that_really_went_back_is_a_refund():
     assert [each.amount for each in order.refunds or ()] == [Money(500, "EUR")]
 
 
+def given_back(currency, status="success"):
+    bag = {"shop_money": {"amount": "0.00", "currency_code": "EUR"}}
+    given = {"kind": "refund", "status": status, "amount": "3300", "currency": currency}
+    return {"id": 9, "order_id": 5512345678901, "total_duties_set": bag, "transactions": [given]}
+
+
+def test_what_was_given_back_in_the_buyer_s_currency_is_asked_for_as_only_the_shop_s_counts():
+    order = ORDER | {"presentment_currency": "JPY", "refunds": [given_back("JPY")]}
+
+    assert delivered("orders/updated", order) == News(ask=["order 5512345678901"])
+    assert delivered("refunds/create", given_back("JPY")) == News(ask=["order 5512345678901"])
+
+
+@pytest.mark.parametrize(("currency", "status"), [("EUR", "success"), (None, "success"), ("JPY", "failure")])
+def test_what_was_given_back_in_the_shop_s_currency_needs_no_asking(currency, status):
+    news = delivered("orders/updated", ORDER | {"refunds": [given_back(currency, status)]})
+
+    (order,) = news.facts
+    assert order.refunds[0].amount == Money(0 if status == "failure" else 330_000, "EUR")
+    assert news.ask == ()
+
+
 def test_a_body_that_cannot_be_read_is_a_dead_letter():
     page = delivered("orders/create", ORDER | {"total_price": "many"})
 

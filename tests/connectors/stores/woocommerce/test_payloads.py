@@ -242,12 +242,16 @@ def test_only_a_plain_word_is_consent(value: Any, given_: bool | None) -> None: 
     assert order.consent == (Consent(given_, order.created_at) if given_ is not None else None)
 
 
-def test_consent_of_an_account_dates_from_its_last_change() -> None:
-    meta = [{"id": 1, "key": "mailchimp_woocommerce_is_subscribed", "value": "1"}]
+@pytest.mark.parametrize(("word", "given"), [("1", True), ("0", False)])
+def test_P4_a_yes_of_an_account_is_as_old_as_the_account_and_a_no_as_new_as_its_last_change(
+    word: str, *, given: bool
+) -> None:
+    meta = [{"id": 1, "key": "mailchimp_woocommerce_is_subscribed", "value": word}]
 
     customer = read_customer(CUSTOMERS["company"] | {"meta_data": meta}, TERMS)
 
-    assert customer.consent == Consent(given=True, at=datetime(2026, 11, 21, 21, 13, 35, tzinfo=UTC))
+    assert customer.created_at < customer.updated_at
+    assert customer.consent == Consent(given, customer.created_at if given else customer.updated_at)
 
 
 def test_an_account_has_its_own_address_not_the_one_under_billing() -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import respx
 from pydantic import ValidationError
@@ -129,6 +130,27 @@ async def test_notices_before_a_refusal_do_not_hide_its_reason(connect: Connect)
 
     with pytest.raises(Refused, match="does not know this `key`"):
         await connect(simulation, key="ck_unknown").check()
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (b"Fatal: Cannot use [] for reading in x.php on line 3<br />\n", b""),
+        (b'<b>Notice</b>: {"a"} is odd<br />', b""),
+        (b"", b"\n<!-- Dynamic page generated in 0.3 seconds. -->"),
+        (b"Warning: x\n", b"\n\n"),
+    ],
+)
+def test_what_stands_around_the_json_is_cut_off_though_it_may_hold_brackets(
+    before: bytes, behind: bytes
+) -> None:
+    assert cut_junk(before + b'[{"id": 1}]' + behind) == b'[{"id": 1}]'
+
+
+def test_a_body_that_broke_off_is_not_mended() -> None:
+    for body in (b'[{"id": 1}, {"id": 2', b'x\n[{"id": 1}, {"id": 2'):
+        with pytest.raises(msgspec.DecodeError):
+            msgspec.json.decode(cut_junk(body))
 
 
 @pytest.mark.parametrize("body", [b"[]", b'[{"id": 1}]', b'{"code": "x"}', b"{}", b""])
