@@ -4,7 +4,7 @@ Every problem of every file is found in one reading (P7).
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from mappings.uses import names_of
 from state.scope import Scope
 
 PRESET = "preset:"
+DEEPEST = 8
+
+Chain = Sequence[yaml.Document]
+"""A mapping's file, then what it extends, file by file."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     problems += _files(loaded)
     if problems:
         raise ConfigError(dict.fromkeys(problems))
-    loaded = replace(loaded, warnings=(*loaded.warnings, *_limits(loaded), *dict.fromkeys(notes)))
+    warnings = (*loaded.warnings, *_limits(loaded), *dict.fromkeys(notes))
+    loaded = replace(loaded, warnings=warnings, documents={**loaded.documents, **_extended_files(loaded)})
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
 
 
@@ -90,15 +95,18 @@ def _for_esp(
     """Compile a mapping for a sync and hold it against its ESP; return what else is to be said of it."""
     esp = settings.syncs[sync].esp
     traits = _traits(settings, esp)
-    read = _read(document, settings.folder, problems)
+    chain = _chain(document, settings.folder, problems)
+    read = _read(chain, problems)
     fitted = fit(read.mapping, traits, esp) if read else None
-    mapping = _compiled(document, fitted, scope_of(settings, sync), problems)
+    mapping = _compiled(chain, fitted, scope_of(settings, sync), problems)
     if read is None or fitted is None or mapping is None:
         return None, []
     found = [_as_written(each, fitted) for each in check_traits(mapping, traits, esp)]
-    problems += [_problem(document, problem) for problem in found]
-    notes = (*fitted.notes, *_unused(document, read.mapping))
-    return mapping, [_problem(document, note) for note in notes]
+    problems += [_problem(chain, problem) for problem in found]
+    notes = [_problem(chain, note) for note in fitted.notes]
+    for each in chain:
+        notes += [_problem([each], note) for note in _unused(each, read.mapping)]
+    return mapping, notes
 
 
 def _traits(settings: Settings, esp: str) -> Traits:
@@ -133,30 +141,32 @@ def _judge_mappings(documents: Mapping[str, yaml.Document], folder: Path) -> lis
     problems: list[Problem] = []
     for name, document in documents.items():
         if name != MAIN_FILE and not document.problems:
-            _compiled(document, _read(document, folder, problems), Scope("", (), "", "EUR"), problems)
+            chain = _chain(document, folder, problems)
+            _compiled(chain, _read(chain, problems), Scope("", (), "", "EUR"), problems)
     return list(dict.fromkeys(problems))
 
 
-def _read(document: yaml.Document, folder: Path, problems: list[Problem]) -> Fitted | None:
-    """Read a mapping under the names that it is written with."""
-    try:
-        return Fitted(_mapping(document, folder), {}, ())
-    except MappingError as error:
-        problems += [_problem(document, problem) for problem in error.problems]
-    except ConfigError as error:
-        problems += error.problems
-    return None
+def _read(chain: Chain, problems: list[Problem]) -> Fitted | None:
+    """Read a mapping under the names that it is written with, on top of what it extends."""
+    mapping: model.Mapping | None = None
+    for document in reversed(chain):
+        try:
+            mapping = model.read_mapping(document.data, _preset(document) if mapping is None else mapping)
+        except MappingError as error:
+            problems += [_problem([document], problem) for problem in error.problems]
+            return None
+    return None if mapping is None else Fitted(mapping, {}, ())
 
 
 def _compiled(
-    document: yaml.Document, fitted: Fitted | None, scope: Scope, problems: list[Problem]
+    chain: Chain, fitted: Fitted | None, scope: Scope, problems: list[Problem]
 ) -> CompiledMapping | None:
     if fitted is None:
         return None
     try:
         return compile_mapping(fitted.mapping, currency=scope.currency, scope=scope)
     except MappingError as error:
-        problems += [_problem(document, _as_written(problem, fitted)) for problem in error.problems]
+        problems += [_problem(chain, _as_written(problem, fitted)) for problem in error.problems]
     return None
 
 
@@ -175,23 +185,37 @@ def scope_of(settings: Settings, name: str) -> Scope:
     return Scope(name, tuple(sync.stores), sync.esp, settings.currency, settings.rates, settings.timezone)
 
 
-def _mapping(document: yaml.Document, folder: Path, depth: int = 0) -> model.Mapping:
-    """Read a mapping with what it extends."""
-    raw: Any = document.data
-    extends = raw.get("extends") if isinstance(raw, dict) else None
-    if not isinstance(extends, str):
-        return model.read_mapping(raw)
-    if extends.startswith(PRESET):
-        base = model.read_mapping(model.preset(extends.removeprefix(PRESET)))
-        return model.read_mapping(raw, base)
-    if depth > 8:
-        what = "extends itself, or more than eight files deep"
-        raise MappingError([MappingProblem(("extends",), what, "let a mapping extend a preset", None)])
-    parent = folder / Path(document.name).parent / extends
-    other = yaml.read(parent, os.path.relpath(parent, folder))
-    if other.problems:
-        raise ConfigError(other.problems)
-    return model.read_mapping(raw, _mapping(other, folder, depth + 1))
+def _chain(document: yaml.Document, folder: Path, problems: list[Problem]) -> Chain:
+    """Read the files that a mapping extends, one after the other; nothing where one of them cannot be read."""
+    chain = [document]
+    while (extends := _extended(chain[-1])) and not extends.startswith(PRESET):
+        if len(chain) > DEEPEST:
+            what = "extends itself, or more than eight files deep"
+            problems.append(document.problem(("extends",), what, "let a mapping extend a preset"))
+            return ()
+        path = folder / Path(chain[-1].name).parent / extends
+        chain.append(yaml.read(path, os.path.relpath(path, folder)))
+        if chain[-1].problems:
+            problems += chain[-1].problems
+            return ()
+    return chain
+
+
+def _extended_files(loaded: Loaded) -> dict[str, yaml.Document]:
+    """Name the files that mappings extend: they are watched like those that cartwire.yaml names."""
+    mappings = [loaded.documents[sync.mapping] for sync in loaded.settings.syncs.values()]
+    return {each.name: each for document in mappings for each in _chain(document, loaded.settings.folder, [])}
+
+
+def _extended(document: yaml.Document) -> str | None:
+    extends = document.data.get("extends")
+    return extends if isinstance(extends, str) else None
+
+
+def _preset(document: yaml.Document) -> model.Mapping | None:
+    """Read the preset that the last file of a chain extends, if it does."""
+    extends = _extended(document)
+    return model.read_mapping(model.preset(extends.removeprefix(PRESET))) if extends else None
 
 
 def _unused(document: yaml.Document, mapping: model.Mapping) -> Iterator[MappingProblem]:
@@ -205,6 +229,16 @@ def _unused(document: yaml.Document, mapping: model.Mapping) -> Iterator[Mapping
             yield MappingProblem((section, name), "no expression uses it", did_you_mean(name, others))
 
 
-def _problem(document: yaml.Document, problem: MappingProblem) -> Problem:
+def _problem(chain: Chain, problem: MappingProblem) -> Problem:
+    """Name the file in which it stands: the first that has such an entry, else the mapping's own."""
     what = problem.what if problem.offset is None else f"{problem.what} (character {problem.offset + 1})"
+    document = next((each for each in chain if _has(each.data, problem.path[:2])), chain[0])
     return document.problem(problem.path, what, problem.instead)
+
+
+def _has(data: Any, path: Sequence[Any]) -> bool:
+    for part in path:
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True

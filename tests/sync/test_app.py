@@ -10,6 +10,7 @@ from connectors.esps.autopilot import simulator as autopilot
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.esps.mailchimp import traits
 from sync.plant import read_plant
+from sync.reload import stamp
 from tests.sync.conftest import MAPPING, World
 
 
@@ -114,3 +115,41 @@ lists: {Fans: null}
         "mappings/crm.yaml:3: parameters.recent_day: no expression uses it; did you mean `recent_days`?",
         "mappings/crm.yaml:4: formulas.unused: no expression uses it",
     ]
+
+
+def extending(world: World, base: str) -> str:
+    """Let the sync's mapping extend a file in another folder; return what is said of the configuration."""
+    folder = world.folder / "mappings" / "shared"
+    folder.mkdir()
+    (folder / "base.yaml").write_text(base)
+    (world.folder / "mappings" / "crm.yaml").write_text("extends: shared/base.yaml\n")
+    try:
+        return "\n".join(map(str, read_plant(world.folder, {}).loaded.warnings))
+    except ConfigError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fields: {BAD: ordes_count}", "mappings/shared/base.yaml:2: fields.BAD: "),
+        ("lists: {L: {when: true, journy: true}}", "mappings/shared/base.yaml:2: lists.L.journy: "),
+        (
+            "parameters: {nobodys: 3}",
+            "mappings/shared/base.yaml:2: parameters.nobodys: no expression uses it",
+        ),
+    ],
+)
+def test_P7_a_mistake_in_a_file_that_a_mapping_extends_is_named_with_that_file(
+    world: World, line: str, said: str
+) -> None:
+    assert said in extending(world, f"extends: preset:basics\n{line}\n")
+
+
+def test_a_file_that_a_mapping_extends_is_watched_wherever_it_stands(world: World) -> None:
+    extending(world, "extends: preset:basics\n")
+    before = stamp(world.plant, {})
+
+    (world.folder / "mappings" / "shared" / "base.yaml").write_text("extends: preset:crm\n# more\n")
+
+    assert stamp(world.plant, {}) != before
