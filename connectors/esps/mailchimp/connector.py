@@ -181,8 +181,11 @@ def _left_out(answer: _Changed | None) -> dict[str, str]:
 
 
 def _from_the_edge(answer: Answer) -> bool:
-    """Whether a 403 is the busy edge's: the API's own is JSON. Seen at Airbyte, PR 76232."""
-    return answer.status == 403 and "json" not in answer.headers.get("content-type", "")
+    """Whether a 403 is the busy edge's: the API's own is JSON. Seen at Airbyte, PR 76232.
+
+    Nor is a page with a 404 Mailchimp's word that somebody is not there, and not in the archive.
+    """
+    return answer.status in {403, 404} and "json" not in answer.headers.get("content-type", "")
 
 
 def _explain(answer: Answer) -> str | None:
