@@ -59,7 +59,10 @@ Request = httpx.Request
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `json` is None where no JSON was asked for; header names are lower-case."""
+    """What came back. Header names are lower-case.
+
+    `json` is None where no JSON was asked for, and where an error that was expected came as something else.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -275,7 +278,7 @@ class Api:
         self._pause_everybody(self._spent_for(answer))
         if shape is None or not answer.body or answer.status == 204:
             return answer
-        json = self._parse(answer, shape if response.is_success else Any)
+        json = self._parse(answer, shape) if response.is_success else self._parse_error(answer)
         return Answer(answer.status, answer.headers, answer.body, json)
 
     def _parse(self, answer: Answer, shape: Any) -> Any:
@@ -287,6 +290,13 @@ class Api:
         except (msgspec.DecodeError, RecursionError) as error:
             kind = answer.headers.get("content-type", "no content type")
             raise RemoteFault(f"{_host(self.base_url)}: answered {kind}, not JSON") from error
+
+    def _parse_error(self, answer: Answer) -> Any:
+        """Read what an expected error says; a page or a plain text is no reason to ask again: the status counts."""
+        try:
+            return self._parse(answer, Any)
+        except RemoteFault:
+            return None
 
     def _error(self, answer: Answer) -> ConnectorError:
         """Turn a status into an error: the table that every connector shares."""

@@ -247,6 +247,17 @@ async def test_a_status_that_is_expected_is_an_answer(api: Api, route: respx.Rou
     assert (answer.status, answer.json) == (404, {"code": "gone"})
 
 
+@pytest.mark.parametrize("body", [b"<html>Not here</html>", b"bad request", b"{", b"[" * 100_000])
+async def test_an_expected_status_counts_whatever_came_with_it(
+    api: Api, route: respx.Route, body: bytes
+) -> None:
+    route.respond(404, content=body)
+
+    answer = await api.get("orders", expect=frozenset({404}))
+
+    assert (answer.status, answer.body, answer.json, route.call_count) == (404, body, None, 1)
+
+
 async def test_a_web_page_is_not_quoted(api: Api, route: respx.Route) -> None:
     route.respond(403, html="<h1>Blocked</h1>")
 

@@ -6,7 +6,7 @@ as {"name": "Total Spent", "fieldType": "float"}. The same name under another ty
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -94,21 +94,25 @@ class Fields:
 
     def declare(self, field: Field) -> str | None:
         """Settle where a field is written; return why it cannot be."""
+        slot, unfit = self._settled(field)
+        name = next((name for name, other in self._slots.items() if _is_same(other, slot)), field.name)
+        if name != field.name:
+            return f"is the same field in Autopilot as {name}"
+        self._slots[field.name] = slot
+        return unfit
+
+    def _settled(self, field: Field) -> tuple[Slot, str | None]:
         standard = _standard(field.name)
         if standard:
-            self._slots[field.name] = Slot(standard)
             unfit = field.type is not FieldType.TEXT
-            return f"is a text field in Autopilot, which takes no {field.type}" if unfit else None
+            return Slot(
+                standard
+            ), f"is a text field in Autopilot, which takes no {field.type}" if unfit else None
         given, label = _label(field.name)
         there = self._there.get(label.casefold(), [])
         wanted = (given,) if given else FITTING[field.type]
         chosen = next((type_ for type_ in wanted if type_ in there), wanted[0])
-        self._slots[field.name] = Slot(_key(chosen, label), chosen)
-        if chosen not in FITTING[field.type]:
-            return f"`{chosen}--…` takes no {field.type}"
-        if there and chosen not in there:
-            return f"is a {' and a '.join(there)} field in Autopilot, which takes no {field.type}"
-        return None
+        return Slot(_key(chosen, label), chosen), _unfit(field, chosen, there)
 
     def lacks(self, field: Field) -> bool:
         """Tell whether the account has no such field as yet."""
@@ -119,12 +123,12 @@ class Fields:
         if name not in self._slots:
             if value is None:
                 return self._undeclared(name)
-            self.declare(Field(name, _type_of(value), name))
+            return self._settled(Field(name, _type_of(value), name))[0]
         return self._slots[name]
 
     def read(self, field: Field, row: Mapping[str, Any]) -> str:
         """Find a field's value in a contact; empty where it has none."""
-        slot = self._slots[field.name]
+        slot = self._slot_of(field)
         if slot.type is None:
             return as_text(row.get(slot.key))
         _, label = _label(slot.key)
@@ -135,11 +139,14 @@ class Fields:
 
     def as_read(self, field: Field, value: Value) -> str:
         """Write a value as `read` finds it again."""
-        slot = self._slots[field.name]
+        slot = self._slot_of(field)
         try:
             return _as_read(slot.type, slot.written(value))
         except Unfit:
             return as_text(value)
+
+    def _slot_of(self, field: Field) -> Slot:
+        return self._slots.get(field.name) or self._settled(field)[0]
 
     def _undeclared(self, name: str) -> Slot | None:
         standard = _standard(name)
@@ -149,6 +156,20 @@ class Fields:
         if standard:
             return Slot(standard)
         return Slot(_key(chosen, label), chosen) if chosen else None
+
+
+def _unfit(field: Field, chosen: str, there: Sequence[str]) -> str | None:
+    """Say why a custom field takes no such values; `there` are the types under which Autopilot has it."""
+    if chosen not in FITTING[field.type]:
+        return f"`{chosen}--…` takes no {field.type}"
+    if there and chosen not in there:
+        return f"is a {' and a '.join(there)} field in Autopilot, which takes no {field.type}"
+    return None
+
+
+def _is_same(one: Slot, other: Slot) -> bool:
+    """Compare as Autopilot does, which tells no two cases apart."""
+    return one.key.casefold() == other.key.casefold()
 
 
 def _standard(name: str) -> str | None:

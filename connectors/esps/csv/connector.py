@@ -27,7 +27,7 @@ from connectors.base import (
 )
 from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_address, read_lists
 from connectors.esps.csv.settings import CsvSettings
-from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, Rewrite, Row, Table, key
+from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, Rewrite, Row, Table, consent_of, key
 from connectors.esps.csv.traits import TRAITS
 from connectors.writing import folded, is_renamed, rename_rounds
 
@@ -136,7 +136,7 @@ def _held(row: Row, fields: Sequence[Field], lists: Sequence[str]) -> Held:
         email=read_address(row[EMAIL]),
         fields={name: text for name, text in values.items() if text},
         lists=frozenset(read_lists(row.get(LISTS, "")) & set(lists)),
-        mailable=row.get(CONSENT) == CONSENTS[Subscribe.YES],
+        mailable=consent_of(row) == CONSENTS[Subscribe.YES],
     )
 
 
@@ -197,6 +197,6 @@ def updated(row: Row, contact: Contact) -> Row:
     if EMAIL not in row or key(row) != folded(contact.email):
         row[EMAIL] = address_cell(contact.email)
     row |= {name: cell(value) for name, value in contact.fields.items()}
-    if contact.subscribe is Subscribe.STOP and row.get(CONSENT) != OPTED_OUT:
+    if contact.subscribe is Subscribe.STOP and consent_of(row) != OPTED_OUT:
         row[CONSENT] = CONSENTS[Subscribe.STOP]
     return row

@@ -14,11 +14,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from connectors.errors import ConnectorError, Refused, RemoteFault, Unreachable
-from connectors.esps.csv.cells import read_address
+from connectors.esps.csv.cells import plain, read_address
 from connectors.writing import folded
 
 EMAIL, LISTS, CONSENT = "email", "lists", "consent"
 OURS = (EMAIL, LISTS, CONSENT)
+BEYOND = "\0"
+"""Where a row keeps its cells beyond the header, and what stands between them."""
 PATIENCE = 60.0
 """Seconds to wait for another process that writes the file."""
 FOREVER = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
@@ -40,19 +42,19 @@ class Table:
 
     def emails(self, wanted: frozenset[str]) -> set[str]:
         """Find which of these addresses (folded) have a row."""
-        with self._troubles(), self._rows() as (_, rows):
+        with self.reading() as rows:
             return {email for row in rows if (email := key(row)) in wanted}
 
     def select(self, consent: str) -> list[str]:
         """Find the addresses of rows with this consent."""
-        with self._troubles(), self._rows() as (_, rows):
-            return [read_address(row[EMAIL]) for row in rows if row.get(CONSENT) == consent]
+        with self.reading() as rows:
+            return [read_address(row[EMAIL]) for row in rows if consent_of(row) == consent]
 
     @contextmanager
     def reading(self) -> Iterator[Iterator[Row]]:
-        """Open the file for reading row by row; no row where there is no file."""
+        """Open the file for reading whoever has an address, row by row; nobody where there is no file."""
         with self._troubles(), self._rows() as (_, rows):
-            yield rows
+            yield (row for row in rows if key(row))
 
     def rewrite(self, columns: Sequence[str], rewrite: Rewrite) -> bool:
         """Write the file anew with these columns besides its own; False when nothing changes.
@@ -92,9 +94,9 @@ class Table:
         """Write beside the file; return whether that differs from it."""
         with self._temporary.open("w", encoding="utf-8", newline="") as file:
             os.fchmod(file.fileno(), self._mode())
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\r\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            writer = csv.writer(file, lineterminator="\r\n")
+            writer.writerow(columns)
+            writer.writerows(_cells(columns, row) for row in rows)
             file.flush()
             os.fsync(file.fileno())
         return not _same(self._temporary, self.path)
@@ -120,9 +122,23 @@ class Table:
             yield [], iter(())
             return
         with file:
-            reader = csv.DictReader(file, restkey="", restval="", strict=True)
-            columns = _header(reader)
-            yield columns, _cleaned(reader)
+            lines = (cells for cells in csv.reader(file, strict=True) if cells)
+            columns = self._header(next(lines, []))
+            yield columns, (_row(columns, cells) for cells in lines)
+
+    def _header(self, cells: Sequence[str]) -> list[str]:
+        """Take the header for columns; what a spreadsheet leaves empty behind the last name is none."""
+        if cells and EMAIL not in cells:
+            raise Refused("csv: the file has no column `email`, so it is not one that we wrote; name another")
+        columns = list(cells)
+        while columns and not plain(columns[-1]).strip():
+            columns.pop()
+        for place, name in enumerate(columns, 1):
+            if not plain(name).strip():
+                raise Refused(f"csv: {self.path.name}: column {place} has no name; give it one")
+            if name in columns[place:]:
+                raise Refused(f"csv: {self.path.name}: two columns have the name `{name}`; rename one")
+        return columns
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -152,25 +168,31 @@ def key(row: Mapping[str, str]) -> str:
     return folded(read_address(row[EMAIL]))
 
 
+def consent_of(row: Mapping[str, str]) -> str:
+    """Read a row's consent, as people and other programs write it."""
+    return row.get(CONSENT, "").strip().casefold()
+
+
 def merged(columns: Sequence[str], more: Sequence[str]) -> list[str]:
     """Keep the file's columns in their order; those that are missing come after, ours around the fields."""
     wanted = [EMAIL, *more, LISTS, CONSENT]
     return [*columns, *(name for name in wanted if name not in columns)]
 
 
-def _header(reader: "csv.DictReader[str]") -> list[str]:
-    columns = list(reader.fieldnames or [])
-    if columns and EMAIL not in columns:
-        raise Refused("csv: the file has no column `email`, so it is not one that we wrote; name another")
-    return columns
+def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    """Read a line; cells beyond the header stand under a name that no column has."""
+    row = dict(zip(columns, cells, strict=False))
+    if len(cells) < len(columns):
+        row |= dict.fromkeys(columns[len(cells) :], "")
+    elif len(cells) > len(columns):
+        row[BEYOND] = BEYOND.join(cells[len(columns) :])
+    return row
 
 
-def _cleaned(rows: Iterator[Row]) -> Iterator[Row]:
-    """Leave out cells beyond the header, and rows without an address."""
-    for row in rows:
-        row.pop("", None)
-        if row[EMAIL].strip():
-            yield row
+def _cells(columns: Sequence[str], row: Row) -> list[str]:
+    """Write a line; what stood beyond the header stands there again, however many columns there are."""
+    cells = [row.get(name, "") for name in columns]
+    return cells + row[BEYOND].split(BEYOND) if BEYOND in row else cells
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -11,12 +11,15 @@ from connectors.esps.mailchimp.traits import MAX_FIELDS, VENDOR_TYPES
 from connectors.esps.mailchimp.writes import document_of, words
 from connectors.facts import utc
 from connectors.http import Answer, Api
+from connectors.writing import folded
 
 PAGE_SIZE = 1000
 """The most that Mailchimp gives; it gives 10 to those who do not ask."""
 ROW_OVERLAP = timedelta(seconds=5)
 """How far before the last row's time the next page begins: rows of one second are in no order."""
 BAD = frozenset({400})
+HIDDEN = {"include_cleaned": "true", "include_transactional": "true", "include_unsubscribed": "true"}
+"""Members of a list who are shown to those only who ask for them."""
 FITTING = {
     FieldType.TEXT: frozenset({"text", "phone", "url", "imageurl", "radio", "dropdown", "zip", "birthday"}),
     FieldType.NUMBER: frozenset({"number"}),
@@ -159,6 +162,25 @@ class Audience:
         if since:
             asked["since_last_changed"] = since.isoformat(timespec="seconds")
         return document_of((await self._api.get(f"{self.path}/members", asked)).json)
+
+    async def addresses_in(self, list_id: int, most: int) -> set[str] | None:
+        """Read the addresses (folded) in a list; None where there are more than `most`."""
+        found: set[str] = set()
+        offset, total = 0, 1
+        while offset < total:
+            asked = HIDDEN | {
+                "fields": "members.email_address,total_items",
+                "count": PAGE_SIZE,
+                "offset": offset,
+            }
+            path = f"{self.path}/segments/{list_id}/members"
+            page = document_of((await self._api.get(path, asked)).json)
+            total = int(page["total_items"]) if page["members"] else 0
+            if total > most:
+                return None
+            found.update(folded(row["email_address"]) for row in page["members"])
+            offset += len(page["members"])
+        return found
 
     async def tags_of(self, member: Row) -> frozenset[str]:
         """Return a member's tags (folded); the listing shows fifty, of more all are asked for."""

@@ -15,15 +15,14 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from connectors.base import Blame, Contact, Field, Held, Member, Missing, OptOut, Refusal, Value
 from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.audience import Audience, Row, folded_name
 from connectors.esps.mailchimp.delivery import Delivery
+from connectors.esps.mailchimp.memberships import Memberships
 from connectors.esps.mailchimp.settings import MailchimpSettings
 from connectors.esps.mailchimp.traits import TEXT_BYTES, TRAITS
 from connectors.esps.mailchimp.writes import (
@@ -35,7 +34,7 @@ from connectors.esps.mailchimp.writes import (
 )
 from connectors.facts import utc
 from connectors.http import Answer, Api, BasicAuth
-from connectors.writing import as_text, say_cut
+from connectors.writing import as_text, folded, say_cut
 
 CONNECTIONS = 5
 """To the API, and one to the storage of batch results: six of the ten that Mailchimp allows a user."""
@@ -76,6 +75,7 @@ class Mailchimp:
         self._storage = Api(settings.api_url, concurrency=1, timeout=TIMEOUT, secrets=[key])
         self._storage.tally = self.tally = self._api.tally
         self._audience = Audience(self._api, settings.audience, settings.lists_as.removesuffix("s"))
+        self._memberships = Memberships(self._api, self._audience)
         archive = Archive(self._api, self._audience)
         self._delivery = Delivery(self._api, self._storage, self._audience.path, archive)
 
@@ -104,26 +104,12 @@ class Mailchimp:
     async def change_list(
         self, name: str, join: Sequence[Member], leave: Sequence[Member]
     ) -> Sequence[Refusal]:
-        body = {
-            "members_to_add": [member.email for member in join],
-            "members_to_remove": [member.email for member in leave],
-        }
-        list_id = await self._audience.list_id(name)
-        answer = await self._send_list(list_id, body, ABSENT)
-        if answer.status == 404:  # somebody deleted it
-            self._audience.forget_list(name, list_id)
-            list_id = await self._audience.list_id(name)
-            answer = await self._send_list(list_id, body, frozenset())
-        reasons = _left_out(answer.json)
+        reasons = await self._memberships.change(name, join, leave)
         return [
-            Refusal(member.profile, Blame.MEMBERSHIP, self._api.redact(reasons[member.email.lower()]), name)
+            Refusal(member.profile, Blame.MEMBERSHIP, self._api.redact(reasons[folded(member.email)]), name)
             for member in join
-            if member.email.lower() in reasons
+            if folded(member.email) in reasons
         ]
-
-    async def _send_list(self, list_id: int, body: Mapping[str, Any], expect: frozenset[int]) -> Answer:
-        path = f"{self._audience.path}/segments/{list_id}"
-        return await self._api.send("POST", path, body, expect=expect, shape=_Changed)
 
     async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
         for status in OPTED_OUT:
@@ -160,29 +146,12 @@ class Mailchimp:
         await self._storage.aclose()
 
 
-class _Error(Struct):
-    error: str | None = None
-    email_addresses: Sequence[str] | None = None
-
-
-class _Changed(Struct):
-    """Of the answer to a list's change only who was left out: it quotes everybody else whole."""
-
-    errors: Sequence[_Error] | None = None
-
-
-def _left_out(answer: _Changed | None) -> dict[str, str]:
-    """Reason by address of those that a list did not take, because they are not in the audience."""
-    return {
-        address.lower(): error.error or "not in the audience"
-        for error in (answer and answer.errors) or ()
-        for address in error.email_addresses or ()
-    }
-
-
 def _from_the_edge(answer: Answer) -> bool:
-    """Whether a 403 is the busy edge's: the API's own is JSON. Seen at Airbyte, PR 76232."""
-    return answer.status == 403 and "json" not in answer.headers.get("content-type", "")
+    """Whether a 403 is the busy edge's: the API's own is JSON. Seen at Airbyte, PR 76232.
+
+    Nor is a page with a 404 Mailchimp's word that somebody is not there, and not in the archive.
+    """
+    return answer.status in {403, 404} and "json" not in answer.headers.get("content-type", "")
 
 
 def _explain(answer: Answer) -> str | None:

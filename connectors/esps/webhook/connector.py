@@ -7,7 +7,7 @@ out there, Cartwire learns from the stores only.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from connectors.base import Blame, Contact, Field, Member, OptOut, Refusal
 from connectors.esps.webhook.messages import JOINED, LEFT, Message, contact_message, list_message
@@ -25,7 +25,7 @@ REFUSING = frozenset({400, 406, 409, 413, 415, 422})
 """Statuses that are about one message. Others below 500 are about the hook, and stop the sync."""
 ANSWERS = frozenset(range(200, 500))
 TELLING = 12
-"""Characters from which a path is no word that messages may need."""
+"""Characters from which a part of an address is no word that messages may need."""
 GONE = {404: "there is no hook at this address", 410: "the hook was switched off: make a new one"}
 HINTS = {
     **GONE,
@@ -107,10 +107,19 @@ class Webhook:
         return self._api.redact(f"the hook answered {answer.status} {said}".strip())
 
 
-def _secret_parts(address: str) -> list[str]:
-    """Take out of an address what makes it as good as a key: whoever knows it can post."""
-    _, _, path, query, _ = urlsplit(address)
-    return [part for part in (path.strip("/"), query) if len(part) >= TELLING]
+def _secret_parts(address: str) -> set[str]:
+    """Take out of an address what makes it as good as a key, whole and in pieces, encoded and not.
+
+    Whoever knows it can post, and hooks quote the token alone as well as the whole path.
+    """
+    url = urlsplit(address)
+    paths = [url.path, unquote(url.path)]
+    values = [value or name for name, _, value in (each.partition("=") for each in url.query.split("&"))]
+    wholes = [*(path.strip("/") for path in paths), url.query, url.username or "", url.password or ""]
+    found = [*wholes, *values, *(segment for path in paths for segment in path.split("/"))]
+    return {
+        form for part in found for form in (part, unquote(part), unquote_plus(part)) if len(form) >= TELLING
+    }
 
 
 def _explain(answer: Answer) -> str | None:

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from connectors import http
+from connectors.decoding import read_json
 from connectors.errors import Permanent, Refused, Retryable, Unreachable
 from connectors.http import Api, Stream
 from connectors.stores.shopify.admin import Admin
@@ -247,12 +248,20 @@ async def _from(stream: Stream, byte: int) -> AsyncIterator[bytes]:
 def _read(line: bytes) -> dict[str, Any]:
     """Read a line; one that is broken was cut off, and is there in full the next time."""
     try:
-        told = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        told = _told(line)
+    except msgspec.DecodeError as error:
         raise Short("the file of the bulk operation broke off within a line") from error
     if not isinstance(told, dict):
         raise BadFile("the file of the bulk operation holds something else than objects")
     return told
+
+
+def _told(line: bytes) -> Any:
+    """Read JSON, with U+FFFD for what is no letter: one name must not cost the whole file."""
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return read_json(line)
 
 
 def _check(job: Job, end: InFile) -> None:

@@ -99,6 +99,8 @@ class SimulatedAudience:
     """One audience. The lower half of its methods are its people's and its owner's own doings, for tests.
 
     `objection` looks at each member that is written, and may give another problem to refuse it with.
+    `ignores_strangers` keeps silent about addresses that a list's change names and nobody here has, as the
+    vendor's text says; clients have seen them told.
     """
 
     def __init__(self, audience: str, clock: Callable[[], datetime]) -> None:
@@ -110,6 +112,7 @@ class SimulatedAudience:
         self.segments: dict[int, Segment] = {}
         self.forgotten: set[str] = set()
         self.too_many_signups: set[str] = set()
+        self.ignores_strangers = False
         self.objection: Callable[[Body], Problem | None] = lambda _: None
         self._numbers = iter(range(100_001, 10**9))
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -323,18 +326,20 @@ class SimulatedAudience:
     def change_segment(
         self, segment: Segment, join: Sequence[str], leave: Sequence[str]
     ) -> tuple[list[Member], list[Member], list[str]]:
-        """Put addresses in and out; return who was added, who removed, and the addresses nobody here has."""
+        """Put addresses in and out; return who is new, who has left, and the addresses nobody here has."""
         if segment.type != "static":
             raise Problem(400, "Bad Request", "Only static segments can be changed by address.")
         for name, addresses in (("members_to_add", join), ("members_to_remove", leave)):
             if len(addresses) > TAG_CAP:
                 message = f"This collection should contain {TAG_CAP} elements or less."
                 raise invalid("The resource submitted could not be validated.", **{name: message})
-        added, missing = self._present(join)
-        removed, not_there = self._present(leave)
+        found, missing = self._present(join)
+        leavers, not_there = self._present(leave)
+        added = [member for member in found if member.number not in segment.members]
+        removed = [member for member in leavers if member.number in segment.members]
         segment.members.update(member.number for member in added)
         segment.members.difference_update(member.number for member in removed)
-        return added, removed, [*missing, *not_there]
+        return added, removed, [] if self.ignores_strangers else [*missing, *not_there]
 
     def _present(self, addresses: Iterable[str]) -> tuple[list[Member], list[str]]:
         found, missing = [], []

@@ -50,6 +50,31 @@ async def test_fields_of_another_type_are_named(esp: Autopilot, simulation: Simu
     }
 
 
+async def test_of_two_names_for_one_field_the_second_is_refused(
+    esp: Autopilot, simulation: Simulation
+) -> None:
+    fields = [
+        Field("FNAME", FieldType.TEXT, "x"),
+        Field("FirstName", FieldType.TEXT, "x"),
+        Field("Lead Score", FieldType.NUMBER, "x"),
+        Field("float--Lead--Score", FieldType.NUMBER, "x"),
+        Field("lead score", FieldType.NUMBER, "x"),
+        Field("string--Lead--Score", FieldType.TEXT, "x"),
+    ]
+    same = {
+        "FirstName": "is the same field in Autopilot as FNAME",
+        "float--Lead--Score": "is the same field in Autopilot as Lead Score",
+        "lead score": "is the same field in Autopilot as Lead Score",
+    }
+
+    assert await esp.prepare(fields, []) == same
+    assert (await esp.look(fields, [])).unfit == same
+
+    await esp.push([Contact(1, ADA.email, {"FNAME": "Ada", "Lead Score": 3}, Subscribe.YES)])
+    (held,) = [each async for page in esp.contacts(fields, []) for each in page]
+    assert (held.fields["FNAME"], held.fields["Lead Score"]) == ("Ada", "3")
+
+
 async def test_a_field_named_in_full_is_written_as_named(esp: Autopilot, simulation: Simulation) -> None:
     await esp.prepare([Field("integer--Orders--Count", FieldType.NUMBER, "x")], [])
 

@@ -93,8 +93,9 @@ async def test_a_check_is_one_request(esp: Autopilot, simulation: Simulation) ->
     assert simulation.counts() == {"GET": 1}
 
 
-async def test_a_check_falls_back_on_the_lists(esp: Autopilot, simulation: Simulation) -> None:
-    simulation.fail(Fault(status=404, body=b""))
+@pytest.mark.parametrize("body", [b"", b"<html>Not Found</html>"])
+async def test_a_check_falls_back_on_the_lists(esp: Autopilot, simulation: Simulation, body: bytes) -> None:
+    simulation.fail(Fault(status=404, body=body))
 
     assert await esp.check() == []
     assert [seen.path for seen in simulation.requests] == ["/v1/account", "/v1/lists"]

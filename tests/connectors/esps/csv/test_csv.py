@@ -96,6 +96,25 @@ async def test_rows_are_updated_by_address_and_keep_the_rest(esp: Csv, path: Pat
     }
 
 
+async def test_what_the_owner_added_stays(esp: Csv, path: Path) -> None:
+    put(path, f"\nemail,Note, \n{ADA},a,mine,,too\n,nobody,x\n',,\n,,\n\n{BOB}\n")
+
+    await esp.push([Contact(1, ADA, {"ORDERS": 3}, Subscribe.YES)])
+    await esp.change_list("Fans", [Member(2, BOB)], [Member(1, ADA)])
+    await esp.erase(EVE)
+
+    assert content_of(path).decode().split("\r\n") == [
+        "email,Note,ORDERS,lists,consent",
+        f"{ADA},a,3,,,mine,,too",
+        ",nobody,,,,x",
+        "',,,,,",
+        ",,,,,",
+        f"{BOB},,,Fans,",
+        "",
+    ]
+    assert [each.email async for page in esp.contacts(FIELDS, []) for each in page] == [ADA, BOB]
+
+
 async def test_a_value_is_cleared(esp: Csv, path: Path) -> None:
     await esp.push([Contact(1, ADA, {"ORDERS": 3, "TIER": "gold"})])
 
@@ -260,16 +279,19 @@ async def test_P4_no_sequence_of_pushes_subscribes_without_proof(
 
 
 async def test_stop_takes_consent_back_but_an_opt_out_stays_one(esp: Csv, path: Path) -> None:
-    put(path, f"email,consent\n{ADA},subscribed\n{BOB},unsubscribed\n")
+    put(path, f"email,consent\n{ADA},subscribed\n{BOB},unsubscribed\n{EVE},UNSUBSCRIBED \n")
+    everybody = enumerate([ADA, BOB, EVE])
 
-    await esp.push([Contact(number, email, {}, Subscribe.STOP) for number, email in enumerate([ADA, BOB])])
+    await esp.push([Contact(number, email, {}, Subscribe.STOP) for number, email in everybody])
 
-    assert [row["consent"] for row in rows(path)] == ["withdrawn", "unsubscribed"]
+    assert [row["consent"] for row in rows(path)] == ["withdrawn", "unsubscribed", "UNSUBSCRIBED "]
 
 
 async def test_who_was_marked_unsubscribed_is_read_back(esp: Csv, path: Path) -> None:
     assert [page async for page in esp.opt_outs(None)] == []
-    put(path, f"email,consent\n{ADA},unsubscribed\n{BOB},withdrawn\n'+eve@x.yz,unsubscribed\n")
+    put(
+        path, f"email,consent\n{ADA}, Unsubscribed\n{BOB},withdrawn\n'+eve@x.yz,unsubscribed\n,unsubscribed\n"
+    )
 
     found = [each.email async for page in esp.opt_outs(datetime(2026, 1, 1, tzinfo=UTC)) for each in page]
 
@@ -391,6 +413,32 @@ async def test_a_file_that_is_not_ours_is_refused_and_left_alone(
 
     assert content_of(path) == content
     assert "ada" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("email,phone,phone,lists", "two columns have the name `phone`"),
+        ("email,email", "two columns have the name `email`"),
+        ("email,,phone", "column 2 has no name"),
+        (" ,email", "column 1 has no name"),
+        (",,", "no column `email`"),
+    ],
+)
+async def test_a_header_that_does_not_tell_columns_apart_is_refused(
+    esp: Csv, path: Path, header: str, said: str
+) -> None:
+    content = f"{header}\n{ADA},111,222,mine\n"
+    put(path, content)
+
+    with pytest.raises(Refused, match=said) as refused:
+        await esp.push([Contact(1, BOB, {})])
+    with pytest.raises(Refused, match=said):
+        await esp.check()
+
+    assert content_of(path) == content.encode()
+    assert "contacts.csv" in str(refused.value) or "email" in said
+    assert ADA not in str(refused.value)
 
 
 async def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
-from connectors.base import Blame, Field, FieldType, Member
+from connectors.base import Blame, Field, FieldType, Member, Refusal
 from connectors.errors import Refused
+from connectors.esps.mailchimp import memberships
 from connectors.esps.mailchimp.connector import Mailchimp
 from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.esps.mailchimp.simulated.values import MergeField
@@ -163,6 +164,99 @@ async def test_who_is_not_in_the_audience_cannot_join_but_is_out(
     assert (refusal.profile, refusal.blame, refusal.name) == (3, Blame.MEMBERSHIP, "Customers")
     assert refusal.reason == "Email addresses do not exist in this list"
     assert members(simulation, "Customers") == {ADA.email}
+
+
+def crowd(simulation: Simulation, count: int) -> list[Member]:
+    people = [Member(number, f"person-{number}@example.com") for number in range(count)]
+    for person in people:
+        simulation.state.add(person.email, "transactional")
+    return people
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_whom_mailchimp_ignores_did_not_join(
+    esp: Mailchimp, simulation: Simulation, count: int
+) -> None:
+    simulation.state.ignores_strangers = True
+    people = crowd(simulation, 60)
+    strangers = [Member(100 + number, f"Nobody-{number}@example.com") for number in range(count)]
+    await esp.change_list("Fans", people[:30], [])
+
+    refusals = await esp.change_list("Fans", [*people, *strangers], [Member(7, "gone@example.com")])
+
+    assert refusals == [
+        Refusal(stranger.profile, Blame.MEMBERSHIP, "not in the audience", "Fans") for stranger in strangers
+    ]
+    assert members(simulation, "Fans") == {person.email for person in people}
+
+
+async def test_a_change_whose_answer_was_lost_is_looked_up_in_the_list(
+    esp: Mailchimp, simulation: Simulation
+) -> None:
+    people = crowd(simulation, 500)
+    await esp.prepare([], ["Fans"])
+    before = simulation.counts()
+    simulation.fail(Fault(Kind.AFTER), when=lambda method, path: method == "POST" and "/segments/" in path)
+
+    assert await esp.change_list("Fans", people, []) == []
+
+    assert simulation.counts() - before == {"POST": 2, "GET": 1}
+
+
+async def test_a_few_are_looked_up_one_by_one_whatever_tags_they_have(
+    esp: Mailchimp, simulation: Simulation
+) -> None:
+    people = crowd(simulation, 2)
+    simulation.state.change_tags(people[0].email, [{"name": f"t{n}", "status": "active"} for n in range(55)])
+    await esp.change_list("fans", people, [])
+    before = simulation.counts()
+
+    assert await esp.change_list("Fans", people, []) == []
+
+    assert simulation.counts() - before == {"POST": 1, "GET": 3}
+
+
+async def test_who_is_known_but_was_left_out_is_told(esp: Mailchimp, simulation: Simulation) -> None:
+    simulation.state.ignores_strangers = True
+    simulation.state.add(ADA.email)
+    simulation.state.archive(ADA.email)
+
+    (refusal,) = await esp.change_list("Fans", [ADA], [])
+
+    assert refusal.reason == "Mailchimp did not put them into the list, and does not say why"
+
+
+@pytest.mark.parametrize(("count", "refused", "lookups"), [(10, 1, 11), (40, 0, 1)])
+async def test_a_list_that_is_too_long_to_be_read_costs_few_requests(  # noqa: PLR0917 - a case each
+    esp: Mailchimp,
+    simulation: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    refused: int,
+    lookups: int,
+) -> None:
+    monkeypatch.setattr(memberships, "LONGEST", 5)
+    monkeypatch.setattr(memberships, "LOOKUPS", 20)
+    simulation.state.ignores_strangers = True
+    people = crowd(simulation, count)
+    await esp.change_list("Fans", people, [])
+    before = simulation.counts()
+
+    refusals = await esp.change_list("Fans", [*people[1:], Member(99, "nobody@example.com")], [])
+
+    assert len(refusals) == refused
+    assert simulation.counts() - before == {"POST": 1, "GET": lookups}
+
+
+async def test_a_list_of_many_pages_is_read_to_the_end(esp: Mailchimp, simulation: Simulation) -> None:
+    people = crowd(simulation, 1300)
+    for some in (people[:500], people[500:1000], people[1000:]):
+        await esp.change_list("Fans", some, [])
+    before = simulation.counts()
+
+    assert await esp.change_list("Fans", people[900:], []) == []
+
+    assert simulation.counts() - before == {"POST": 1, "GET": 2}
 
 
 async def test_five_hundred_join_and_as_many_leave_in_one_call(

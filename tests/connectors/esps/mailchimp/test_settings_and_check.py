@@ -99,8 +99,11 @@ async def test_a_missing_audience_is_refused_by_name(esp: Mailchimp, simulation:
         await esp.prepare([], ["Customers"])
 
 
-async def test_a_403_from_the_edge_is_tried_again(esp: Mailchimp, simulation: Simulation) -> None:
-    simulation.fail(Fault(status=403), times=2)
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_page_of_the_edge_is_not_mailchimps_word(
+    esp: Mailchimp, simulation: Simulation, status: int
+) -> None:
+    simulation.fail(Fault(status=status), times=2)
 
     assert await esp.check() == []
     assert esp.tally["retry"] == 2

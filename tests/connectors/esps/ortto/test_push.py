@@ -356,6 +356,19 @@ async def test_an_asynchronous_merge_that_is_refused_goes_one_by_one(
     assert len(simulation.state.contacts) == 5
 
 
+async def test_a_refusal_in_plain_words_is_not_sent_again(esp: Ortto, simulation: Simulation) -> None:
+    simulation.fail(
+        Fault(status=400, headers={"content-type": "text/plain"}, body=b"bad request"),
+        times=50,
+        when=lambda _, path: path.endswith("merge"),
+    )
+
+    (refusal,) = await esp.push(persons(1))
+
+    assert (refusal.blame, refusal.reason) == (Blame.CONTACT, "refused without a reason")
+    assert [seen.status for seen in simulation.requests].count(400) == 1
+
+
 async def test_many_bad_people_do_not_shut_us_out(esp: Ortto, simulation: Simulation) -> None:
     simulation.state.spoil = lambda _: "no"
 

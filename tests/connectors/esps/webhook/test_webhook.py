@@ -296,19 +296,54 @@ async def test_what_the_hook_says_of_a_person_is_not_shown(esp: Webhook, simulat
     assert "a1b2c3d4" not in refusal.reason
 
 
-async def test_the_address_of_the_hook_is_not_logged(esp: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: list[str] = []
+@pytest.fixture
+def logged() -> list[str]:
+    """Collect every line of the log, at every level."""
+    lines: list[str] = []
 
     def keep(_logger: Any, _method: str, event: Any) -> Any:
-        logged.append(repr(event))
+        lines.append(repr(event))
         raise structlog.DropEvent
 
     structlog.configure(processors=[keep])
+    return lines
 
+
+async def test_the_address_of_the_hook_is_not_logged(esp: Webhook, logged: list[str]) -> None:
     await esp.push([Contact(1, ADA, {})])
 
     assert logged
     assert not any("a1b2c3d4" in line for line in logged)
+
+
+@pytest.mark.parametrize(
+    ("address", "quoted"),
+    [
+        ("hooks.test/catch/12345/abcdefsecrettoken", "abcdefsecrettoken"),
+        ("hooks.test/post?v=2&token=SECRETTOKEN1234567", "SECRETTOKEN1234567"),
+        ("hooks.test/post?SECRETTOKEN1234567&v=2", "SECRETTOKEN1234567"),
+        ("hooks.test/post?token=SECRET%2BTOKEN+1234", "SECRET+TOKEN 1234"),
+        ("hooks.test/hook%2Fsecret%20token1234", "secret token1234"),
+        ("hooks.test/hook%2Fsecret%20token1234", "/hook%2Fsecret%20token1234"),
+        ("hooks.test/hook%2Fsecret%20token1234", "/hook/secret token1234"),
+        ("user:passw0rdpassw0rd@hooks.test/hook", "passw0rdpassw0rd"),
+        ("us3rt0kenus3rt0ken@hooks.test/hook", "us3rt0kenus3rt0ken"),
+    ],
+)
+async def test_P8_no_part_of_the_address_that_is_a_key_is_shown_or_logged(
+    requests: list[httpx.Request], simulation: Simulation, logged: list[str], address: str, quoted: str
+) -> None:
+    body = f"no such hook: <{quoted}>".encode()
+    simulation.fail(Fault(status=422, headers={"content-type": "text/plain"}, body=body))
+    hook = Webhook(Webhook.Settings(url=f"https://{address}", secret=SETTINGS["secret"]))
+
+    (refusal,) = await hook.push([Contact(1, ADA, {})])
+    await hook.aclose()
+
+    assert refusal.reason.replace("/", "") == "the hook answered 422 no such hook: <…>"
+    assert len(requests) == 1
+    assert logged
+    assert not any(word in line for line in logged for word in ("token", "TOKEN", "passw0rd", "t0ken"))
 
 
 # Settings and check

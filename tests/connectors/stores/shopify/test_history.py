@@ -265,6 +265,27 @@ async def test_a_file_that_always_ends_early_costs_two_jobs_and_is_then_read_by_
     ]
 
 
+@pytest.mark.parametrize("odd", [b"\\ud83d", b"\xff"], ids=["half a pair", "bad UTF-8"])
+async def test_what_is_no_letter_costs_no_file(
+    connect: Connect, router: respx.MockRouter, odd: bytes
+) -> None:
+    simulation = simulator(orders(40))
+    whole = edge(simulation)
+
+    async def spoilt(request: httpx.Request) -> httpx.Response:
+        body = await (await whole(request)).aread()
+        return httpx.Response(200, content=body.replace(b'"name":"#', b'"name":"#' + odd))
+
+    router.get(path__startswith="/bulk-results/").mock(side_effect=spoilt)
+    store = connect(simulation)
+
+    pages = await history_of(store)
+
+    assert Counter(ids_of(pages)) == Counter(numbers(40))
+    assert {str(each.number)[0] for each in facts_of(pages) if isinstance(each, Order)} == {"\ufffd"}
+    assert (len(simulation.state.jobs), downloads(simulation)) == (1, 1)
+
+
 @pytest.mark.parametrize("code", ["INTERNAL_SERVER_ERROR", "TIMEOUT"])
 async def test_a_job_that_failed_is_done_again(connect: Connect, code: str) -> None:
     simulation = simulator(orders(40))
