@@ -102,9 +102,9 @@ class _Changed(Struct):
         }
 
     def untold(self, emails: Sequence[str]) -> list[str]:
-        """Choose those who are said neither to have joined nor to have been refused."""
+        """Choose those who are said neither to have joined nor to have been refused; an answer without a count says nothing."""
         asked = {folded(email): email for email in emails}
-        if (self.total_added or 0) >= len(asked):
+        if self.total_added is None or self.total_added >= len(asked):
             return []
         told = {folded(member.email_address or "") for member in self.members_added or ()}
         return [email for key, email in asked.items() if key not in told | self.left_out().keys()]
