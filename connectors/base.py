@@ -247,6 +247,7 @@ class Blame(enum.StrEnum):
     BLOCKED = "blocked"  # the address may never come back here: believe it, do not try again
     ABSENT = "absent"  # the ESP has no field or list `name` (`Esp.prepare` said so, once for all)
     OPTED_OUT = "opted out"  # the contact landed, but the ESP says that they opted out: remember it
+    LATER = "later"  # the ESP gave way before this contact's turn: it stays to be written, and the run ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +325,8 @@ class Esp(Protocol):
 
         Never raises a status: a new contact is subscribed only with `Subscribe.YES` (confirmed first
         with `ASK`), an existing one keeps its status, or loses it with `STOP`. Whatever stands in no
-        refusal has landed. Raises a ConnectorError only for what concerns the whole batch.
+        refusal has landed. Raises a ConnectorError only for what concerns the whole batch; where the trouble
+        begins after what must not be repeated, `Blame.LATER` names those who are left.
         """
 
     async def change_list(

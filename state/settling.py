@@ -90,10 +90,11 @@ def settle_contacts(
 ) -> int:
     """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed.
 
-    Of people who were forgotten meanwhile nothing is kept.
+    Of people who were forgotten meanwhile nothing is kept. Whose turn did not come stay where they are.
     """
     sync = target.sync
-    alive = _alive(connection, sync, (job.contact.profile for job in jobs))
+    later = {refusal.profile for refusal in refusals if refusal.blame is Blame.LATER}
+    alive = _alive(connection, sync, (job.contact.profile for job in jobs)) - later
     jobs = [job for job in jobs if job.contact.profile in alive]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against: defaultdict[int, list[Refusal]] = defaultdict(list)

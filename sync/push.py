@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 
 from connectors.base import Blame, Contact, Esp, Journeys, Refusal
-from connectors.errors import BadRecord
+from connectors.errors import BadRecord, Retryable
 from connectors.writing import without_values
 from state import outbox, runs, settling
 from state.db import Database
@@ -22,6 +22,9 @@ from sync.job import Job, Pulse, Tick, in_group
 from sync.journeys import STARTS, missing_triggers, start_journeys, trigger_of
 
 log = structlog.get_logger()
+
+UNCOUNTED = frozenset({Blame.ABSENT, Blame.LATER})
+"""What counts as no refusal of a contact."""
 
 
 @dataclass(slots=True)
@@ -199,13 +202,21 @@ async def _push_contacts(this: Round) -> None:
             refusals = await _send(esp, batch, this.missing)
             landed = await db.run(settling.settle_contacts, job.target, batch, refusals, pushing.now)
             pushing.pushed.contacts += landed
-            pushing.pushed.refused += sum(refusal.blame is not Blame.ABSENT for refusal in refusals)
+            pushing.pushed.refused += sum(refusal.blame not in UNCOUNTED for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
             this.settled()
+            _end_if_left(refusals)
             await landing.land(last)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
     await landing.end()
+
+
+def _end_if_left(refusals: Sequence[Refusal]) -> None:
+    """Raise what made the ESP leave contacts for later: what it did of the batch is settled."""
+    left = [refusal for refusal in refusals if refusal.blame is Blame.LATER]
+    if left:
+        raise Retryable(f"{left[0].reason}; {len(left)} contacts are left for the next run")
 
 
 async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:

@@ -722,6 +722,17 @@ def test_P4_a_contact_that_landed_but_had_opted_out_is_remembered(connection: Co
     assert letters(connection) == []
 
 
+def test_a_contact_that_is_left_for_later_stays_in_the_outbox_as_it_is(connection: Connection) -> None:
+    offer(connection, want(connection), want(connection, BOB))
+    (left,) = [job for job in contacts(connection) if job.contact.email == ADA]
+
+    assert take(connection, refusal(connection, Blame.LATER)) == 1
+
+    assert contacts(connection) == [left]
+    assert waiting(connection).lists == {"Customers": 2}
+    assert letters(connection) == []
+
+
 def test_a_sync_that_never_ran_knows_nothing(connection: Connection) -> None:
     assert evaluation.sync_state(connection, "other") == evaluation.SyncState(
         0, 0, None, None, None, None, None

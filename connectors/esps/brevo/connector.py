@@ -8,11 +8,12 @@
 - 10 requests a second for contacts, 100 an hour for nearly all else; `x-sib-ratelimit-*` says how many
   are left and for how long, there is no `Retry-After`.
 - A confirmation mail goes only to people whom Brevo does not have; they become contacts when they click.
+  The call that sends it sends another one when it is repeated.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.base import Contact, Field, FieldType, Held, Member, Missing, OptOut, Refusal, Value
@@ -31,6 +32,8 @@ CONTACTS_PER_SECOND: float | None = 9.0
 """Brevo takes 10 on its general plans, counted by its own clock."""
 CONNECTIONS = 4
 MARK_FIELD = Field(MARK, FieldType.TEXT, "Cartwire: blocked because")
+YOUNG = timedelta(days=1)
+"""The age under which a contact that we made is not taken for one whose block somebody lifted."""
 PHONE_ONLY = "@mailin-sms.com"
 """The end of the address that Brevo makes up for contacts who only have a phone number."""
 HINTS = {
@@ -82,12 +85,17 @@ class Brevo:
         return await self._memberships.change(name, join, leave)
 
     async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
-        """Read who is blocked, but for those whom we blocked ourselves because nobody had asked them."""
-        async for rows in self._book.changed(since):
+        """Read who is blocked, but for those whom we blocked ourselves because nobody had asked them.
+
+        What changed in the day before is read once more, for those who were too young then to say of them
+        that somebody lifted their block.
+        """
+        now = datetime.now(UTC)
+        async for rows in self._book.changed(since and since - YOUNG):
             people = [row for row in rows if row.get("email") and not row["email"].endswith(PHONE_ONLY)]
-            lifted = [row["email"] for row in people if _is_marked(row) and not row.get("emailBlacklisted")]
-            await self._delivery.unmark(lifted)
-            found = [row for row in people if row.get("emailBlacklisted") and not _is_marked(row)]
+            await self._delivery.unmark([row["email"] for row in people if _is_lifted(row, now)])
+            told = (row for row in people if row.get("emailBlacklisted") and not _is_marked(row))
+            found = [row for row in told if since is None or not _is_before(row, since)]
             if found:
                 yield [OptOut(row["email"], "blocked", utc(row.get("modifiedAt"))) for row in found]
 
@@ -139,6 +147,18 @@ def _as_read(field: Field, value: Any) -> str:
     if field.name in PHONES:
         return "".join(filter(str.isdigit, text))
     return text[:10] if field.type is FieldType.DATE else text
+
+
+def _is_lifted(row: Row, now: datetime) -> bool:
+    """Tell whether somebody lifted a block of ours; of a young contact it may never have been set."""
+    created = utc(row.get("createdAt"))
+    is_young = created is not None and created > now - YOUNG
+    return _is_marked(row) and not row.get("emailBlacklisted") and not is_young
+
+
+def _is_before(row: Row, moment: datetime) -> bool:
+    changed = utc(row.get("modifiedAt"))
+    return changed is not None and changed < moment.replace(microsecond=0)
 
 
 def _is_marked(row: Row) -> bool:

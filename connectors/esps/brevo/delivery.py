@@ -3,7 +3,8 @@
 Why so: an import creates thousands in one request, but it names no row that it refused, does not update
 booleans, and its flags count for all rows; so it only creates. The bulk update takes fields and clears
 them, 100 contacts at once, but knows no new ones and is refused as a whole: the bad ones are then found.
-Every write may be repeated, so whatever is in doubt is sent again.
+Every such write may be repeated, so whatever is in doubt is sent again. A confirmation mail may not: these
+come last, when nothing else can fail any more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.base import Blame, Contact, Refusal, Subscribe
-from connectors.errors import Refused, RemoteFault
+from connectors.errors import RemoteFault
 from connectors.esps.brevo.account import EVERYBODY, Account
+from connectors.esps.brevo.asking import Confirmations
 from connectors.esps.brevo.book import Book, Row, contact_path
 from connectors.esps.brevo.imports import import_body, portions, run_import
 from connectors.esps.brevo.settings import Confirmation
 from connectors.esps.brevo.writes import (
+    BLOCKED_AT_BIRTH,
     MARK,
     Turn,
     Verdict,
@@ -60,11 +63,17 @@ class Delivery:
         self._processes = processes
         self._account = account
         self._book = book
-        self._confirmation = confirmation
+        self._confirmations = Confirmations(api, account, confirmation)
+        self._asks: dict[int, Write] = {}
+        """Who is to be asked in this push, by profile."""
+        self._born: list[Write] = []
+        """Whom we created to be blocked, and have not seen blocked yet."""
 
     async def push(self, contacts: Sequence[Contact]) -> list[Refusal]:
         """Rename first: a new contact may come to the address that another has left."""
-        self._check_confirmation(contacts)
+        if any(first_write(contact).birth is Subscribe.ASK for contact in contacts):
+            self._confirmations.check()
+        self._asks = {}
         refusals: list[Refusal] = []
         done: set[int] = set()
         claims = {folded(contact.email): contact for contact in contacts}
@@ -73,27 +82,19 @@ class Delivery:
             found = await together([self._rename(first_write(contact), claims) for contact in renames])
             refusals += [refusal for each in found for refusal in each]
         plain_writes = [first_write(contact) for contact in contacts if contact.profile not in done]
-        return refusals + await self._write(plain_writes)
-
-    def _check_confirmation(self, contacts: Sequence[Contact]) -> None:
-        asks = any(contact.subscribe is Subscribe.ASK and not contact.known for contact in contacts)
-        if asks and self._confirmation is None:
-            raise Refused(
-                "Brevo: double opt-in needs `confirmation_template` and `confirmation_url` in this ESP's settings"
-            )
+        refusals += await self._write(plain_writes)
+        await self._check_born()
+        return refusals + await self._confirmations.ask(list(self._asks.values()))
 
     async def _write(self, writes: Sequence[Write]) -> list[Refusal]:
         """Create who is new and update the others; people are asked only if Brevo does not have them yet."""
-        new = [write for write in writes if not write.contact.known]
-        created = [write for write in new if write.contact.subscribe is not Subscribe.ASK]
-        updated = [
-            write for write in writes if write.contact.known or write.contact.subscribe is Subscribe.ASK
-        ]
-        if any(write.contact.subscribe is Subscribe.NO for write in created):
+        created = [write for write in writes if not (write.contact.known or write.birth is Subscribe.ASK)]
+        updated = [write for write in writes if write.contact.known or write.birth is Subscribe.ASK]
+        if any(write.birth is Subscribe.NO for write in created):
             await self._account.prepare_mark()
         if len(created) > SINGLE_CREATIONS:
-            imported = [write for write in created if write.contact.subscribe in IMPORTED]
-            created = [write for write in created if write.contact.subscribe not in IMPORTED]
+            imported = [write for write in created if write.birth in IMPORTED]
+            created = [write for write in created if write.birth not in IMPORTED]
             updated += await self._import(imported)
         made = await together([self._alone(write, creates=True) for write in created])
         return [refusal for each in made for refusal in each] + await self._update(updated)
@@ -120,17 +121,32 @@ class Delivery:
         """Run imports one after the other; False when any of them did not end well."""
         finished = True
         for subscribe in (Subscribe.NO, Subscribe.YES):
-            kind = [write for write in writes if write.contact.subscribe is subscribe]
+            kind = [write for write in writes if write.birth is subscribe]
             for portion in portions(kind):
                 body = import_body(portion, list_id, blocked=subscribe is Subscribe.NO)
                 finished = await run_import(self._api, self._processes, body) and finished
         return finished
 
     async def _block_all(self, writes: Sequence[Write]) -> None:
-        """Block those whom an import should have blocked. Raises RemoteFault where Brevo does not do it."""
+        """Block those whom Brevo should have made blocked.
+
+        Raises RemoteFault where it does not do it; whom it leaves open to mail, whom we made just now, is deleted.
+        """
         done = await together([self._block(write.email) for write in writes])
-        if not all(done):
-            raise RemoteFault("Brevo: new contacts without consent stay open to mail")
+        still_open = [write for write, is_blocked in zip(writes, done, strict=True) if not is_blocked]
+        if still_open:
+            await together([self._delete(write.email) for write in still_open])
+            raise RemoteFault("Brevo: does not block new contacts without consent; they were deleted again")
+
+    async def _check_born(self) -> None:
+        """Look whether those who were created one by one are blocked: all in one reading, as after an import."""
+        if not self._born:
+            return
+        emails = [write.email for write in self._born]
+        there = await self._book.created(emails, datetime.now(UTC) - LAG)
+        unblocked = {email for email, row in there.items() if not row.get("emailBlacklisted")}
+        await self._block_all([write for write in self._born if folded(write.email) in unblocked])
+        self._born = []
 
     # Updating in bulk
 
@@ -191,7 +207,14 @@ class Delivery:
     async def _alone(self, write: Write, *, creates: bool) -> Sequence[Refusal]:
         """Write one contact until it lands or nothing can be left out."""
         for _ in range(TURNS):
-            verdict = judge(write, await self._send(write, creates=creates), creates=creates)
+            if creates and write.birth is Subscribe.ASK:
+                self._asks[write.contact.profile] = write
+                return ()
+            answer = await self._send(write, creates=creates)
+            if creates and answer.status in LANDED and write.birth in BLOCKED_AT_BIRTH:
+                self._born.append(write)
+                return write.given_up
+            verdict = judge(write, answer, creates=creates)
             if not isinstance(verdict, Turn):
                 return await self._blocked(write, verdict) if write.stops else verdict
             write, creates = verdict.write, verdict.creates
@@ -200,16 +223,7 @@ class Delivery:
     async def _send(self, write: Write, *, creates: bool) -> Answer:
         if not creates:
             return await self._send_update(write)
-        if write.contact.subscribe is Subscribe.ASK and self._confirmation:
-            body = {
-                "email": write.email,
-                "includeListIds": [await self._account.list_id(EVERYBODY)],
-                "templateId": self._confirmation.template,
-                "redirectionUrl": self._confirmation.url,
-                "attributes": write.birth_attributes(),
-            }
-            return await self._api.send("POST", "/contacts/doubleOptinConfirmation", body, expect=BAD)
-        if write.contact.subscribe is Subscribe.NO:
+        if write.birth is Subscribe.NO:
             await self._account.prepare_mark()
         return await self._api.send("POST", "/contacts", write.creation(), expect=BAD)
 
@@ -238,6 +252,9 @@ class Delivery:
                 return True
             await wait(trial + 1.0)
         return False
+
+    async def _delete(self, email: str) -> None:
+        await self._api.send("DELETE", contact_path(email), expect=BAD)
 
     async def unmark(self, emails: Sequence[str]) -> None:
         """Take our mark off people whose block somebody lifted: another block will be their own word."""
@@ -281,7 +298,7 @@ class Delivery:
         refusals = await self._alone(write, creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
         if not lost and not await self._is_taken(old, claims):
-            await self._api.send("DELETE", contact_path(old), expect=BAD)
+            await self._delete(old)
         return refusals
 
     async def _is_taken(self, email: str, claims: Mapping[str, Contact]) -> bool:
@@ -303,4 +320,4 @@ def _renaming(write: Write, *, blocked: bool) -> dict[str, Any]:
 def _is_unblocked(write: Write, row: Row) -> bool:
     """Tell whether a contact that we made for somebody without proof can be mailed all the same."""
     ours = bool((row.get("attributes") or {}).get(MARK))
-    return write.contact.subscribe is Subscribe.NO and ours and not row.get("emailBlacklisted")
+    return write.birth is Subscribe.NO and ours and not row.get("emailBlacklisted")

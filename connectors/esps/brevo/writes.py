@@ -52,6 +52,16 @@ class Write:
         return self.contact.subscribe is Subscribe.STOP
 
     @property
+    def is_new(self) -> bool:
+        """Whether Brevo has never taken this contact from us."""
+        return not self.contact.known and self.contact.was is None
+
+    @property
+    def birth(self) -> Subscribe:
+        """As what the contact may be created. Who is gone that we wrote before was deleted: no new subscriber."""
+        return self.contact.subscribe if self.is_new or self.stops else Subscribe.NO
+
+    @property
     def changes(self) -> bool:
         """Whether there is anything to write into a contact that exists."""
         return bool(self.attributes) or self.stops
@@ -71,7 +81,7 @@ class Write:
         A contact can be mailed as soon as it exists, so without proof it is born blocked; and as we never
         have proof for text messages, these are blocked in any case.
         """
-        blocked = {"emailBlacklisted": True} if self.contact.subscribe in BLOCKED_AT_BIRTH else {}
+        blocked = {"emailBlacklisted": True} if self.birth in BLOCKED_AT_BIRTH else {}
         return {
             "email": self.email,
             "attributes": self.birth_attributes(),
@@ -85,7 +95,7 @@ class Write:
 
     def birth_attributes(self) -> dict[str, Any]:
         filled = {name: value for name, value in self.attributes.items() if value != CLEARED}
-        return filled | ({MARK: UNPROVEN} if self.contact.subscribe is Subscribe.NO else {})
+        return filled | ({MARK: UNPROVEN} if self.birth is Subscribe.NO else {})
 
     def without(self, reasons: Mapping[str, str]) -> "Write":
         """Leave attributes out, for these reasons."""
@@ -173,8 +183,7 @@ def judge(write: Write, answer: Answer, *, creates: bool) -> Verdict:
 
 
 def _absent(write: Write) -> Verdict:
-    contact = write.contact
-    if contact.subscribe is Subscribe.ASK and contact.known:
+    if write.contact.subscribe is Subscribe.ASK and not write.is_new:
         reason = "Brevo does not have this contact: the confirmation was not clicked yet, or it was deleted"
         return write.refused(Blame.CONTACT, reason)
     return Turn(replace(write, absent=True), creates=True)

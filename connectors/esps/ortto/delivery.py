@@ -18,10 +18,11 @@ from connectors.base import Blame, Contact, Member, Refusal, Subscribe
 from connectors.esps.ortto.fields import Fields, Slot, Unfit
 from connectors.esps.ortto.people import CONTEXT, PERMISSION, Known, People
 from connectors.http import Answer, Api
-from connectors.writing import folded, halves, landed, rename_rounds, sift, without_values
+from connectors.writing import folded, halves, is_renamed, landed, rename_rounds, sift, without_values
 
 MARK = "Created by Cartwire without proof of consent"
 """The context of people whom we created unmailable, to tell them from those who opted out."""
+ARCHIVED = "Archived in Ortto under another address"
 STOPPED = "Consent was taken back at the store"
 FEW = 3
 """New people up to which each is created alone: that is answered at once."""
@@ -65,6 +66,31 @@ class Change:
         return next((name for name, (slot, _) in self.values.items() if slot.id == id_), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Somebody to create; `archived` says that the address before the present one is archived."""
+
+    contact: Contact
+    archived: bool = False
+
+    @property
+    def permission(self) -> Mapping[str, Any]:
+        """Make them mailable by proof only, else with the reason why not.
+
+        Who is gone that we wrote before was archived or deleted by somebody: that is no new subscriber.
+        """
+        contact = self.contact
+        if contact.subscribe is Subscribe.YES and not contact.known and contact.was is None:
+            return {PERMISSION: True}
+        stopped = STOPPED if contact.subscribe is Subscribe.STOP else MARK
+        return {PERMISSION: False, CONTEXT: ARCHIVED if self.archived else stopped}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        email = self.contact.email.encode("utf-8", "ignore").decode()
+        return {"fields": {"str::email": email, **self.permission}}
+
+
 class Delivery:
     def __init__(self, api: Api, people: People) -> None:
         self._api = api
@@ -78,7 +104,7 @@ class Delivery:
         rest = landed(contacts, refusals)
         there = await self._people.find([contact.email for contact in rest])
         absent = [contact for contact in rest if folded(contact.email) not in there]
-        refusals += await self._create(absent, there)
+        refusals += await self._create(await self._newcomers(absent), there)
         rest = landed(rest, refusals)
         changes = [_change(contact, there[folded(contact.email)], fields, refusals) for contact in rest]
         refusals += await self.write([change for change in changes if change.values or change.permission])
@@ -129,24 +155,30 @@ class Delivery:
 
     # Creating
 
-    async def _create(self, contacts: Sequence[Contact], there: dict[str, Known]) -> list[Refusal]:
+    async def _newcomers(self, contacts: Sequence[Contact]) -> list[Newcomer]:
+        """Look who of these is archived under the address before: that was a no, and it goes along."""
+        before = [str(contact.was) for contact in contacts if is_renamed(contact)]
+        archived = await self._people.find(before, archived=True)
+        return [Newcomer(contact, folded(contact.was or "") in archived) for contact in contacts]
+
+    async def _create(self, newcomers: Sequence[Newcomer], there: dict[str, Known]) -> list[Refusal]:
         """Create who is not in Ortto and add them to `there`; return who cannot be."""
-        if len(contacts) > FEW:
-            await self._create_in_bulk(contacts, there)
+        if len(newcomers) > FEW:
+            await self._create_in_bulk(newcomers, there)
         refusals: list[Refusal] = []
-        for contact in contacts:
-            if folded(contact.email) not in there:
-                refusals += await self._create_alone(contact, there)
+        for each in newcomers:
+            if folded(each.contact.email) not in there:
+                refusals += await self._create_alone(each, there)
         return refusals
 
-    async def _create_in_bulk(self, contacts: Sequence[Contact], there: dict[str, Known]) -> None:
+    async def _create_in_bulk(self, newcomers: Sequence[Newcomer], there: dict[str, Known]) -> None:
         """Queue a merge and look until everybody has appeared, or patience ends."""
-        body = {"people": [_newcomer(contact) for contact in contacts], "async": True, **CREATE}
+        body = {"people": [each.record for each in newcomers], "async": True, **CREATE}
         answer = await self._api.send("POST", "/person/merge", body, expect=BAD)
         if answer.status == 400:
             await http.wait(BAD_PAUSE)
             return
-        emails = [contact.email for contact in contacts]
+        emails = [each.contact.email for each in newcomers]
         for pause in LOOKS:
             await http.wait(pause)
             there |= await self._people.find(emails)
@@ -154,9 +186,10 @@ class Delivery:
             if len(emails) <= FEW:
                 return
 
-    async def _create_alone(self, contact: Contact, there: dict[str, Known]) -> list[Refusal]:
+    async def _create_alone(self, newcomer: Newcomer, there: dict[str, Known]) -> list[Refusal]:
         """Create one at once. Somebody known who did not appear in our reading is archived, or new."""
-        body = {"people": [_newcomer(contact)], "async": False, **CREATE}
+        contact = newcomer.contact
+        body = {"people": [newcomer.record], "async": False, **CREATE}
         async with self._careful:
             answer = await self._api.send("POST", "/person/merge", body, expect=BAD)
             if answer.status == 400:
@@ -166,16 +199,15 @@ class Delivery:
         if not id_:
             blame = Blame.BLOCKED if record.get("status") == "suppressed" else Blame.CONTACT
             return [Refusal(contact.profile, blame, self._reason(record))]
-        there[folded(contact.email)] = await self._found(
-            contact, str(id_), new=record.get("status") == "created"
-        )
+        is_new = record.get("status") == "created"
+        there[folded(contact.email)] = await self._found(newcomer, str(id_), new=is_new)
         return []
 
-    async def _found(self, contact: Contact, id_: str, *, new: bool) -> Known:
+    async def _found(self, newcomer: Newcomer, id_: str, *, new: bool) -> Known:
         """Say what is known of a person after their creation; who was there before is read."""
         if new:
-            fields = _newcomer(contact)["fields"]
-            return Known(id_, fields[PERMISSION], fields.get(CONTEXT))
+            permission = newcomer.permission
+            return Known(id_, permission[PERMISSION], permission.get(CONTEXT))
         return (await self._people.read([id_])).get(id_) or Known(id_, permitted=False)
 
     # Writing by id
@@ -246,17 +278,6 @@ class Delivery:
     def _reason(self, record: Mapping[str, Any]) -> str:
         said = record.get("error") or record.get("status") or "refused without a reason"
         return self._api.redact(str(said))
-
-
-def _newcomer(contact: Contact) -> dict[str, Any]:
-    """Make the record of a new person: mailable by proof only, else with the reason why not."""
-    if contact.subscribe is Subscribe.YES:
-        permission: dict[str, Any] = {PERMISSION: True}
-    else:
-        why = STOPPED if contact.subscribe is Subscribe.STOP else MARK
-        permission = {PERMISSION: False, CONTEXT: why}
-    email = contact.email.encode("utf-8", "ignore").decode()
-    return {"fields": {"str::email": email, **permission}}
 
 
 def _change(contact: Contact, known: Known, fields: Fields, refusals: list[Refusal]) -> Change:

@@ -91,6 +91,7 @@ class SimulatedContacts:
     """One account's contacts. The lower half of its methods are its people's and its owner's own doings.
 
     `keeps_block` False makes a changed address lift a block even where the same call sets it.
+    `deaf` makes it ignore `emailBlacklisted`, as was reported (APIv3-php-library issue 173).
     `objection` looks at each contact that is written, and may give a problem to refuse it with.
     """
 
@@ -102,6 +103,7 @@ class SimulatedContacts:
         self.lists: dict[int, StoredList] = {}
         self.pending: dict[str, Body] = {}
         self.keeps_block = True
+        self.deaf = False
         self.objection: Callable[[Body], Problem | None] = lambda _: None
         self._by_email: dict[str, int] = {}
         self._by_phone: dict[tuple[str, str], int] = {}
@@ -213,7 +215,8 @@ class SimulatedContacts:
         for name, digits in phones.items():
             self._set_phone(contact, values, name, digits)
         contact.packed = _encode(values)
-        contact.blocked = bool(body.get("emailBlacklisted", contact.blocked))
+        if not self.deaf:
+            contact.blocked = bool(body.get("emailBlacklisted", contact.blocked))
         contact.sms_blocked = bool(body.get("smsBlacklisted", contact.sms_blocked))
         contact.ext_id = body.get("ext_id", contact.ext_id)
         contact.modified = self.clock()

@@ -49,15 +49,15 @@ def mailable(contacts: Mapping[str, SimulatedContact]) -> set[str]:
 def allowed(step: Sequence[Contact], before: Mapping[str, SimulatedContact]) -> set[str]:
     """Who may be mailable after a push: who was, under a new address too, and who is new with proof."""
     moved = {contact.email for contact in step if contact.was in mailable(before)}
+    freed = {contact.was for contact in step if contact.was != contact.email}
     proven = {
         contact.email
         for contact in step
         if contact.subscribe is Subscribe.YES
-        and contact.email not in before
-        and not (contact.known and contact.was in before)
+        and not contact.known
+        and contact.was is None
+        and (contact.email not in before or contact.email in freed)
     }
-    freed = {contact.was for contact in step if contact.was != contact.email}
-    proven |= {each.email for each in step if each.subscribe is Subscribe.YES and each.email in freed}
     return mailable(before) | moved | proven
 
 

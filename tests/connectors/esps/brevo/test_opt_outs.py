@@ -43,6 +43,7 @@ async def test_who_was_blocked_for_want_of_consent_did_not_opt_out(
 
 async def test_who_came_back_and_left_again_opted_out(esp: Brevo, simulation: Simulation) -> None:
     await esp.push([Contact(1, ADA, {"FIRSTNAME": "A"})])
+    simulation.state.existing(ADA).created -= timedelta(days=2)
     simulation.state.block(ADA, blocked=False)
     assert await read(esp) == []
     assert MARK not in simulation.state.contact(ADA).fields
@@ -50,6 +51,32 @@ async def test_who_came_back_and_left_again_opted_out(esp: Brevo, simulation: Si
     simulation.state.block(ADA)
 
     assert [each.email for each in await read(esp)] == [ADA]
+
+
+async def test_whose_block_never_was_set_does_not_look_as_if_somebody_lifted_it(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    await esp.push([Contact(1, ADA, {"FIRSTNAME": "A"})])
+    simulation.state.existing(ADA).blocked = False
+
+    assert await read(esp) == []
+
+    assert simulation.state.contact(ADA).fields[MARK] == "no consent"
+
+
+async def test_who_came_back_on_their_first_day_and_left_later_opted_out(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    await esp.push([Contact(1, ADA, {"FIRSTNAME": "A"})])
+    simulation.state.block(ADA, blocked=False)
+    came_back = simulation.state.clock()
+    assert await read(esp) == []
+    simulation.state.existing(ADA).created -= timedelta(hours=25)
+
+    assert await read(esp, came_back + timedelta(hours=23)) == []
+    simulation.state.block(ADA)
+
+    assert [each.email for each in await read(esp, came_back)] == [ADA]
 
 
 async def test_only_what_changed_since_is_read(

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -135,6 +136,28 @@ async def test_a_known_contact_that_was_deleted_in_brevo_is_made_again(
     assert {contact.fields["ORDERS"] for contact in simulation.state.contacts.values()} == {2}
     assert len(simulation.state.contacts) == 150
     assert simulation.state.contact(new[0].email).blocked
+
+
+@pytest.mark.parametrize("subscribe", [Subscribe.YES, Subscribe.NO, Subscribe.STOP])
+@pytest.mark.parametrize("was", [None, BOB])
+async def test_P4_whom_somebody_deleted_in_brevo_does_not_come_back_mailable(
+    esp: Brevo, simulation: Simulation, subscribe: Subscribe, was: str | None
+) -> None:
+    assert await esp.push([Contact(1, ADA, {"FIRSTNAME": "A"}, subscribe, known=True, was=was)]) == []
+
+    assert simulation.state.contact(ADA).blocked
+    assert simulation.state.contact(ADA).fields["FIRSTNAME"] == "A"
+
+
+async def test_P4_many_whom_somebody_deleted_in_brevo_do_not_come_back_mailable(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    deleted = [replace(each, known=True) for each in people(MANY, Subscribe.YES, FIRSTNAME="A")]
+
+    assert await esp.push(deleted) == []
+
+    assert len(simulation.state.contacts) == MANY
+    assert all(each.blocked for each in simulation.state.contacts.values())
 
 
 @pytest.mark.parametrize("known_before", [False, True])
@@ -608,6 +631,39 @@ async def test_new_contacts_whom_an_import_did_not_block_are_blocked(
     assert await esp.push(people(MANY)) == []
 
     assert all(each.blocked for each in simulation.state.contacts.values())
+
+
+@pytest.mark.parametrize("count", [ALONE, MANY])
+async def test_new_contacts_whom_brevo_cannot_be_made_to_block_are_deleted_again(
+    esp: Brevo, simulation: Simulation, count: int
+) -> None:
+    simulation.state.add(ADA)
+    simulation.state.deaf = True
+    contacts = [*people(count), Contact(900, ADA, {"FIRSTNAME": "A"})]
+
+    with pytest.raises(RemoteFault, match="does not block"):
+        await esp.push(contacts)
+
+    assert set(simulation.state.contacts) == {ADA}
+    assert [page async for page in esp.opt_outs(None)] == []
+
+    simulation.state.deaf = False
+    assert await esp.push(contacts) == []
+    assert {email for email, each in simulation.state.contacts.items() if not each.blocked} == {ADA}
+
+
+async def test_single_new_contacts_are_looked_at_together_and_blocked_where_brevo_forgot_it(
+    esp: Brevo, simulation: Simulation, recorder: Recorder
+) -> None:
+    create = simulation.state.create
+    simulation.state.create = lambda body: create({**body, "emailBlacklisted": False})
+    contacts = [*people(ALONE), Contact(900, ADA, {"FIRSTNAME": "A"}, Subscribe.STOP)]
+
+    assert await esp.push(contacts) == []
+
+    assert all(each.blocked for each in simulation.state.contacts.values())
+    readings = [sent for sent in recorder.sent if (sent.method, sent.path) == ("GET", "/v3/contacts")]
+    assert len(readings) == 1
 
 
 async def test_a_thousand_members_join_and_leave(esp: Brevo, simulation: Simulation) -> None:

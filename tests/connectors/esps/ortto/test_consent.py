@@ -41,7 +41,8 @@ def allowed(step: Contact | None, email: str, before: Mapping[str, bool]) -> boo
         return True
     if step is None or email != step.email:
         return False
-    return before.get(step.was or "", False) or (email not in before and step.subscribe is Subscribe.YES)
+    is_new = not step.known and step.was is None and email not in before
+    return before.get(step.was or "", False) or (is_new and step.subscribe is Subscribe.YES)
 
 
 def let(state: Instance, doing: str, email: str) -> None:
@@ -125,6 +126,44 @@ async def test_who_signs_up_between_our_reading_and_creating_stays_subscribed(
     await esp.push([Contact(1, ADA, {"FNAME": "Ada"})])
 
     assert simulation.state.contact(ADA).status == "subscribed"
+
+
+@pytest.mark.parametrize("was", [None, "before@example.com"])
+@pytest.mark.parametrize("count", [1, 20])
+async def test_whom_somebody_deleted_in_ortto_does_not_come_back_mailable(
+    esp: Ortto, simulation: Simulation, was: str | None, count: int
+) -> None:
+    contacts = [
+        Contact(n, f"{n}@example.com", {"FNAME": "x"}, Subscribe.YES, known=True, was=was and f"{n}{was}")
+        for n in range(count)
+    ]
+
+    assert await esp.push(contacts) == []
+
+    found = simulation.state.contacts.values()
+    assert [(each.status, each.fields["str::first"]) for each in found] == [("unsubscribed", "x")] * count
+    assert [page async for page in esp.opt_outs(None)] == []
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_who_was_archived_and_changes_their_address_takes_the_no_along(
+    esp: Ortto, simulation: Simulation, count: int
+) -> None:
+    olds = [f"old{n}@example.com" for n in range(count)]
+    for old in olds:
+        simulation.state.add(old)
+        simulation.state.hide(old)
+    contacts = [
+        Contact(n, f"new{n}@example.com", {"FNAME": "x"}, Subscribe.YES, known=True, was=old)
+        for n, old in enumerate(olds)
+    ]
+
+    assert await esp.push(contacts) == []
+    assert await esp.push(contacts) == []
+
+    assert {simulation.state.contact(each.email).status for each in contacts} == {"unsubscribed"}
+    told = {opt_out.email async for page in esp.opt_outs(None) for opt_out in page}
+    assert told == {*olds, *(each.email for each in contacts)}
 
 
 async def test_who_is_deleted_while_we_write_does_not_come_back(esp: Ortto, simulation: Simulation) -> None:

@@ -396,10 +396,12 @@ async def test_a_rename_keeps_the_person(esp: Ortto, simulation: Simulation) -> 
     assert simulation.state.person(BOB) is before
 
 
-async def test_a_rename_of_somebody_unknown_creates_them(esp: Ortto, simulation: Simulation) -> None:
+async def test_a_rename_of_somebody_who_is_gone_creates_them_without_permission(
+    esp: Ortto, simulation: Simulation
+) -> None:
     assert await esp.push([Contact(1, ADA, {}, Subscribe.YES, was=BOB)]) == []
 
-    assert simulation.state.contact(ADA).status == "subscribed"
+    assert simulation.state.contact(ADA).status == "unsubscribed"
     assert simulation.state.contact(BOB) is None
 
 

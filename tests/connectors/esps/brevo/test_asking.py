@@ -1,0 +1,132 @@
+"""Confirmation mails: nobody gets two because of our trying again."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from connectors.asgi import Reply
+from connectors.base import Blame, Contact, Subscribe
+from connectors.errors import Refused, Throttled
+from connectors.esps.brevo.asking import AT_ONCE, GIVE_UP
+from connectors.esps.brevo.connector import Brevo
+from connectors.simulation import Fault, Kind, Simulation
+from tests.connectors.esps.brevo.test_push import ADA, bodies, people
+from tests.connectors.esps.specs import Recorder
+
+PATH = "doubleOptinConfirmation"
+MANY = 30
+
+
+def is_asked(method: str, path: str) -> bool:
+    return method == "POST" and path.endswith(PATH)
+
+
+def calls(recorder: Recorder) -> Counter[str]:
+    return Counter(str(body["email"]) for body in bodies(recorder, "POST", PATH))
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(Kind.AFTER, 504), Fault(Kind.DROP), Fault(Kind.ANSWER, 503)], ids=["504", "lost", "503"]
+)
+async def test_a_mail_whose_call_is_in_doubt_is_not_asked_for_again(
+    asking: Brevo, simulation: Simulation, recorder: Recorder, fault: Fault
+) -> None:
+    simulation.fail(fault, when=is_asked)
+    contacts = people(5, Subscribe.ASK, FIRSTNAME="A")
+
+    assert await asking.push(contacts) == []
+
+    assert calls(recorder) == {each.email: 1 for each in contacts}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(Kind.ANSWER, 429, headers={"x-sib-ratelimit-reset": "3600"}),
+        Fault(Kind.ANSWER, 401),
+        Fault(Kind.ANSWER, 503),
+        Fault(Kind.AFTER, 504),
+    ],
+    ids=["429", "401", "503", "504"],
+)
+async def test_trouble_in_the_middle_leaves_the_rest_for_later_and_asks_nobody_twice(
+    asking: Brevo, simulation: Simulation, recorder: Recorder, fault: Fault
+) -> None:
+    pending = simulation.state.pending
+    simulation.fail(
+        fault, times=MANY, when=lambda method, path: is_asked(method, path) and len(pending) >= 10
+    )
+    contacts = people(MANY, Subscribe.ASK, FIRSTNAME="A")
+
+    refusals = await asking.push(contacts)
+
+    left = [each for each in contacts if each.profile in {refusal.profile for refusal in refusals}]
+    assert {each.blame for each in refusals} == {Blame.LATER}
+    assert MANY - 10 - GIVE_UP - AT_ONCE <= len(left) <= MANY - 10
+    assert not pending.keys() & {each.email for each in left}
+
+    simulation._planned.clear()
+    recorder.sent.clear()
+    assert await asking.push(left) == []
+    assert calls(recorder) == {each.email: 1 for each in left}
+
+
+async def test_a_brevo_that_gives_way_before_anybody_was_asked_ends_the_run(
+    asking: Brevo, simulation: Simulation, recorder: Recorder
+) -> None:
+    simulation.fail(
+        Fault(Kind.ANSWER, 429, headers={"x-sib-ratelimit-reset": "3600"}), times=MANY, when=is_asked
+    )
+
+    with pytest.raises(Throttled):
+        await asking.push(people(MANY, Subscribe.ASK, FIRSTNAME="A"))
+
+    assert sum(calls(recorder).values()) <= AT_ONCE
+    assert simulation.state.pending == {}
+
+
+async def test_trouble_with_other_contacts_comes_before_anybody_is_asked(
+    asking: Brevo, simulation: Simulation
+) -> None:
+    simulation.fail(
+        Fault(Kind.ANSWER, 401), when=lambda method, path: method == "POST" and path.endswith("/contacts")
+    )
+
+    with pytest.raises(Refused):
+        await asking.push([*people(3, Subscribe.ASK, FIRSTNAME="A"), Contact(9, ADA, {"FIRSTNAME": "A"})])
+
+    assert simulation.state.pending == {}
+
+
+async def test_a_phone_number_that_is_refused_costs_nobody_their_mail(
+    asking: Brevo, simulation: Simulation, recorder: Recorder
+) -> None:
+    taken = {"code": "duplicate_parameter", "metadata": {"duplicate_identifiers": ["SMS"]}}
+    answers = iter([Reply(400, taken)])
+
+    def refuse_once(_: str, path: Sequence[str], reply: Reply) -> Reply:
+        return next(answers, reply) if path[-1] == PATH else reply
+
+    simulation.state.mend = refuse_once
+
+    (refusal,) = await asking.push(
+        [Contact(1, ADA, {"FIRSTNAME": "A", "SMS": "+33612345678"}, Subscribe.ASK)]
+    )
+
+    assert (refusal.blame, refusal.name) == (Blame.FIELD, "SMS")
+    assert bodies(recorder, "POST", PATH)[-1]["attributes"] == {"FIRSTNAME": "A"}
+
+
+@pytest.mark.parametrize("was", [None, "before@example.com"])
+async def test_who_is_gone_and_was_written_before_is_not_asked_again(
+    asking: Brevo, simulation: Simulation, recorder: Recorder, was: str | None
+) -> None:
+    (contact,) = people(1, Subscribe.ASK, FIRSTNAME="A")
+
+    (refusal,) = await asking.push([replace(contact, known=True, was=was)])
+
+    assert refusal.blame is Blame.CONTACT
+    assert calls(recorder) == {}
+    assert simulation.state.contacts == {}
