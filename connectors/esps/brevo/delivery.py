@@ -7,6 +7,7 @@ Every such write may be repeated, so whatever is in doubt is sent again. A confi
 come last, when nothing else can fail any more.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -64,12 +65,18 @@ class Delivery:
         self._account = account
         self._book = book
         self._confirmations = Confirmations(api, account, confirmation)
+        self._turn = asyncio.Lock()
         self._asks: dict[int, Write] = {}
         """Who is to be asked in this push, by profile."""
         self._born: list[Write] = []
         """Whom we created to be blocked, and have not seen blocked yet."""
 
     async def push(self, contacts: Sequence[Contact]) -> list[Refusal]:
+        """Write a batch; one at a time, though several syncs may push here."""
+        async with self._turn:
+            return await self._push(contacts)
+
+    async def _push(self, contacts: Sequence[Contact]) -> list[Refusal]:
         """Rename first: a new contact may come to the address that another has left."""
         if any(first_write(contact).birth is Subscribe.ASK for contact in contacts):
             self._confirmations.check()

@@ -1,5 +1,6 @@
 """Confirmation mails: nobody gets two because of our trying again."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -130,3 +131,13 @@ async def test_who_is_gone_and_was_written_before_is_not_asked_again(
     assert refusal.blame is Blame.CONTACT
     assert calls(recorder) == {}
     assert simulation.state.contacts == {}
+
+
+async def test_two_syncs_that_push_at_once_forget_nobody_who_is_to_be_asked(
+    asking: Brevo, recorder: Recorder
+) -> None:
+    contacts = people(6, Subscribe.ASK, FIRSTNAME="A")
+
+    await asyncio.gather(asking.push(contacts[:3]), asking.push(contacts[3:]))
+
+    assert calls(recorder) == {each.email: 1 for each in contacts}
