@@ -197,8 +197,9 @@ class Worker:
             if now == seen != settled:
                 before = self.cartwire.plant
                 await self.reread()
-                still = stamp(before) == now
-                now = settled = stamp(self.cartwire.plant) if still else now
+                read = stamp(self.cartwire.plant)
+                still = stamp(before) == now  # asked last: what changes from here on is seen at the next look
+                now = settled = read if still else now
             seen = now
 
     async def reread(self) -> None:

@@ -1,11 +1,15 @@
 """Files that a configuration rests on are watched, and what a run still uses stays open."""
 
+import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sync.generations import Generations
 from sync.reload import stamp
+from sync.worker import Worker
 from tests.sync.conftest import World
 
 
@@ -58,3 +62,43 @@ async def test_what_a_run_began_with_stays_open_until_its_end() -> None:
 
     assert mine is second
     assert (during, second.is_closed, third.is_closed, first.is_closed) == (False, True, True, False)
+
+
+class Looks:
+    """A worker that looks at its files a few times; they change once more right after the first has been read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.files, self.read, self.left = 0, [], 12
+        self.changes_after_next_stamp = False
+        self.cartwire = SimpleNamespace(plant=None)
+        self.clock, self._never = self, None
+        monkeypatch.setattr("sync.worker.stamp", self.stamp)
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 22, tzinfo=UTC)
+
+    async def wait(self, _until: datetime, _woken: object) -> None:
+        self.left -= 1
+        if self.left == 10:
+            self.files = 1
+        if self.left == 0:
+            raise asyncio.CancelledError
+
+    def stamp(self, _plant: object) -> int:
+        seen = self.files
+        if self.changes_after_next_stamp:
+            self.changes_after_next_stamp, self.files = False, 2
+        return seen
+
+    async def reread(self) -> None:
+        self.read.append(self.files)
+        self.changes_after_next_stamp = self.files == 1
+
+
+async def test_a_change_right_after_a_reading_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: Any = Looks(monkeypatch)
+
+    with pytest.raises(asyncio.CancelledError):
+        await Worker._watch_files(looks)
+
+    assert looks.read == [1, 2]
