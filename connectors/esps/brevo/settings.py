@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
+from connectors.addresses import WebAddress
+
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
@@ -30,10 +32,10 @@ class BrevoSettings(BaseModel):
         gt=0,
         description="Number of the double opt-in template, for `consent: double_opt_in`.",
     )
-    confirmation_url: str | None = Setting(
+    confirmation_url: WebAddress | None = Setting(
         None, description="The page that people see who confirmed, for `consent: double_opt_in`."
     )
-    base_url: str | None = Setting(
+    base_url: WebAddress | None = Setting(
         None, description="Replaces https://api.brevo.com, for a proxy or a simulator."
     )
 
@@ -43,13 +45,6 @@ class BrevoSettings(BaseModel):
         if api_key.get_secret_value().strip().startswith("xsmtpsib-"):
             raise ValueError("is the SMTP key: take the API key, which begins with xkeysib-")
         return api_key
-
-    @field_validator("base_url", "confirmation_url")
-    @classmethod
-    def _is_a_url(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("https://", "http://")):
-            raise ValueError("must begin with https:// or http://")
-        return url
 
     @model_validator(mode="after")
     def _confirms_wholly(self) -> "BrevoSettings":

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 from pydantic import Field as Setting
 
+from connectors.addresses import WebAddress
+
 
 class MailchimpSettings(BaseModel):
     """What the owner writes under `esps:` beside `type: mailchimp`."""
@@ -15,7 +17,7 @@ class MailchimpSettings(BaseModel):
         description="API key with the data centre at its end (`…-us21`), of an Owner, Admin or Manager."
     )
     audience: str = Setting(description="The Audience ID (10 letters and digits), not the audience's name.")
-    base_url: str | None = Setting(
+    base_url: WebAddress | None = Setting(
         None, description="Replaces https://<data centre>.api.mailchimp.com, for a proxy or a simulator."
     )
     lists_as: Literal["tags", "segments"] = Setting(
@@ -32,13 +34,6 @@ class MailchimpSettings(BaseModel):
         if not audience.strip().isalnum():
             raise ValueError("is not an Audience ID: that is 10 letters and digits, no name and no link")
         return audience.strip()
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_a_url(cls, base_url: str | None) -> str | None:
-        if base_url is not None and not base_url.startswith(("https://", "http://")):
-            raise ValueError("must begin with https:// or http://")
-        return base_url
 
     @model_validator(mode="after")
     def _has_a_data_centre(self) -> "MailchimpSettings":

@@ -5,6 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 from pydantic import Field as Setting
 
+from connectors.addresses import WebAddress
+
 HOSTS = {
     "default": "https://api.ap3api.com",
     "us": "https://api.ap3api.com",
@@ -25,7 +27,7 @@ class OrttoSettings(BaseModel):
         "default",
         description="Where the account lives: `au`, `eu`, or `default` (as is `us`) for all else.",
     )
-    base_url: str | None = Setting(
+    base_url: WebAddress | None = Setting(
         None, description="Replaces https://api.<region>.ap3api.com, for a proxy or a simulator."
     )
 
@@ -33,13 +35,6 @@ class OrttoSettings(BaseModel):
     @classmethod
     def _in_lower_case(cls, region: Any) -> Any:
         return region.strip().lower() if isinstance(region, str) else region
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_a_url(cls, base_url: str | None) -> str | None:
-        if base_url is not None and not base_url.startswith(("https://", "http://")):
-            raise ValueError("must begin with https:// or http://")
-        return base_url
 
     @property
     def api_url(self) -> str:
