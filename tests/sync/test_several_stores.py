@@ -11,6 +11,7 @@ import pytest
 from connectors.simulation import Fault, Simulation
 from sync.job import Pulse
 from sync.pull import Source
+from sync.report import Outcome
 from sync.run import _side_by_side
 from tests.edge import edge
 from tests.sync.conftest import World, order
@@ -122,6 +123,17 @@ async def test_the_trouble_of_one_store_stops_no_other_and_nothing_is_pushed_of_
     assert report.pushed.contacts == 0
     assert later.exit_code == 0
     assert "outlet0@example.com" in world.contacts
+
+
+async def test_a_store_that_rests_is_left_alone_and_the_run_says_so(world: World) -> None:
+    outlet = world.add_store("outlet", OUTLET)
+    await world.run()
+    outlet.requests.clear()
+
+    report = await world.run(resting={"outlet": "it refuses us"})
+
+    assert (report.resting, report.outcome) == ({"outlet": "it refuses us"}, Outcome.INCOMPLETE)
+    assert (list(report.stores), outlet.requests) == (["shop"], [])
 
 
 @dataclass

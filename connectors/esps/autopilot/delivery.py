@@ -93,7 +93,6 @@ class Delivery:
         Not sent twice: the second time nobody has the old address, and an upsert would create them.
         """
         old, new = str(contact.was), contact.email
-        self._people.forget(old)
         there = await self._people.look_up([old, new])
         if folded(old) not in there:
             return

@@ -6,6 +6,7 @@ from connectors.base import Blame, Field, FieldType, Member, Refusal
 from connectors.errors import Refused
 from connectors.esps.mailchimp import memberships
 from connectors.esps.mailchimp.connector import Mailchimp
+from connectors.esps.mailchimp.memberships import _Added, _Changed
 from connectors.esps.mailchimp.simulated.audience import Problem
 from connectors.esps.mailchimp.simulated.values import MergeField
 from connectors.esps.mailchimp.simulator import SETTINGS
@@ -322,3 +323,12 @@ async def test_no_reason_is_still_a_reason(esp: Mailchimp, simulation: Simulatio
     simulation.state.add_merge_field = refuse
 
     assert await esp.prepare([text("TIER")], []) == {"TIER": "refused without a reason"}
+
+
+@pytest.mark.parametrize(("count", "untold"), [(None, []), (2, []), (1, ["bob@example.com"])])
+def test_an_answer_without_a_count_says_of_nobody_that_they_were_left_out(
+    count: int | None, untold: list[str]
+) -> None:
+    changed = _Changed(total_added=count, members_added=[_Added("Ada@example.com")])
+
+    assert changed.untold(["ada@example.com", "bob@example.com"]) == untold
