@@ -33,6 +33,8 @@ app.add_typer(webhooks, name="webhooks")
 
 BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+LOOKED_AT = (1970, 9_000)
+"""Years that `plan --as-of` takes: rules count centuries to both sides."""
 COLLECT_AFTER = 10_000
 """Objects. A page is thousands, none of them in a circle: looking for circles every 700 took a tenth of a run."""
 
@@ -229,6 +231,8 @@ def plan(
     from sync.outlook import show_preview
     from sync.preview import foresee
 
+    if as_of is not None and not LOOKED_AT[0] <= as_of.year <= LOOKED_AT[1]:
+        raise typer.BadParameter("looks beyond what the calendar can count", param_hint="--as-of")
     found = _in_app(
         lambda cartwire: foresee(cartwire, _named(cartwire, name), file=mapping, at=as_of, offline=offline)
     )
