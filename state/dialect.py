@@ -238,38 +238,38 @@ def _listed_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **s
     return f"(SELECT CAST({values} AS {compiler.dialect.type_compiler_instance.process(element.type)}))"
 
 
-class pairs_gathered(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
-    """All rows of two texts as one JSON object, see `gathered`."""
+class _Gathered(FunctionElement[str]):
+    """All rows as one JSON document, see `gathered`; the function that makes it, by database."""
 
     type = Text()
     inherit_cache = True
+    sqlite = postgresql = ""
 
 
-class texts_gathered(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
-    """All rows of a text as one JSON list, see `gathered`."""
+class pairs_gathered(_Gathered):  # noqa: N801 - written where SQL writes a function
+    """All rows of two texts as one JSON object."""
 
-    type = Text()
     inherit_cache = True
+    sqlite, postgresql = "json_group_object", "json_object_agg"
+
+
+class texts_gathered(_Gathered):  # noqa: N801 - written where SQL writes a function
+    """All rows of a text as one JSON list."""
+
+    inherit_cache = True
+    sqlite, postgresql = "json_group_array", "json_agg"
 
 
 @compiles(pairs_gathered, "sqlite")
-def _pairs_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
-    return f"json_group_object({compiler.process(element.clauses, **settings)})"
+@compiles(texts_gathered, "sqlite")
+def _gathered_sqlite(element: _Gathered, compiler: SQLCompiler, **settings: Any) -> str:
+    return f"{element.sqlite}({compiler.process(element.clauses, **settings)})"
 
 
 @compiles(pairs_gathered, "postgresql")
-def _pairs_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
-    return f"CAST(json_object_agg({compiler.process(element.clauses, **settings)}) AS TEXT)"
-
-
-@compiles(texts_gathered, "sqlite")
-def _texts_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
-    return f"json_group_array({compiler.process(element.clauses, **settings)})"
-
-
 @compiles(texts_gathered, "postgresql")
-def _texts_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
-    return f"CAST(json_agg({compiler.process(element.clauses, **settings)}) AS TEXT)"
+def _gathered_postgresql(element: _Gathered, compiler: SQLCompiler, **settings: Any) -> str:
+    return f"CAST({element.postgresql}({compiler.process(element.clauses, **settings)}) AS TEXT)"
 
 
 def gathered(text: str | None, kind: type[Gathered]) -> Gathered:

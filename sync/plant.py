@@ -14,6 +14,7 @@ from config.errors import ConfigError, Problem
 from config.settings import MAIN_FILE, Loaded, Settings, load
 from connectors import registry
 from connectors.base import Traits
+from connectors.files import FileSettings
 from mappings import model
 from mappings.compile import CompiledMapping, compile_mapping
 from mappings.errors import MappingError, MappingProblem, did_you_mean
@@ -116,14 +117,13 @@ def _traits(settings: Settings, esp: str) -> Traits:
 def _files(loaded: Loaded) -> Iterator[Problem]:
     """Find files that are read as a store's orders and would be written as an ESP's contacts."""
     read = {
-        file.resolve(): name
+        store.settings.file.resolve(): name
         for name, store in loaded.settings.stores.items()
-        if (file := getattr(store.settings, "file", None))
+        if isinstance(store.settings, FileSettings)
     }
     for name, esp in loaded.settings.esps.items():
-        file = getattr(esp.settings, "file", None)
-        if file and file.resolve() in read:
-            what = f"is the file that the store `{read[file.resolve()]}` is read from"
+        if isinstance(esp.settings, FileSettings) and (file := esp.settings.file.resolve()) in read:
+            what = f"is the file that the store `{read[file]}` is read from"
             yield loaded.documents[MAIN_FILE].problem(("esps", name, "path"), what, "name another")
 
 

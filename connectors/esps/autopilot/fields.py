@@ -104,10 +104,8 @@ class Fields:
     def _settled(self, field: Field) -> tuple[Slot, str | None]:
         standard = _standard(field.name)
         if standard:
-            unfit = field.type is not FieldType.TEXT
-            return Slot(
-                standard
-            ), f"is a text field in Autopilot, which takes no {field.type}" if unfit else None
+            unfit = f"is a text field in Autopilot, which takes no {field.type}"
+            return Slot(standard), None if field.type is FieldType.TEXT else unfit
         given, label = _label(field.name)
         there = self._there.get(label.casefold(), [])
         wanted = (given,) if given else FITTING[field.type]

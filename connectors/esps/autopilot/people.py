@@ -18,7 +18,7 @@ LOOKUPS = 50
 NO_CONTACT = frozenset({400, 404})
 """400 is for what is no address."""
 MOST_MET = 100_000
-"""People of the latest writes whose ids are kept: some 25 MB, and with 19 writes a second a minute's at least."""
+"""People of the latest writes whose ids are kept: some 25 MB, and those of a minute, nearly, at 19 writes a second."""
 
 Row = Mapping[str, Any]
 Ids = Mapping[str, frozenset[str]]

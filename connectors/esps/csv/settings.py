@@ -2,20 +2,19 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic import Field as Setting
+from pydantic import field_validator
+
+from connectors.files import FileSettings
 
 
-class CsvSettings(BaseModel):
+class CsvSettings(FileSettings):
     """What the owner writes under `esps:` beside `type: csv`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     path: str = Setting(
         min_length=1,
         description="The file to write; where it is relative, from the folder of cartwire.yaml.",
     )
-    _folder: Path = PrivateAttr(Path())
 
     @field_validator("path")
     @classmethod
@@ -23,12 +22,3 @@ class CsvSettings(BaseModel):
         if path.endswith(("/", "\\")) or "\0" in path or Path(path).name in {"", ".."}:
             raise ValueError("names no file: write something like `contacts.csv`")
         return path
-
-    @model_validator(mode="after")
-    def _take_folder(self, info: ValidationInfo) -> "CsvSettings":
-        self._folder = Path((info.context or {}).get("folder", ""))
-        return self
-
-    @property
-    def file(self) -> Path:
-        return self._folder / self.path

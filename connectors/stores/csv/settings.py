@@ -1,21 +1,16 @@
 """What the owner writes about a file of orders."""
 
 import codecs
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    PrivateAttr,
-    ValidationInfo,
-    model_validator,
 )
 
 from connectors.currencies import exponent
 from connectors.facts import Standing
+from connectors.files import FileSettings
 from connectors.zones import TimeZone
 
 
@@ -40,10 +35,8 @@ def _word(text: str) -> str:
     return text.strip().lower()
 
 
-class CsvStoreSettings(BaseModel):
+class CsvStoreSettings(FileSettings):
     """What the owner writes under `stores:` beside `type: csv`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     path: str = Field(
         min_length=1,
@@ -63,13 +56,3 @@ class CsvStoreSettings(BaseModel):
         default_factory=dict,
         description="What the file's own status words mean: paid, unpaid, cancelled, refunded or test.",
     )
-    _folder: Path = PrivateAttr(Path())
-
-    @model_validator(mode="after")
-    def _take_folder(self, info: ValidationInfo) -> "CsvStoreSettings":
-        self._folder = Path((info.context or {}).get("folder", ""))
-        return self
-
-    @property
-    def file(self) -> Path:
-        return self._folder / self.path

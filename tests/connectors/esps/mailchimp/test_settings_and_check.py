@@ -152,6 +152,9 @@ async def test_a_dead_host_is_a_connector_error() -> None:
         await esp.aclose()
 
 
-async def test_closing_twice_is_harmless(esp: Mailchimp) -> None:
+async def test_closing_twice_is_harmless_and_nothing_is_sent_afterwards(esp: Mailchimp) -> None:
     await esp.aclose()
     await esp.aclose()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        await esp.check()

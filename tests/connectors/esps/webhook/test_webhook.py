@@ -143,7 +143,10 @@ async def test_the_signature_is_that_of_the_standard(esp: Webhook, requests: lis
     await esp.push([Contact(1, ADA, {"A": "Ü"})])
 
     (request,) = requests
-    standardwebhooks.Webhook(SETTINGS["secret"]).verify(request.content.decode(), dict(request.headers))
+    receiver, headers = standardwebhooks.Webhook(SETTINGS["secret"]), dict(request.headers)
+    assert receiver.verify(request.content.decode(), headers) == json.loads(request.content)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        receiver.verify(request.content.decode().replace("Ü", "U"), headers)
 
 
 def test_the_standards_own_example_is_signed_alike() -> None:
