@@ -19,7 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine, event, func, literal, select
+from sqlalchemy import ColumnElement, Connection, create_engine, event, func, literal, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
@@ -393,6 +393,22 @@ def test_the_rows_of_a_select_are_inserted_or_updated_on_postgresql_too() -> Non
     assert "IN (SELECT CAST(jsonb_array_elements_text(CAST(%(profiles)s" in text
     assert "AS JSONB)) AS BIGINT))" in text
     assert "ON CONFLICT (sync, profile, list) DO UPDATE SET at = excluded.at" in text
+
+
+@pytest.mark.parametrize(
+    ("gathered", "sqlite_function", "postgresql_function"),
+    [
+        (dialect.pairs_gathered(literal("a"), literal("b")), "json_group_object(", "CAST(json_object_agg("),
+        (dialect.texts_gathered(literal("a")), "json_group_array(", "CAST(json_agg("),
+    ],
+)
+def test_rows_are_gathered_by_each_database_s_own_function(
+    gathered: ColumnElement[str], sqlite_function: str, postgresql_function: str
+) -> None:
+    postgres = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+    assert str(gathered.compile(dialect=sqlite_dialect.dialect())).startswith(sqlite_function)
+    assert str(gathered.compile(dialect=postgres)).startswith(postgresql_function)
 
 
 def test_postgresql_is_neither_prepared_nor_rewritten() -> None:
