@@ -1,4 +1,4 @@
-# One container, one folder: docker run -v ./data:/data cartwire
+# One container, one folder: docker run --init -v ./data:/data cartwire
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
@@ -17,7 +17,7 @@ RUN /opt/cartwire/bin/pip install --no-deps --no-build-isolation . \
 FROM python:3.13-slim
 COPY --from=build /opt/cartwire /opt/cartwire
 # Nothing outside /data and /tmp is written, so the root file system can be read-only.
-ENV PATH=/opt/cartwire/bin:$PATH CARTWIRE_DIR=/data PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/cartwire/bin:$PATH CARTWIRE_DIR=/data SQLITE_TMPDIR=/data PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN install --directory --owner 10001 --group 10001 /data
 USER 10001:10001
 WORKDIR /data

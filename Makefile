@@ -2,6 +2,7 @@
 #
 #   make demo    the main job on your machine, with no account at all
 #   make test    the test suite            make check   formatter, linter, types, import rules, docs
+#   make test-postgresql    what the state store and the mappings promise, on PostgreSQL (minutes)
 #   make soak    three simulated days of a worker with every fault on (minutes)
 #   make bench   what it costs, beside the bare cost of the same work (minutes; bench-full: 500,000 orders too)
 #   make lock    remake the locks          make clean   remove what the others made
@@ -19,7 +20,7 @@ COMPILE := $(BIN)/python -m compileall -qq connectors sync mappings config state
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
 
-.PHONY: demo test soak bench bench-full check lock clean
+.PHONY: demo test test-postgresql soak bench bench-full check lock clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -27,6 +28,9 @@ demo: $(READY)
 
 test: $(READY_DEV)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-postgresql: $(READY_DEV)
+	@$(BIN)/python -m pytest -n 2 --postgresql tests/state tests/mappings tests/sync $(ARGS)
 
 soak: $(READY_DEV)
 	@PYTHONPATH=. $(BIN)/python bench/soak.py $(ARGS)

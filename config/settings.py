@@ -50,7 +50,11 @@ def load(
 
     What stands in the mapping files is for `mappings` to judge; here they only have to be YAML.
     """
-    document = read(folder / MAIN_FILE, MAIN_FILE)
+    file = folder / MAIN_FILE
+    if not file.exists():
+        what = f"does not exist in {folder.resolve()}"
+        raise ConfigError([Problem(MAIN_FILE, None, "", what, "`cartwire init` writes one")])
+    document = read(file, MAIN_FILE)
     filled = Filled(document, open_vault(folder, environ))
     if document.problems and not document.data:
         raise ConfigError([*document.problems, *filled.problems])

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from sqlalchemy import null, type_coerce
+from sqlalchemy import cast, null
 from sqlglot import Token, TokenType, exp, parser
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, TokenError
@@ -335,7 +335,7 @@ def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term
     assert column  # noqa: S101 - a name that is none of the owner's is a column
     if column.provider:
         absent = Needs(absent=frozenset({column.name}))
-        return Term(column.kind, type_coerce(null(), TYPES[column.kind]), absent)
+        return Term(column.kind, cast(null(), TYPES[column.kind]), absent)
     return Term(column.kind, PROFILES.c[column.name], Needs(columns=frozenset({column.name})))
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from sqlalchemy import (
     ColumnElement,
     case,
+    cast,
     func,
     literal,
     literal_column,
@@ -329,7 +330,7 @@ def _window(figure: str, kind: Kind, scale: Scale, **lengths: Term) -> Term:
     if int(bound.amount) < 1:
         raise Wrong(f"a window of {bound.amount} {unit} is empty", f"write {figure}_in(days => 90)")
     if scale.scope is None:
-        return Term(kind, type_coerce(null(), TYPES[kind]), Needs(columns=frozenset({"orders_count"})))
+        return Term(kind, cast(null(), TYPES[kind]), Needs(columns=frozenset({"orders_count"})))
     since = bound_term(bound)
     sql = ledger.window(scale.scope, figure, PROFILES.c.email, since.sql)
     columns = frozenset({"orders_count"})  # what `explain` shows beside it

@@ -19,6 +19,7 @@ from state import privacy
 from state.db import Database, is_older_or_same
 from state.errors import StateError
 from state.presence import Absence
+from state.sqlite import make_private
 
 LOGS = ("-wal", "-shm")
 COUNTED = ("orders", "customers", "profiles", "accepted", "consents", "dead_letters", "forgotten")
@@ -57,8 +58,9 @@ def backup(url: str, file: Path) -> None:
     if file.exists():
         raise StateError(f"{file}: exists already; name a new file")
     try:
+        make_private(file)
         _copy(Path(source.database), file)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         file.unlink(missing_ok=True)
         raise StateError(f"{file}: the copy failed ({error}); check space and rights there") from error
 

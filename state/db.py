@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 
-from state import dialect
+from state import dialect, postgresql, sqlite
 from state.errors import StateError
 from state.presence import Presence
 
@@ -45,7 +45,6 @@ class Database:
         self._use(_engine(url))
         self._presence = _presence(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
-        self._rehearsed: Connection | None = None
         try:
             self._thread.submit(self._open).result()
         except StateError:
@@ -97,19 +96,17 @@ class Database:
     async def rehearsal(self) -> AsyncIterator[None]:
         """Let everything inside see its own writing, and nothing of it stay.
 
-        With SQLite it works on a copy, so that a worker in another process goes on meanwhile; with PostgreSQL
-        in a transaction that is undone. Raises StateError where there is no room for a copy.
+        It works on a copy, so that a worker in another process goes on meanwhile. Raises StateError where there
+        is no room for one.
         """
         store = self._engine
         self._use(await self._call(self._scratch))
-        self._rehearsed = store.connect() if self._engine is store else None
         try:
             yield
         finally:
             scratch = self._engine
             self._use(store)
-            rehearsed, self._rehearsed = self._rehearsed, None
-            await self._call(rehearsed.close if rehearsed else scratch.dispose)
+            await self._call(scratch.dispose)
 
     async def tend(self) -> bool:
         """Do what keeps the file in shape; False when the log stays, as another process reads just now."""
@@ -129,16 +126,14 @@ class Database:
         self._engine, self._reading = engine, engine.execution_options(reading=True)
 
     def _scratch(self) -> Engine:
-        if self._engine.dialect.name != "sqlite":
-            return self._engine
         try:
             copy = dialect.copied(self._engine)
-        except (sqlite3.Error, OSError) as error:
+        except (DatabaseError, sqlite3.Error, OSError) as error:
             raise StateError(
                 f"{self.name}: it could not be copied for a try; {_advice(str(error))}"
             ) from error
         scratch = create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool, hide_parameters=True)
-        event.listen(scratch, "begin", dialect.begin)
+        event.listen(scratch, "begin", sqlite.begin)
         return scratch
 
     def _transaction(
@@ -150,8 +145,6 @@ class Database:
         **options: Any,
     ) -> Result:
         try:
-            if self._rehearsed is not None:
-                return function(self._rehearsed, *arguments, **options)
             with dialect.transaction(engine) as connection:
                 if guard is not None:
                     guard(connection)
@@ -230,6 +223,8 @@ def _engine(url: str) -> Engine:
             options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
         elif not folder.is_dir():
             raise StateError(f"{folder}: no such folder for the state store; create it")
+    else:
+        options |= {"pool_pre_ping": True, "connect_args": postgresql.SETTINGS}
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:
@@ -238,6 +233,7 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+BUSY = "another process keeps the state store busy; stop it, or try again"
 DAMAGED = "the state store is damaged; restore a backup: cartwire restore FILE"
 ADVICE = {
     "readonly": "the state store cannot be written; check the owner and the mount of its folder",
@@ -247,7 +243,8 @@ ADVICE = {
     " to begin anew",
     "malformed": DAMAGED,
     "disk i/o error": "the disk failed; look at its space and its health, then start again, nothing is lost",
-    "locked": "another process keeps the state store busy; stop it, or try again",
+    "locked": BUSY,
+    "lock timeout": BUSY,
 }
 
 TROUBLES = {errno.ENOSPC: ADVICE["disk is full"], errno.EROFS: ADVICE["readonly"]}

@@ -1,23 +1,22 @@
-"""The one place that knows two databases apart: upserts, and how SQLite is opened."""
+"""The one place that knows two databases apart.
+
+What they write differently stands here; how each is opened and kept in shape, in `sqlite` and `postgresql`.
+"""
 
 import importlib
-import os
 import sqlite3
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
+    ARRAY,
     Compiled,
     Connection,
     Dialect,
@@ -27,7 +26,8 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    event,
+    func,
+    select,
     type_coerce,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -37,28 +37,17 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeEngine
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from state import functions
-from state.errors import StateError
+from state import postgresql, sqlite
 
 _encode = msgspec.json.Encoder().encode
 Gathered = TypeVar("Gathered", dict[str, str], list[str])
+Row = Mapping[str, Any]
+Names = tuple[str, ...]
 
 PARAMETERS = 500
 """How many values one IN list holds; both databases take many more."""
 BLOCKS = (64, 16, 4)
 """Rows that one statement inserts; the widest table makes 4,500 values of them, SQLite takes 32,766."""
-REWRITES = "rewrites the file when it is committed"
-TRACES = 1
-"""SQLite's `user_version` while a file may hold traces of somebody who was forgotten."""
-PATIENCE = 30_000
-"""Milliseconds to wait for another process's writing."""
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL")
-COPY_PRAGMAS = ("journal_mode=MEMORY", "synchronous=OFF")
-COPY = ".copy-"
-HALF_MADE = 3600.0
-"""Seconds after which nobody is still making a copy."""
-TENDING = 1_000
-"""Milliseconds to wait for readers before the log is left as it is until tomorrow."""
 
 
 def upsert(
@@ -76,7 +65,15 @@ def upsert(
     """
     if not rows:
         return
-    upsertion = _upsertion(connection.dialect, table, tuple(rows[0]), tuple(index or ()), newer)
+    keys = tuple(index or (column.name for column in table.primary_key))
+    put = _upsert_rows if connection.dialect.name == "sqlite" else _upsert_columns
+    put(connection, table, rows, keys, newer)
+
+
+def _upsert_rows(
+    connection: Connection, table: Table, rows: Sequence[Row], keys: Names, newer: str | None
+) -> None:
+    upsertion = _upsertion(connection.dialect, table, tuple(rows[0]), keys, newer)
     parameters = [upsertion.parameters(row) for row in rows]
     start = 0
     for size, text in upsertion.blocks:
@@ -88,6 +85,28 @@ def upsert(
         connection.exec_driver_sql(upsertion.text, parameters[start:])
 
 
+def _upsert_columns(
+    connection: Connection, table: Table, rows: Sequence[Row], keys: Names, newer: str | None
+) -> None:
+    """Send each column as one array: a statement for any number of rows, which is compiled and planned once."""
+    names = tuple(rows[0])
+    statement = _array_upsertion(connection.dialect, table, names, keys, newer)
+    for part in _without_repeats(rows, keys):
+        connection.execute(statement, {name: [row[name] for row in part] for name in names})
+
+
+def _without_repeats(rows: Sequence[Row], keys: Names) -> Iterator[Sequence[Row]]:
+    """Cut rows so that no part has two with one key, which PostgreSQL refuses; in their order."""
+    key_of = itemgetter(*keys)
+    part: dict[Any, Row] = {}
+    for row in rows:
+        if (key := key_of(row)) in part:
+            yield list(part.values())
+            part = {}
+        part[key] = row
+    yield list(part.values())
+
+
 def upsert_from(
     connection: Connection, table: Table, rows: Select[Any], parameters: Mapping[str, Any]
 ) -> None:
@@ -97,11 +116,9 @@ def upsert_from(
 
 @lru_cache(maxsize=32)
 def _upsertion_from(dialect: Dialect, table: Table, rows: Select[Any]) -> Any:
-    names = [column.name for column in rows.selected_columns]
-    insert = _insert(dialect, table).from_select(names, rows)
-    keys = [column.name for column in table.primary_key]
-    changed = {name: insert.excluded[name] for name in names if name not in keys}
-    return insert.on_conflict_do_update(index_elements=keys, set_=changed)
+    names = tuple(column.name for column in rows.selected_columns)
+    keys = tuple(column.name for column in table.primary_key)
+    return _on_conflict(_insert(dialect, table).from_select(names, rows), table, names, keys, None)
 
 
 def insert_new(
@@ -117,22 +134,20 @@ def insert_new(
 class _Upsertion:
     """A compiled upsert. Going past SQLAlchemy's own binding row by row makes it twice as fast.
 
-    `blocks` are the same for many rows at once, the most first; none where that gains nothing.
+    `blocks` are the same for many rows at once, the most first.
     """
 
     text: str
     blocks: tuple[tuple[int, str], ...]
-    names: tuple[str, ...]
-    take: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    take: Callable[[Row], tuple[Any, ...]]
     converters: tuple[tuple[int, Callable[[Any], Any]], ...]
-    positional: bool
 
-    def parameters(self, row: Mapping[str, Any]) -> Any:
+    def parameters(self, row: Row) -> tuple[Any, ...]:
         """Turn a row into what the driver takes."""
         values = list(self.take(row))
         for position, convert in self.converters:
             values[position] = convert(values[position])
-        return tuple(values) if self.positional else dict(zip(self.names, values, strict=True))
+        return tuple(values)
 
 
 def _insert(dialect: Dialect, table: Table) -> Any:
@@ -141,26 +156,32 @@ def _insert(dialect: Dialect, table: Table) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _upsertion(
-    dialect: Dialect, table: Table, names: tuple[str, ...], index: tuple[str, ...], newer: str | None
-) -> _Upsertion:
-    insert = _insert(dialect, table)
-    keys = index or tuple(column.name for column in table.primary_key)
-    changed = {name: insert.excluded[name] for name in names if name not in keys}
-    guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None
-    statement = insert.on_conflict_do_update(index_elements=keys, set_=changed, where=guard)
+def _upsertion(dialect: Dialect, table: Table, names: Names, keys: Names, newer: str | None) -> _Upsertion:
+    statement = _on_conflict(_insert(dialect, table), table, names, keys, newer)
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
     order = tuple(compiled.positiontup or names)
     binders = ((position, _binder(table.c[name].type, dialect)) for position, name in enumerate(order))
     converters = tuple((position, binder) for position, binder in binders if binder)
-    take = itemgetter(*order)
-    return _Upsertion(str(compiled), _blocks(compiled), order, take, converters, compiled.positional)
+    return _Upsertion(str(compiled), _blocks(compiled), itemgetter(*order), converters)
+
+
+@lru_cache(maxsize=128)
+def _array_upsertion(dialect: Dialect, table: Table, names: Names, keys: Names, newer: str | None) -> Any:
+    arrays = (bindparam(name, type_=ARRAY(table.c[name].type)) for name in names)
+    rows = select(func.unnest(*arrays).table_valued(*names).render_derived())
+    return _on_conflict(_insert(dialect, table).from_select(names, rows), table, names, keys, newer)
+
+
+def _on_conflict(insert: Any, table: Table, names: Names, keys: Names, newer: str | None) -> Any:
+    changed = {name: insert.excluded[name] for name in names if name not in keys}
+    guard: ColumnElement[bool] | None = insert.excluded[newer] >= table.c[newer] if newer else None
+    return insert.on_conflict_do_update(index_elements=keys, set_=changed, where=guard)
 
 
 def _blocks(compiled: Compiled) -> tuple[tuple[int, str], ...]:
     """Write a statement for many rows: between two rows SQLite's driver would give the CPU to other threads."""
     text, row = str(compiled), f"({', '.join('?' * len(compiled.params))})"
-    return tuple((size, text.replace(row, ", ".join([row] * size), 1)) for size in BLOCKS if row in text)
+    return tuple((size, text.replace(row, ", ".join([row] * size), 1)) for size in BLOCKS)
 
 
 def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
@@ -206,36 +227,28 @@ def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
     As an IN of so many parameters, but one statement for any number of them, which is compiled once.
     """
-    values = numbers_listed if isinstance(column.type, Integer) else texts_listed
-    return column.op("IN", is_comparison=True)(values(bindparam(name, type_=Text())))
+    return among_listed(column, bindparam(name, type_=Text()))
 
 
-class texts_listed(FunctionElement[str]):  # noqa: N801 - written where SQL writes a function
-    """The texts of a JSON list, as a subquery."""
+class among_listed(FunctionElement[Any]):  # noqa: N801 - written where SQL writes a function
+    """Whether a column is in a JSON list: among_listed(column, list). Of no type, which SQLite would ask for `= 1`."""
 
-    type = Text()
     inherit_cache = True
 
 
-class numbers_listed(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function
-    """The whole numbers of a JSON list, as a subquery."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(texts_listed, "sqlite")
-@compiles(numbers_listed, "sqlite")
-def _listed_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
-    values = compiler.process(element.clauses, **settings)
-    return f"(SELECT value FROM json_each({values}))"  # noqa: S608 - the place of a parameter
+@compiles(among_listed, "sqlite")
+def _listed_sqlite(element: among_listed, compiler: SQLCompiler, **settings: Any) -> str:
+    column, values = (compiler.process(clause, **settings) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - the place of a parameter
 
 
-@compiles(texts_listed, "postgresql")
-@compiles(numbers_listed, "postgresql")
-def _listed_postgresql(element: FunctionElement[Any], compiler: SQLCompiler, **settings: Any) -> str:
-    values = f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **settings)} AS JSONB))"
-    return f"(SELECT CAST({values} AS {compiler.dialect.type_compiler_instance.process(element.type)}))"
+@compiles(among_listed, "postgresql")
+def _listed_postgresql(element: among_listed, compiler: SQLCompiler, **settings: Any) -> str:
+    # An array is read once, and looked up by an index or a hash; a subquery would be joined row by row.
+    column, values = (compiler.process(clause, **settings) for clause in element.clauses)
+    kind = "BIGINT" if isinstance(next(iter(element.clauses)).type, Integer) else "TEXT"
+    listed = f"ARRAY(SELECT jsonb_array_elements_text(CAST({values} AS JSONB)))"
+    return f"({column} = ANY (CAST({listed} AS {kind}[])))"
 
 
 class _Gathered(FunctionElement[str]):
@@ -299,14 +312,14 @@ def _local_hour_postgresql(element: local_hour, compiler: SQLCompiler, **setting
 
 
 def prepare(engine: Engine) -> None:
-    """Open SQLite for one writer that loses nothing; PostgreSQL needs no preparation."""
-    if engine.dialect.name != "sqlite":
-        return
-    # Python's driver looks for a way to adapt each None and each bool, in vain: half of what binding a row takes.
-    sqlite3.register_adapter(type(None), {}.get)  # type: ignore[arg-type]
-    sqlite3.register_adapter(bool, int)
-    event.listen(engine, "connect", _open_sqlite)
-    event.listen(engine, "begin", begin)
+    """Let a database keep what state stores promise: one writer at a time, and nothing lost."""
+    _module(engine).prepare(engine)
+
+
+def sort_by_letters(connection: Connection) -> None:
+    """Let texts be sorted by their letters' numbers, whatever language a server speaks; SQLite does."""
+    if connection.dialect.name != "sqlite":
+        postgresql.sort_by_letters(connection)
 
 
 @contextmanager
@@ -316,119 +329,33 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         try:
             with connection.begin():
                 yield connection
-            if connection.info.get(REWRITES):
-                _rewrite(engine)
+            if connection.info.get(sqlite.REWRITES):
+                sqlite.rewrite(engine)
         finally:
-            connection.info.pop(REWRITES, None)
+            connection.info.pop(sqlite.REWRITES, None)
 
 
 def leave_no_trace(connection: Connection) -> None:
     """Once this transaction is committed, let nothing that it deleted stay in the files.
 
-    SQLite: secure_delete is not enough, it leaves what moved from one page to another; VACUUM writes the
-    file anew, and the log is emptied. PostgreSQL overwrites in its own time. Raises StateError when
-    another process reads meanwhile. A mark in the file says that this is still to be done, also after a kill:
-    `tend` makes up for it.
+    PostgreSQL overwrites in its own time; SQLite does as `sqlite.leave_no_trace` says.
     """
-    if connection.dialect.name == "sqlite" and not connection.info.get(REWRITES):
-        connection.info[REWRITES] = True
-        connection.exec_driver_sql(f"PRAGMA user_version = {TRACES}")
+    if connection.dialect.name == "sqlite":
+        sqlite.leave_no_trace(connection)
 
 
 def tend(engine: Engine) -> bool:
-    """Keep SQLite's statistics new and its log short; False when somebody reads the log just now.
-
-    The log grows while anybody reads, and only an empty one shrinks. Where somebody was forgotten and traces
-    are left, they go first. Raises StateError when they stay.
-    """
-    if engine.dialect.name != "sqlite":
-        return True
-    _sweep(engine, age=HALF_MADE)
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        (traces,) = cursor.execute("PRAGMA user_version").fetchone()
-        if traces == TRACES:
-            _rewrite(engine)
-        cursor.execute("PRAGMA optimize")
-        cursor.execute(f"PRAGMA busy_timeout={TENDING}")
-        is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        cursor.execute(f"PRAGMA busy_timeout={PATIENCE}")
-        cursor.close()
-    finally:
-        connection.close()
-    return not is_busy
+    """Do what keeps a database in shape; see `sqlite.tend`. PostgreSQL does it by itself."""
+    return engine.dialect.name != "sqlite" or sqlite.tend(engine)
 
 
 def copied(engine: Engine) -> sqlite3.Connection:
-    """Copy an SQLite store as it is now. The copy's file has no name: it ends with the connection, or the process.
+    """Copy a state store as it is now into an SQLite file without a name: it ends with the connection.
 
     Writers go on meanwhile. Raises sqlite3.Error and OSError where there is no room.
     """
-    store = engine.url.database
-    if store in {None, "", ":memory:"}:
-        return _filled(engine, ":memory:")
-    descriptor, name = tempfile.mkstemp(prefix=Path(str(store)).name + COPY, dir=Path(str(store)).parent)
-    os.close(descriptor)
-    try:
-        return _filled(engine, name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    return _module(engine).copied(engine)  # type: ignore[no-any-return]
 
 
-def _filled(engine: Engine, file: str) -> sqlite3.Connection:
-    copy = sqlite3.connect(file, check_same_thread=False)
-    original = engine.raw_connection()
-    try:
-        original.driver_connection.backup(copy)  # type: ignore[union-attr]
-        _set_up(copy, COPY_PRAGMAS)
-    except BaseException:
-        copy.close()
-        raise
-    finally:
-        original.close()
-    return copy
-
-
-def _sweep(engine: Engine, age: float) -> None:
-    """Drop copies that a kill left half-made: they hold people."""
-    store = Path(str(engine.url.database))
-    for file in store.parent.glob(f"{store.name}{COPY}*"):
-        with suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime >= age:
-                file.unlink()
-
-
-def _rewrite(engine: Engine) -> None:
-    _sweep(engine, age=0)
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute("VACUUM")
-        is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if not is_busy:
-            cursor.execute("PRAGMA user_version = 0")
-        cursor.close()
-    except sqlite3.OperationalError as error:
-        raise StateError(f"the file still holds traces ({error}); mend that, and forget again") from error
-    finally:
-        connection.close()
-    if is_busy:
-        raise StateError("another process reads the state store: its log still holds traces; forget again")
-
-
-def _open_sqlite(connection: Any, _record: Any) -> None:
-    _set_up(connection, PRAGMAS)
-
-
-def _set_up(connection: Any, pragmas: Iterable[str]) -> None:
-    connection.isolation_level = None
-    for pragma in (*pragmas, f"busy_timeout={PATIENCE}", "cache_size=-4000"):
-        connection.execute(f"PRAGMA {pragma}")
-    functions.register(connection)
-
-
-def begin(connection: Connection) -> None:
-    """Take the write lock at once, so that no transaction fails half-way for want of it."""
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _module(engine: Engine) -> Any:
+    return sqlite if engine.dialect.name == "sqlite" else postgresql

@@ -16,7 +16,7 @@ from state.tables import table
 LEASES = table(LeaseRow)
 # Built once: putting a statement together takes longer than running it.
 MINE = (LEASES.c.name == bindparam("held"), LEASES.c.owner == bindparam("by"))
-HELD = select(LEASES.c.owner).where(*MINE).with_for_update(read=True)
+HELD = select(LEASES.c.owner).where(*MINE)
 FIND = select(LEASES).where(LEASES.c.name == bindparam("held"))
 DROP = delete(LEASES).where(LEASES.c.name == bindparam("held"))
 RENEW = update(LEASES).where(*MINE).values(expires_at=bindparam("until", type_=LEASES.c.expires_at.type))

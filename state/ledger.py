@@ -77,7 +77,7 @@ CHECKOUT = ("checkout_id", "checkout_url", "checkout_at", "checkout_total")
 def refunded() -> ColumnElement[int]:
     """Sum up what was given back of an order, in its own currency."""
     return (
-        select(func.coalesce(func.sum(REFUNDS.c.amount_minor), 0))
+        select(cast(func.coalesce(func.sum(REFUNDS.c.amount_minor), 0), BigInteger))
         .where(REFUNDS.c.store == ORDERS.c.store, REFUNDS.c.order_id == ORDERS.c.id)
         .correlate(ORDERS)
         .scalar_subquery()

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     Row,
     bindparam,
@@ -47,7 +48,7 @@ _CHANGES = (
         MEMBERSHIP_JOBS.c.list == bindparam("list"),
         MEMBERSHIP_JOBS.c.joins == bindparam("joins"),
         MEMBERSHIP_JOBS.c.profile > bindparam("after"),
-        MEMBERSHIP_JOBS.c.profile <= bindparam("upto"),
+        MEMBERSHIP_JOBS.c.profile <= bindparam("upto", type_=BigInteger),
         ACCEPTED.c.email.is_not(None),
         ACCEPTED.c.blocked.is_(None),
     )

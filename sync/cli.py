@@ -5,20 +5,31 @@ Imports stand inside the commands: `--help` answers before SQLAlchemy and the co
 
 import atexit
 import gc
-from collections.abc import Awaitable, Callable, Iterable
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from sync.terminal import (
+    BAD_USAGE,
+    REMOTE,
+    Settings,
+    in_app,
+    known_store,
+    named,
+    ordered,
+    plant,
+    run_once,
+    said_of,
+    set_up_logging,
+    stop,
+)
 
 if TYPE_CHECKING:
     from state.backup import Copy
     from sync.app import Cartwire
-    from sync.report import Report
-    from sync.run import Order
-
-Result = TypeVar("Result")
 
 app = typer.Typer(
     name="cartwire",
@@ -31,7 +42,6 @@ app = typer.Typer(
 webhooks = typer.Typer(no_args_is_help=True, help="Webhooks at the stores: make, list, remove.")
 app.add_typer(webhooks, name="webhooks")
 
-BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 LOOKED_AT = (1970, 9_000)
 """Years that `plan --as-of` takes: rules count centuries to both sides."""
@@ -44,11 +54,12 @@ StoreOrSync = Annotated[str, typer.Argument(help="Name of a store or of a sync, 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
-class Settings:
-    """What stands before the command: the folder and how much to say."""
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        from importlib.metadata import version
 
-    folder = Path()
-    verbose = False
+        typer.echo(f"cartwire {version('cartwire')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -58,6 +69,9 @@ def main_options(
     ] = Path(),
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every page and batch.")] = False,
+    version: Annotated[  # noqa: ARG001 - typer answers before we are called
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
 ) -> None:
     Settings.folder, Settings.verbose = folder, verbose
 
@@ -68,16 +82,20 @@ def main() -> None:
     from connectors.errors import ConnectorError
     from state.errors import StateError
 
+    # A container's first process would not hear it; the worker hears it in its own way.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)  # else the interpreter looks through everything once more before it ends
     try:
         app()
     except ConfigError as error:
-        _stop(str(error), BAD_USAGE)
-    except (StateError, FileNotFoundError, PermissionError) as error:
-        _stop(str(error), BAD_USAGE)
+        stop(str(error), BAD_USAGE)
+    except StateError as error:
+        stop(str(error), BAD_USAGE)
+    except (FileNotFoundError, PermissionError) as error:
+        stop(said_of(error), BAD_USAGE)
     except ConnectorError as error:
-        _stop(str(error), REMOTE)
+        stop(str(error), REMOTE)
 
 
 @app.command()
@@ -119,10 +137,14 @@ def check(
 ) -> None:
     """Check the configuration, and try each store and ESP with the rights that a sync needs."""
     gc.disable()  # it ends before there is anything to collect
-    problems = {} if offline else _connections()
+    problems: dict[str, list[str]] = {}
+    if not offline:
+        from sync.connections import check_connections
+
+        problems = in_app(check_connections)
     from sync.check import show_checks
 
-    raise typer.Exit(show_checks(_plant(), problems, json=json, offline=offline))
+    raise typer.Exit(show_checks(plant(), problems, json=json, offline=offline))
 
 
 @app.command()
@@ -150,7 +172,7 @@ def sync(
     json: Json = False,
 ) -> None:
     """Run a sync once: read what changed, decide, push what differs. The first run reads everything."""
-    _run(name, lambda ticks: _order(kind="sync", approved=yes, ticks=ticks), json=json)
+    run_once(name, lambda ticks: ordered(kind="sync", approved=yes, ticks=ticks), json=json)
 
 
 @app.command()
@@ -169,10 +191,10 @@ def backfill(
 
     begun = since.replace(tzinfo=UTC) if since else None
     if store is not None:
-        _known_store(name, store)
-    _run(
+        known_store(name, store)
+    run_once(
         name,
-        lambda ticks: _order(
+        lambda ticks: ordered(
             kind="backfill",
             history=True,
             since=begun,
@@ -193,9 +215,7 @@ def run() -> None:
     from sync.worker import work
 
     Settings.verbose = True
-    _in_app(
-        lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=_set_up_logging)
-    )
+    in_app(lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=set_up_logging))
 
 
 @app.command()
@@ -205,10 +225,10 @@ def approve(name: SyncName, *, json: Json = False) -> None:
     from sync.leases import PATIENCE
     from sync.run import approve as let_go
 
-    if not _in_app(lambda cartwire: let_go(_named(cartwire, name), cartwire.db)):
+    if not in_app(lambda cartwire: let_go(named(cartwire, name), cartwire.db)):
         typer.echo(f"no run of {name} is held: this is an ordinary run, within the limits", err=True)
     try:
-        _run(name, lambda ticks: _order(kind="sync", patience=PATIENCE, ticks=ticks), json=json)
+        run_once(name, lambda ticks: ordered(kind="sync", patience=PATIENCE, ticks=ticks), json=json)
     except StateError as error:
         raise StateError(f"{error}. What is approved stays approved, and goes with the next run") from error
 
@@ -233,8 +253,8 @@ def plan(
 
     if as_of is not None and not LOOKED_AT[0] <= as_of.year <= LOOKED_AT[1]:
         raise typer.BadParameter("looks beyond what the calendar can count", param_hint="--as-of")
-    found = _in_app(
-        lambda cartwire: foresee(cartwire, _named(cartwire, name), file=mapping, at=as_of, offline=offline)
+    found = in_app(
+        lambda cartwire: foresee(cartwire, named(cartwire, name), file=mapping, at=as_of, offline=offline)
     )
     show_preview(found, json=json)
 
@@ -250,10 +270,10 @@ def checklist(
     from sync.checklist import checklist_of, show_checklist
 
     def work(cartwire: "Cartwire") -> Any:
-        names = [_named(cartwire, name).name] if name else list(cartwire.syncs)
+        names = [named(cartwire, name).name] if name else list(cartwire.syncs)
         return checklist_of(cartwire, names, datetime.now(UTC))
 
-    show_checklist(_in_app(work), json=json, as_csv=as_csv)
+    show_checklist(in_app(work), json=json, as_csv=as_csv)
 
 
 @app.command()
@@ -263,7 +283,7 @@ def explain(
     """Show why everything about a person is as it is: orders, fields, lists, consent, what the ESP has."""
     from sync.explain import explain_person, show_explanation
 
-    found = _in_app(lambda cartwire: explain_person(cartwire, email, datetime.now(UTC)))
+    found = in_app(lambda cartwire: explain_person(cartwire, email, datetime.now(UTC)))
     raise typer.Exit(show_explanation(found, json=json))
 
 
@@ -272,7 +292,7 @@ def status(*, json: Json = False) -> None:
     """Show each sync: profiles, what waits, dead letters, last run."""
     from sync.status import show_status, status_of
 
-    show_status(_in_app(status_of), json=json)
+    show_status(in_app(status_of), json=json)
 
 
 @app.command()
@@ -285,7 +305,7 @@ def runs(
     """List the last runs."""
     from sync.status import runs_of, show_runs
 
-    show_runs(_in_app(lambda cartwire: runs_of(cartwire, name, most)), json=json)
+    show_runs(in_app(lambda cartwire: runs_of(cartwire, name, most)), json=json)
 
 
 @app.command("dead-letters")
@@ -298,8 +318,8 @@ def dead_letters(
     from sync.letters import letters_of, retry_all, show_letters
 
     if retry:
-        _in_app(retry_all)
-    left = _in_app(letters_of)
+        in_app(retry_all)
+    left = in_app(letters_of)
     show_letters(left, json=json)
     raise typer.Exit(1 if left else 0)
 
@@ -319,8 +339,8 @@ def audit(
     from sync.leases import PATIENCE
 
     now = datetime.now(UTC)
-    report = _in_app(
-        lambda cartwire: compare(cartwire, _named(cartwire, name), now, repair=repair, patience=PATIENCE)
+    report = in_app(
+        lambda cartwire: compare(cartwire, named(cartwire, name), now, repair=repair, patience=PATIENCE)
     )
     show_audit(report, json=json)
     raise typer.Exit(report.exit_code)
@@ -341,9 +361,9 @@ def forget(
 
     now = datetime.now(UTC)
     if not esp:
-        show_cleaned(_in_app(lambda cartwire: forget_person(cartwire, email, now)), json=json)
+        show_cleaned(in_app(lambda cartwire: forget_person(cartwire, email, now)), json=json)
         return
-    result = _in_app(lambda cartwire: forget_everywhere(cartwire, email, now, patience=PATIENCE))
+    result = in_app(lambda cartwire: forget_everywhere(cartwire, email, now, patience=PATIENCE))
     show_forgotten(result, json=json)
     raise typer.Exit(result.exit_code)
 
@@ -353,7 +373,7 @@ def backup(file: Annotated[Path, typer.Argument(help="File to write; must not ex
     """Write a consistent copy of the state store, also while a run is under way."""
     from state.backup import backup as copy
 
-    copy(_plant().settings.database_url, file)
+    copy(plant().settings.database_url, file)
     typer.echo(f"wrote {file}")
 
 
@@ -369,7 +389,7 @@ def restore(
     if verify:
         _show_copy(file, backups.verify(file))
         return
-    restored = backups.restore(_plant().settings.database_url, file, datetime.now(UTC))
+    restored = backups.restore(plant().settings.database_url, file, datetime.now(UTC))
     _show_copy(file, restored.copy)
     if restored.aside:
         typer.echo(f"kept the state store from before as {restored.aside}: delete it when all is well")
@@ -388,7 +408,7 @@ def tidy() -> None:
     """Drop what `keep:` no longer wants, and empty the log; a running worker does so every day."""
     from sync.upkeep import tidy as clean
 
-    dropped = _in_app(lambda cartwire: clean(cartwire, datetime.now(UTC)))
+    dropped = in_app(lambda cartwire: clean(cartwire, datetime.now(UTC)))
     typer.echo(f"{dropped} runs dropped")
 
 
@@ -397,7 +417,7 @@ def register_webhooks(name: StoreOrSync, *, json: Json = False) -> None:
     """Make the webhooks that are missing at a store, or at all stores of a sync; safe to repeat."""
     from sync.web.registration import register, show_webhooks
 
-    show_webhooks(_in_app(lambda cartwire: register(cartwire, name)), json=json)
+    show_webhooks(in_app(lambda cartwire: register(cartwire, name)), json=json)
 
 
 @webhooks.command("list")
@@ -405,7 +425,7 @@ def list_webhooks(name: StoreOrSync, *, json: Json = False) -> None:
     """List the webhooks of a store, or of all stores of a sync."""
     from sync.web.registration import listing, show_webhooks
 
-    show_webhooks(_in_app(lambda cartwire: listing(cartwire, name)), json=json)
+    show_webhooks(in_app(lambda cartwire: listing(cartwire, name)), json=json)
 
 
 @webhooks.command("remove")
@@ -413,7 +433,7 @@ def remove_webhooks(name: StoreOrSync, *, json: Json = False) -> None:
     """Remove our webhooks from a store, or from all stores of a sync; others' stay."""
     from sync.web.registration import remove, show_webhooks
 
-    show_webhooks(_in_app(lambda cartwire: remove(cartwire, name)), json=json)
+    show_webhooks(in_app(lambda cartwire: remove(cartwire, name)), json=json)
 
 
 @app.command()
@@ -434,101 +454,9 @@ def simulate(
     serve(types, port, orders, most)
 
 
-# --- what the commands share ---------------------------------------------------------------------------
-
-
-def _connections() -> dict[str, list[str]]:
-    from sync.connections import check_connections
-
-    return _in_app(check_connections)
-
-
 def _show_copy(file: Path, copy: "Copy") -> None:
     typer.echo(f"{file}: whole, schema {copy.schema}")
     typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in copy.rows.items()))
-
-
-def _run(name: str, order: "Callable[[Any], Order]", *, json: bool) -> None:
-    """Run a sync with progress on the terminal, and leave with the report's exit code."""
-    from sync.progress import progress, show_report
-    from sync.run import run_sync
-
-    with progress(shown=not json) as ticks:
-        report: Report = _in_app(
-            lambda cartwire: run_sync(_named(cartwire, name), cartwire.db, cartwire.folder, order(ticks))
-        )
-    show_report(report, json=json)
-    raise typer.Exit(report.exit_code)
-
-
-def _order(**wanted: Any) -> "Order":
-    from sync.run import Order
-
-    return Order(**wanted)
-
-
-def _named(cartwire: "Cartwire", name: str) -> Any:
-    """Find a sync by its name. Raises ConfigError that lists the names."""
-    from config.errors import ConfigError, Problem, suggestion
-
-    if name not in cartwire.syncs:
-        hint = suggestion(name, cartwire.syncs)
-        raise ConfigError([Problem("cartwire.yaml", None, "syncs", f"no sync is named `{name}`", hint)])
-    return cartwire.syncs[name]
-
-
-def _known_store(name: str, store: str) -> None:
-    """Look for a store among those of a sync. Raises ConfigError that lists their names."""
-    from config.errors import ConfigError, Problem, suggestion
-
-    sync = _plant().settings.syncs.get(name)
-    if sync is not None and store not in sync.stores:
-        what, hint = f"`{name}` has no store `{store}`", suggestion(store, sync.stores)
-        raise ConfigError([Problem("cartwire.yaml", None, f"syncs.{name}.stores", what, hint)])
-
-
-def _plant() -> Any:
-    from sync.plant import read_plant
-
-    plant = read_plant(Settings.folder)
-    _set_up_logging(plant.loaded.secrets)
-    return plant
-
-
-def _set_up_logging(secrets: Iterable[str]) -> None:
-    from config import logging
-
-    logging.configure(secrets=secrets, json=not _terminal(), level="info" if Settings.verbose else "warning")
-
-
-def _in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
-    """Open everything, do the work, close everything."""
-    import asyncio
-
-    from sync.app import Cartwire
-
-    plant = _plant()
-
-    async def inside() -> Result:
-        async with Cartwire(plant) as cartwire:
-            return await work(cartwire)
-
-    try:
-        return asyncio.run(inside())
-    except KeyboardInterrupt:  # typer would end without a word
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()
-
-
-def _stop(text: str, code: int) -> None:
-    typer.echo(text, err=True)
-    raise SystemExit(code)
 
 
 if __name__ == "__main__":

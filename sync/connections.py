@@ -1,5 +1,7 @@
 """`check`: do the other ends let us do our work."""
 
+import asyncio
+
 from connectors.base import Esp, Store
 from connectors.errors import ConnectorError
 from sync.alerts import check_alerts
@@ -13,8 +15,10 @@ async def check_connections(cartwire: Cartwire) -> dict[str, list[str]]:
     Raises ConfigError for addresses that no alert can be sent to.
     """
     await check_alerts(cartwire.plant)
-    found = {f"stores.{name}": await _check(store) for name, store in cartwire.stores.items()}
-    found |= {f"esps.{name}": await _check(esp) for name, esp in cartwire.esps.items()}
+    tried: dict[str, Store | Esp] = {f"stores.{name}": store for name, store in cartwire.stores.items()}
+    tried |= {f"esps.{name}": esp for name, esp in cartwire.esps.items()}
+    said = await asyncio.gather(*map(_check, tried.values()))
+    found = dict(zip(tried, said, strict=True))
     web = cartwire.plant.settings.web
     return found | ({"web": await doubts(web)} if web and web.public_url else {})
 

@@ -52,7 +52,9 @@ async def one_worker(db: Database, folder: Path, lost: Callable[[], None]) -> As
         try:
             await _enter(stack, db, folder, WORKER, lost)
         except Busy as busy:
-            raise Busy(f"another `cartwire run` keeps this state store: {busy}; stop it first") from busy
+            raise Busy(
+                f"another `cartwire run` keeps this state store: {busy}; stop it, or wait a minute if it was killed"
+            ) from busy
         yield
 
 

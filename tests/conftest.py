@@ -1,4 +1,4 @@
-"""Fixtures for every test: instant pauses, and a log that fails on personal data."""
+"""Fixtures for every test: instant pauses, a log that fails on personal data, and PostgreSQL where it is asked for."""
 
 import gc
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from connectors import http
 from state import db
+from tests import postgresql
 from tests.canaries import Watch
 from tests.engines import engine
 
@@ -18,7 +19,7 @@ hypothesis.settings.register_profile("desk", max_examples=12, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("desk")
 
-TOGETHER = ("tests/state/test_cdnow.py", "tests/sync/test_cli.py")
+TOGETHER = ("tests/state/test_cdnow.py", "tests/test_postgresql.py", "tests/sync/test_cli.py")
 """Files that make something for all of their tests: one worker takes them whole."""
 
 
@@ -26,6 +27,37 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what was imported, and run as rarely as it does in the worker."""
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgresql", action="store_true", help="put every state store into a PostgreSQL")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about SQLite's files when there are none."""
+    if config.getoption("--postgresql"):
+        about_files = pytest.mark.skip(reason="about SQLite's files")
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(about_files)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgresql.Server]:
+    """Start a PostgreSQL, for all tests of a process."""
+    made = postgresql.Server(tmp_path_factory.mktemp("postgresql"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _database(request: pytest.FixtureRequest, _compiled_once: None) -> Iterator[None]:
+    """Choose what holds the state stores of all tests."""
+    if not request.config.getoption("--postgresql"):
+        yield
+        return
+    with postgresql.in_place_of_files(request.getfixturevalue("server")):
+        yield
 
 
 class Scheduling(LoadScopeScheduling):

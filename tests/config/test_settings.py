@@ -291,7 +291,8 @@ def test_p7_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "nowhere", {}, {}, {})
 
-    assert str(caught.value) == "cartwire.yaml: does not exist"
+    folder = tmp_path / "nowhere"
+    assert str(caught.value) == f"cartwire.yaml: does not exist in {folder}; `cartwire init` writes one"
 
 
 def test_problems_are_sorted_and_said_once():

@@ -158,8 +158,17 @@ def test_the_servers_clock_is_read_where_it_tells_the_time() -> None:
         (rb'"\\ud83d \ud83d"', "\\ud83d \ufffd"),
         (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
         ("\"\u2028'".encode() + b'"', "\u2028'"),
+        (rb'"A\u0000da \\u0000"', "Ada \\u0000"),
     ],
-    ids=["latin-1", "half a pair", "half and whole", "an escaped backslash", "byte order mark", "separators"],
+    ids=[
+        "latin-1",
+        "half a pair",
+        "half and whole",
+        "an escaped backslash",
+        "byte order mark",
+        "separators",
+        "NUL",
+    ],
 )
 async def test_what_is_no_letter_costs_no_page(
     api: Api, route: respx.Route, body: bytes, read: object

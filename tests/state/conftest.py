@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection
 
-from state import dialect
+from state import sqlite
 from state.db import Database
 
 
@@ -27,4 +27,4 @@ def connection(database: Database) -> Iterator[Connection]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let state stores that are opened from now on not wait for other processes."""
-    monkeypatch.setattr(dialect, "PATIENCE", 0)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0)

@@ -29,6 +29,8 @@ from tests.state.makers import (
     save,
 )
 
+pytestmark = pytest.mark.sqlite
+
 TARGET = Target("crm", "news", "from_store")
 LARGE = (
     "orders",

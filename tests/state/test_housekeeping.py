@@ -19,6 +19,8 @@ from state.errors import StateError
 from state.housekeeping import keep_house
 from tests.state.makers import START, customer, save
 
+pytestmark = pytest.mark.sqlite
+
 ROOT = Path(__file__).parents[2]
 DAY = timedelta(days=1)
 WRITER = """

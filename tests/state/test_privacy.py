@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, select
 from connectors.base import Blame, Refusal
 from connectors.errors import BadRecord
 from connectors.facts import Consent, Customer, Order, Person, Refund, Source
-from state import dialect, facts, offering, outbox, privacy, runs, settling
+from state import facts, offering, outbox, privacy, runs, settling, sqlite
 from state.bookkeeping import TouchedRow
 from state.db import Database
 from state.errors import StateError
@@ -121,6 +121,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Database]:
 # --- the files -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite
 async def test_forgetting_leaves_no_trace_in_the_files(store: Database, tmp_path: Path) -> None:
     await store.run(lives)
     assert traces(tmp_path) >= {b"zzada", b"zzold", b"06 99 99", b"+33699", b"zzvip"}
@@ -167,6 +168,7 @@ def somebody_reading(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("impatient")
 async def test_a_log_that_another_process_reads_is_said_to_hold_traces_and_cleaned_the_next_time(
     store: Database, tmp_path: Path
@@ -179,6 +181,7 @@ async def test_a_log_that_another_process_reads_is_said_to_hold_traces_and_clean
     assert traces(tmp_path) == set()
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("impatient")
 async def test_traces_that_a_kill_or_a_reader_left_go_with_the_next_cleaning(
     store: Database, tmp_path: Path
@@ -200,29 +203,31 @@ async def test_traces_that_a_kill_or_a_reader_left_go_with_the_next_cleaning(
         assert reader.execute("PRAGMA user_version").fetchone() == (0,)
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("impatient")
 async def test_a_file_that_cannot_be_written_anew_is_said_to_hold_traces(
     store: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.run(lives)
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False)
-    rewrite = dialect._rewrite
+    rewrite = sqlite.rewrite
 
     def while_somebody_writes(engine: Engine) -> None:
         other.execute("BEGIN IMMEDIATE")
         rewrite(engine)
 
-    monkeypatch.setattr(dialect, "_rewrite", while_somebody_writes)
+    monkeypatch.setattr(sqlite, "rewrite", while_somebody_writes)
 
     with closing(other), pytest.raises(StateError, match="still holds traces"):
         await store.run(forget, SECRET)
 
 
+@pytest.mark.sqlite
 async def test_the_file_is_written_anew_for_who_was_forgotten_and_for_nobody_else(
     store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewritten: list[Engine] = []
-    monkeypatch.setattr(dialect, "_rewrite", rewritten.append)
+    monkeypatch.setattr(sqlite, "rewrite", rewritten.append)
     await store.run(lives)
 
     def forget_in_vain(connection: Connection) -> None:
@@ -438,6 +443,7 @@ def test_facts_of_everybody_else_pass_untouched(known: Connection) -> None:
     assert privacy.without_forgotten(known, "shop", rows) == rows
 
 
+@pytest.mark.sqlite
 async def test_forgetting_in_memory_works_too() -> None:
     store = Database("sqlite://")
     await asyncio.gather(store.run(save, order(1)), store.run(save, order(2, BOB)))

@@ -16,6 +16,8 @@ from state.db import Database
 from state.errors import StateError
 from tests.state.makers import ADA, BOB, EVE, START, columns, customer, order, refresh, save
 
+pytestmark = pytest.mark.sqlite
+
 WHO = Person("Zzada", "Zzlovelace", None, "06 99 99 99 99")
 
 

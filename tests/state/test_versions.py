@@ -16,6 +16,8 @@ from state.db import Database
 from tests.state.makers import ADA, BOB, EVE, SCOPE, START, columns, order, refresh, save
 from tests.state.versions import FIXTURES, make, revisions
 
+pytestmark = pytest.mark.sqlite
+
 
 def test_every_revision_has_its_rows() -> None:
     stored = sorted(file.stem for file in FIXTURES.glob("*.sql"))

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import HistoricOrder, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
-from state import db, dialect
+from state import db, sqlite
 from sync.app import Cartwire
 from sync.plant import Plant, read_plant
 from sync.report import Report
@@ -168,21 +168,24 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Make an empty state store once."""
+def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
+    """Make an empty state store once, if it is a file."""
+    if request.config.getoption("--postgresql"):
+        return None
     file = tmp_path_factory.mktemp("migrated") / "state.db"
     db.Database(f"sqlite:///{file}").close()
     return file.read_bytes()
 
 
 @pytest.fixture(autouse=True)
-def _migrated_once(migrated: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def _migrated_once(migrated: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin every state store as a copy: what migrations do is tested in tests/state."""
     opened = db._engine
 
     def copied(url: str) -> Engine:
-        file = Path(make_url(url).database or "")
-        if file.parent.is_dir() and not file.exists():
+        parsed = make_url(url)
+        file = Path(parsed.database or "")
+        if migrated and parsed.get_backend_name() == "sqlite" and file.parent.is_dir() and not file.exists():
             file.write_bytes(migrated)
         return opened(url)
 
@@ -210,7 +213,7 @@ def _cheap_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     What both are good for is tested in tests/state, and here by commands in processes of their own.
     """
     monkeypatch.setattr(db, "ThreadPoolExecutor", AtOnce)
-    monkeypatch.setattr(dialect, "PRAGMAS", ("journal_mode=WAL", "synchronous=OFF"))
+    monkeypatch.setattr(sqlite, "PRAGMAS", ("journal_mode=WAL", "synchronous=OFF"))
 
 
 @pytest.fixture

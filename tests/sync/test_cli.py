@@ -1,15 +1,18 @@
 """The commands as an owner types them: exit codes, what is said, and where."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.stores.woocommerce import simulator as woocommerce
+from sync.terminal import said_of
 from tests.sync.commands import cartwire
 from tests.sync.conftest import HISTORY, NEWS, SHOP, World
 from tests.sync.servers import serve
@@ -208,6 +211,29 @@ def test_init_starts_a_folder_and_touches_nothing_that_is_there(tmp_path: Path) 
 
     assert (first.returncode, second.returncode) == (0, 0)
     assert (tmp_path / "cartwire.yaml").read_text() == "mine"
+
+
+def test_a_folder_without_a_configuration_is_told_how_to_begin(tmp_path: Path) -> None:
+    result = cartwire(tmp_path, "run")
+
+    assert result.returncode == 2
+    assert result.stderr == f"cartwire.yaml: does not exist in {tmp_path}; `cartwire init` writes one\n"
+
+
+def test_whom_a_file_is_refused_to_is_said() -> None:
+    refused = PermissionError(13, "Permission denied", "/data/cartwire.yaml")
+    missing = FileNotFoundError(2, "No such file or directory", "/data")
+
+    assert said_of(refused) == (
+        f"/data/cartwire.yaml: Permission denied; Cartwire runs as user {os.getuid()} here"
+    )
+    assert said_of(missing) == "/data: No such file or directory"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    result = cartwire(tmp_path, "--version")
+
+    assert (result.returncode, result.stdout) == (0, f"cartwire {version('cartwire')}\n")
 
 
 def test_P7_every_mistake_of_both_files_comes_at_once_with_its_line(shop: World, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from tests.sync.commands import cartwire
 from tests.sync.conftest import FIRST, World
 from tests.sync.web.conftest import hook
 
+pytestmark = pytest.mark.sqlite
+
 STRIDE = int(os.environ.get("CRASH_STRIDE", "11"))
 """Every eleventh step is tried, with CRASH_STRIDE=1 each of them."""
 PARTS = 4

@@ -1,11 +1,18 @@
 """The main job through real connectors and both simulators."""
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import text
 
 from state.errors import StateError
+from sync.forget import forget_person
+from sync.preview import foresee
 from sync.run import Order, run_sync
+from tests.postgresql import Server
 from tests.sync.conftest import World
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 async def test_a_backfill_brings_every_person_with_their_totals(world: World) -> None:
@@ -42,6 +49,30 @@ async def test_changes_at_the_shop_reach_the_contact(world: World) -> None:
     assert world.contacts["person0@example.com"][0]["ORDERS"] == 3
 
 
+async def test_a_state_store_in_postgresql_serves_as_a_file_does(world: World, server: Server) -> None:
+    file = world.folder / "cartwire.yaml"
+    await world.backfill()
+    expected = world.contacts
+    world.empty_audience()
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("currency: EUR", f"currency: EUR\ndatabase: {server.make()}"), "utf-8")
+    world.reread()
+
+    report = await world.backfill()
+    assert (report.exit_code, world.contacts) == (0, expected)
+    assert (await world.run()).writes == 0
+    world.shop.state.add_order(email="person1@example.com", total="7.50")
+    async with world.open() as cartwire:
+        ahead = await foresee(cartwire, cartwire.syncs["crm"], file=None, at=None, offline=True)
+    assert list(ahead.fields) == []
+    assert (await world.run()).exit_code == 0
+    assert float(world.contacts["person1@example.com"][0]["SPENT"]) == 57.5
+    async with world.open() as cartwire:
+        await forget_person(cartwire, "person1@example.com", NOW)
+    assert (await world.run()).writes == 0
+
+
+@pytest.mark.sqlite
 async def test_a_full_disk_stops_a_run_cleanly_and_the_next_one_goes_on(world: World) -> None:
     for number in range(31, 631):
         world.shop.state.add_order(email=f"buyer{number}@example.com", total="1.00")

@@ -49,6 +49,7 @@ async def forgotten(world: World) -> Forgotten:
         return await forget_everywhere(cartwire, WHO, NOW)
 
 
+@pytest.mark.sqlite
 async def test_nothing_is_left_in_any_file_nor_in_a_backup_taken_later(known: World) -> None:
     assert found_in(known.folder) >= {b"zzcanary", b"zzfirst", b"zzlast", b"+33698765432"}
 

@@ -142,6 +142,7 @@ async def test_a_second_run_is_refused_with_who_is_at_it_or_waits_for_the_end(
     assert await waiting == "mine"
 
 
+@pytest.mark.sqlite
 async def test_a_second_worker_on_a_folder_is_refused_and_says_who_is_there(world: World) -> None:
     world.configure(extra="    schedule: every 5 minutes\n")
     async with world.open() as opened, one_worker(opened.db, world.folder, lambda: None):

@@ -69,7 +69,9 @@ async def test_a_plan_says_from_what_to_what_each_field_changes(world: World) ->
     orders, spent = sorted((await ahead(world)).fields, key=lambda each: each.name)
 
     assert (orders.count, orders.sets, orders.changes, orders.clears) == (7, 0, 7, 0)
-    assert orders.samples[0] == Sample("person0@example.com", 4, 5)
+    assert {(each.before, each.after) for each in orders.samples} <= {
+        (count, count + 1) for count in range(4, 7)
+    }
     assert (spent.count, spent.sets, spent.changes, spent.clears) == (5, 0, 0, 5)
     assert {(each.before, each.after) for each in spent.samples} == {(Decimal("40.00"), None)}
 

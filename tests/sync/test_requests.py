@@ -88,6 +88,7 @@ async def test_each_fault_on_either_side_costs_one_request_more(large: World) ->
     assert len(asked) <= 1.05 * clean + faults
 
 
+@pytest.mark.sqlite
 @pytest.mark.crash
 async def test_a_sync_that_is_killed_twice_and_begun_again_asks_for_hardly_more(
     large: World, monkeypatch: pytest.MonkeyPatch

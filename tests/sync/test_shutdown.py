@@ -2,13 +2,15 @@
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.sync.commands import Running
+from connectors.simulation import Fault
+from tests.sync.commands import Running, cartwire
 from tests.sync.conftest import World
 
 EVERYBODY = {f"person{number}@example.com": 5 if number in {1, 2} else 4 for number in range(7)}
@@ -76,6 +78,28 @@ def test_P2_a_worker_that_is_killed_is_followed_by_the_next_at_once(scheduled: W
     assert killed.returncode == -signal.SIGKILL
     assert second.end(10.0).returncode == 0
     assert orders_of(scheduled) == EVERYBODY
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_command_that_is_stopped_says_so_and_goes_on_the_next_time(
+    servers: World, number: signal.Signals
+) -> None:
+    is_busy = threading.Event()
+    is_busy.set()
+    busy = Fault(status=503, headers={"retry-after": "60"})
+    servers.news.fail(busy, times=1000, when=lambda *_: is_busy.is_set())
+    running = Running(servers.folder, "backfill", "crm")
+    wait(lambda: servers.news.requests, running)
+
+    running.send(number)
+    stopped = running.end(20.0)
+    is_busy.clear()
+
+    assert stopped.returncode == 130
+    assert stopped.stderr.endswith("stopped; the same command goes on where it was\n")
+    assert "Traceback" not in stopped.stderr
+    assert cartwire(servers.folder, "backfill", "crm").returncode == 0
+    assert orders_of(servers) == EVERYBODY
 
 
 def test_a_worker_notices_what_the_owner_writes(scheduled: World) -> None:

@@ -1,0 +1,110 @@
+"""What the commands share: the folder, everything that is opened for one, and how it ends."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import typer
+
+from config.errors import ConfigError, Problem, suggestion
+
+if TYPE_CHECKING:
+    from sync.app import Cartwire
+    from sync.plant import Plant
+    from sync.report import Report
+    from sync.run import Order, Sync
+
+Result = TypeVar("Result")
+BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
+
+
+class Settings:
+    """What stands before the command: the folder and how much to say."""
+
+    folder = Path()
+    verbose = False
+
+
+def plant() -> "Plant":
+    """Read the folder, and let no log show its secrets. Raises ConfigError with every mistake."""
+    from sync.plant import read_plant
+
+    found = read_plant(Settings.folder)
+    set_up_logging(found.loaded.secrets)
+    return found
+
+
+def set_up_logging(secrets: Iterable[str]) -> None:
+    from config import logging
+
+    level = "info" if Settings.verbose else "warning"
+    logging.configure(secrets=secrets, json=not sys.stderr.isatty(), level=level)
+
+
+def in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
+    """Open everything, do the work, close everything."""
+    import asyncio
+
+    from sync.app import Cartwire
+
+    found = plant()
+
+    async def inside() -> Result:
+        async with Cartwire(found) as cartwire:
+            return await work(cartwire)
+
+    try:
+        return asyncio.run(inside())
+    except KeyboardInterrupt:  # typer would end without a word
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def run_once(name: str, order: "Callable[[Any], Order]", *, json: bool) -> None:
+    """Run a sync with progress on the terminal, and leave with the report's exit code."""
+    from sync.progress import progress, show_report
+    from sync.run import run_sync
+
+    with progress(shown=not json) as ticks:
+        report: Report = in_app(
+            lambda cartwire: run_sync(named(cartwire, name), cartwire.db, cartwire.folder, order(ticks))
+        )
+    show_report(report, json=json)
+    raise typer.Exit(report.exit_code)
+
+
+def ordered(**wanted: Any) -> "Order":
+    """Say what a run is to do."""
+    from sync.run import Order
+
+    return Order(**wanted)
+
+
+def named(cartwire: "Cartwire", name: str) -> "Sync":
+    """Find a sync by its name. Raises ConfigError that lists the names."""
+    if name not in cartwire.syncs:
+        hint = suggestion(name, cartwire.syncs)
+        raise ConfigError([Problem("cartwire.yaml", None, "syncs", f"no sync is named `{name}`", hint)])
+    return cartwire.syncs[name]
+
+
+def known_store(name: str, store: str) -> None:
+    """Look for a store among those of a sync. Raises ConfigError that lists their names."""
+    sync = plant().settings.syncs.get(name)
+    if sync is not None and store not in sync.stores:
+        what, hint = f"`{name}` has no store `{store}`", suggestion(store, sync.stores)
+        raise ConfigError([Problem("cartwire.yaml", None, f"syncs.{name}.stores", what, hint)])
+
+
+def stop(text: str, code: int) -> NoReturn:
+    """End with a sentence and an exit code."""
+    typer.echo(text, err=True)
+    raise SystemExit(code)
+
+
+def said_of(error: OSError) -> str:
+    """Say which file was refused, and to whom: in a container that is a number which the host knows nothing of."""
+    who = f"; Cartwire runs as user {os.getuid()} here" if isinstance(error, PermissionError) else ""
+    return f"{error.filename}: {error.strerror}{who}" if error.filename else str(error)
