@@ -308,6 +308,8 @@ def _line(event: Event) -> int:
 def _scalar(event: ScalarEvent) -> str | bool | None:
     """Return text as written, but for what unquoted text says in YAML 1.2's core schema and is no number."""
     text = str(event.value)
+    if event.style == ">":
+        text = text.replace("\a", "")  # the parser's own mark of a fold
     if event.style is None and event.tag != f"{CORE}str":
         return CONSTANTS.get(text, text)
     return text

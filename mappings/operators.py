@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     and_,
     bindparam,
@@ -204,13 +205,21 @@ def _compare(sign: str, left: Term, right: Term, scale: Scale) -> Term:
     operands = [side.sql for side in sides]
     if kind is Kind.TEXT and sign not in EQUALITIES:
         operands = [Portable("bytewise", sql, kind=Kind.TEXT) for sql in operands]
-    if kind in AMOUNTS and any(side.needs.figures for side in sides):
-        # An average is seldom a number that a computer can hold: 1.1 times 50.00 is to be 55.00 and no more.
-        # A column is whole as it is.
-        operands = [
-            sql if isinstance(sql, Column) else Portable("settled", sql, kind=Kind.NUMBER) for sql in operands
-        ]
+    if kind in AMOUNTS:
+        operands = _settled(operands)
     return Term(Kind.BOOLEAN, COMPARISONS[sign](*operands), needs_of(sides))
+
+
+def _settled(operands: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Round what was computed: 1.1 times 30.00 is to be 33.00 and no more, which a double cannot hold.
+
+    A column and a number that is written out are whole as they are.
+    """
+    if all(isinstance(sql, Column | BindParameter) for sql in operands):
+        return list(operands)
+    return [
+        sql if isinstance(sql, Column) else Portable("settled", sql, kind=Kind.NUMBER) for sql in operands
+    ]
 
 
 def compare_moments(sign: str, left: Term, right: Term) -> Term:
@@ -330,8 +339,11 @@ def one_of(term: Term, options: Sequence[Term], scale: Scale) -> Term:
     """Ask whether a term equals one of several; unknown when it is not known."""
     if term.age is not None or term.kind is Kind.MOMENT or any(option.kind is None for option in options):
         return any_of([compare("=", term, option, scale) for option in options])
-    _, sides = meet((term, *options), scale, "compare")
-    return Term(Kind.BOOLEAN, sides[0].sql.in_([side.sql for side in sides[1:]]), needs_of(sides))
+    kind, sides = meet((term, *options), scale, "compare")
+    sought, *known = (side.sql for side in sides)
+    if kind in AMOUNTS:
+        sought, *known = _settled([sought, *known])
+    return Term(Kind.BOOLEAN, sought.in_(known), needs_of(sides))
 
 
 # --- patterns ------------------------------------------------------------------------------------------

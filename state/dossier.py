@@ -16,7 +16,7 @@ from state import ledger
 from state.bookkeeping import ContactJobRow, MembershipJobRow
 from state.codes import decode
 from state.evaluation import sync_state
-from state.people import Record, newest_word, records_of, tellers
+from state.people import Record, is_heard, newest_word, records_of, tellers
 from state.runs import DeadLetter, list_dead_letters
 from state.scope import Scope, esp_origin
 from state.tables import AcceptedRow, ConsentRow, EntryRow, MembershipRow, OrderRow, ProfileRow, table
@@ -201,11 +201,8 @@ def _why_not(row: Any, scope: Scope) -> str | None:
 
 
 def _words(connection: Connection, scope: Scope, email: str) -> list[Word]:
-    origins = [*scope.stores, esp_origin(scope.esp)]
     rows = connection.execute(
-        select(CONSENTS)
-        .where(CONSENTS.c.email == email, CONSENTS.c.origin.in_(origins))
-        .order_by(CONSENTS.c.at)
+        select(CONSENTS).where(CONSENTS.c.email == email, is_heard(scope)).order_by(CONSENTS.c.at)
     ).all()
     newest = newest_word(rows) if rows else None
     return [

@@ -45,7 +45,17 @@ from state.columns import (
     product_columns,
     refund_columns,
 )
-from state.dialect import among, chunks, gathered, json_list, pairs_gathered, texts_gathered, upsert
+from state.dialect import (
+    among,
+    chunks,
+    gathered,
+    insert_new,
+    json_list,
+    pairs_gathered,
+    texts_gathered,
+    upsert,
+)
+from state.scope import ESP
 from state.tables import (
     CheckoutRow,
     ConsentRow,
@@ -264,10 +274,25 @@ def _save_customers(connection: Connection, store: str, customers: Sequence[Cust
         if c.email and before.get(c.id) not in {None, c.email}
     ]
     upsert(connection, RENAMES, renames)
+    _carry_refusals(connection, {row["old"]: row["new"] for row in renames})
     marks.renamed |= bool(renames)
     marks.people.update(c.email for c in fresh)
     marks.people.update(before.values())
     return len(fresh)
+
+
+def _carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:
+    """Let what an account refused at an ESP go with it to its new address; the old one refuses it still."""
+    theirs = connection.execute(
+        select(CONSENTS).where(
+            CONSENTS.c.email.in_(moved), CONSENTS.c.origin.startswith(ESP), CONSENTS.c.given.is_(False)
+        )
+    ).all()
+    rows = [
+        {**row._mapping, "email": moved[row.email], "record": f"contact {moved[row.email]}"}  # noqa: SLF001 - SQLAlchemy's public name for a row by its labels
+        for row in theirs
+    ]
+    insert_new(connection, CONSENTS, rows, ("origin", "record"))
 
 
 def _take_over(

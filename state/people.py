@@ -11,12 +11,24 @@ from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import phonenumbers
-from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, case, literal, null, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Row,
+    Select,
+    and_,
+    case,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from connectors.facts import Standing
 from state.channels import channel_of
 from state.dialect import as_stored
-from state.scope import Scope, esp_origin
+from state.scope import ESP, Scope, esp_origin
 from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderRow, table
 
 ORDERS, CUSTOMERS = table(OrderRow), table(CustomerRow)
@@ -212,8 +224,14 @@ def consent_columns(words: Sequence[Row[Any]]) -> dict[str, Any]:
     return {"accepts_marketing": word.given, "consent_origin": word.origin}
 
 
+def is_heard(scope: Scope) -> ColumnElement[bool]:
+    """Tell which words count: those of the sync's own stores and ESP, and whoever said no at any other ESP."""
+    own = CONSENTS.c.origin.in_([*scope.stores, esp_origin(scope.esp)])
+    elsewhere = or_(CONSENTS.c.origin.startswith(ESP), CONSENTS.c.origin.in_(scope.beside))
+    return or_(own, and_(CONSENTS.c.given.is_(False), elsewhere))
+
+
 def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:
-    origins = [*scope.stores, esp_origin(scope.esp)]
     words: Select[Any] = select(
         CONSENTS.c.email.label("person"),
         CONSENTS.c.given,
@@ -221,7 +239,7 @@ def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:
         CONSENTS.c.origin,
         CONSENTS.c.record,
     )
-    return words.where(CONSENTS.c.email.in_(dirty), CONSENTS.c.origin.in_(origins))
+    return words.where(CONSENTS.c.email.in_(dirty), is_heard(scope))
 
 
 def by_person(rows: Iterable[Told]) -> dict[str, list[Told]]:

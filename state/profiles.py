@@ -20,8 +20,11 @@ from sqlalchemy import (
     Text,
     Update,
     bindparam,
+    case,
     exists,
+    false,
     func,
+    null,
     or_,
     select,
     update,
@@ -78,6 +81,9 @@ def _statements(scope: Scope) -> _Statements:
     mine = PROFILES.c.sync == scope.sync
     nobody = ~_has_facts(scope, PROFILES.c.email)
     blank = dict.fromkeys(PROFILE_COLUMNS) | ledger.NO_ORDERS | {"revision": UPTO}
+    # Whose account went to an address that had a profile leaves this one behind: nobody vouches for it.
+    has_moved = exists().where(RENAMES.c.old == PROFILES.c.email)
+    blank["accepts_marketing"] = case((has_moved, false()), else_=null())
     old, new = (bindparam(name, type_=Text()) for name in ("old", "new"))
     return _Statements(
         amounts=ledger.amounts(scope, DIRTY),

@@ -11,6 +11,7 @@ class Scope:
     """What a sync's profiles rest on.
 
     `rates` is the worth of one unit of a currency in `currency`; `timezone` (IANA) says what is night.
+    `beside` are stores of other syncs into the same ESP: what they refuse holds there for everybody.
     """
 
     sync: str
@@ -19,6 +20,7 @@ class Scope:
     currency: str
     rates: Mapping[str, Decimal] = field(default_factory=dict)
     timezone: str = "UTC"
+    beside: Sequence[str] = ()
 
     def __hash__(self) -> int:
         return hash((self.sync, self.digest))
@@ -26,10 +28,14 @@ class Scope:
     @property
     def digest(self) -> str:
         rates = sorted((code, str(rate)) for code, rate in self.rates.items())
-        content = repr((sorted(self.stores), self.esp, self.currency, rates, self.timezone))
+        stores = (sorted(self.stores), sorted(self.beside))
+        content = repr((stores, self.esp, self.currency, rates, self.timezone))
         return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+ESP = "esp:"
 
 
 def esp_origin(esp: str) -> str:
     """Name an ESP as the origin of a consent record, apart from a store of the same name."""
-    return f"esp:{esp}"
+    return f"{ESP}{esp}"

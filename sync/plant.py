@@ -6,6 +6,7 @@ Every problem of every file is found in one reading (P7).
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def read_plant(folder: Path, environ: Mapping[str, str] | None = None) -> Plant:
     problems += _files(loaded)
     if problems:
         raise ConfigError(dict.fromkeys(problems))
-    warnings = (*loaded.warnings, *_limits(loaded), *dict.fromkeys(notes))
+    warnings = (*loaded.warnings, *_limits(loaded), *_shared(loaded, compiled), *dict.fromkeys(notes))
     loaded = replace(loaded, warnings=warnings, documents={**loaded.documents, **_extended_files(loaded)})
     return Plant(loaded, {name: mapping for name, mapping in compiled.items() if mapping})
 
@@ -125,6 +126,24 @@ def _files(loaded: Loaded) -> Iterator[Problem]:
         if isinstance(esp.settings, FileSettings) and (file := esp.settings.file.resolve()) in read:
             what = f"is the file that the store `{read[file]}` is read from"
             yield loaded.documents[MAIN_FILE].problem(("esps", name, "path"), what, "name another")
+
+
+def _shared(loaded: Loaded, compiled: Mapping[str, CompiledMapping | None]) -> Iterator[Problem]:
+    """Find syncs that write the same fields or lists into one ESP, where each would undo the other's."""
+    syncs = loaded.settings.syncs
+    for one, other in combinations(compiled, 2):
+        first, second = compiled[one], compiled[other]
+        if syncs[one].esp != syncs[other].esp or not first or not second:
+            continue
+        if both := sorted(_names(first) & _names(second)):
+            some = ", ".join(both[:3]) + (", …" if len(both) > 3 else "")
+            what = f"writes {some} into `{syncs[one].esp}`, and so does `{one}`: who is in both gets the figures of either"
+            instead = "name all stores in one sync, or give each its own names"
+            yield loaded.documents[MAIN_FILE].problem(("syncs", other, "mapping"), what, instead)
+
+
+def _names(mapping: CompiledMapping) -> set[str]:
+    return {each.name for each in mapping.fields} | {each.name for each in mapping.lists}
 
 
 def _limits(loaded: Loaded) -> Iterator[Problem]:
@@ -182,7 +201,18 @@ def _as_written(problem: MappingProblem, fitted: Fitted) -> MappingProblem:
 def scope_of(settings: Settings, name: str) -> Scope:
     """Say what a sync's profiles rest on."""
     sync = settings.syncs[name]
-    return Scope(name, tuple(sync.stores), sync.esp, settings.currency, settings.rates, settings.timezone)
+    beside = {
+        store for other in settings.syncs.values() if other.esp == sync.esp for store in other.stores
+    }.difference(sync.stores)
+    return Scope(
+        name,
+        tuple(sync.stores),
+        sync.esp,
+        settings.currency,
+        settings.rates,
+        settings.timezone,
+        tuple(sorted(beside)),
+    )
 
 
 def _chain(document: yaml.Document, folder: Path, problems: list[Problem]) -> Chain:

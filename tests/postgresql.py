@@ -33,6 +33,9 @@ class Server:
             self._server = pgserver.get_server(folder, cleanup_mode="delete")
         self._names = (f"store{number}" for number in itertools.count())
         self._known: set[str] = set()
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # nobody pulls a plug here
+            self.execute(f"ALTER SYSTEM SET {setting} = off")
+        self.execute("SELECT pg_reload_conf()")
         self.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
         Database(self.url(TEMPLATE)).close()
 

@@ -27,6 +27,12 @@ def test_keys_and_numbers_stay_text_as_written():
     }
 
 
+def test_folded_text_is_one_line_without_marks_of_the_folds():
+    text = b"when: >-\n  orders_count > 1\n  and country = 'FR'\ntitle: >\n  My\n  title\n"
+
+    assert parse(text, "f").data == {"when": "orders_count > 1 and country = 'FR'", "title": "My title\n"}
+
+
 def test_norway_is_a_country_and_only_true_false_and_null_are_more_than_text():
     text = b"a: NO\nb: off\nc: yes\nd: true\ne: False\nf: null\ng:\nh: ~\ni: 'true'\nj: !!str null\n"
 

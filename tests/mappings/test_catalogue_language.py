@@ -144,6 +144,23 @@ def test_windows_look_at_the_counted_orders_of_their_time(base: Base) -> None:
     assert bob.fields == {"O": 0, "S": Decimal("0.00"), "I": 0, "B": None, "H": 0}
 
 
+@pytest.mark.parametrize(
+    ("currency", "totals", "basket"),
+    [("KWD", [1004], "1.004"), ("JPY", [100, 100, 101], "100"), ("EUR", [1000, 1000, 1001], "10.00")],
+)
+def test_a_window_s_basket_has_the_decimals_of_its_currency(
+    base: Base, currency: str, totals: list[int], basket: str
+) -> None:
+    base.add(ADA, orders_count=len(totals))
+    for number, total in enumerate(totals):
+        base.order(number, ADA, NOW.now - DAY, total, currency=currency)
+    rule = f"basket_in(days => 90) = {basket}"
+
+    (ada,) = base.run(compiled(fields={"B": "basket_in(days => 90)"}, lists={"L": rule}, currency=currency))
+
+    assert (ada.fields["B"], ada.lists["L"]) == (Decimal(basket), True)
+
+
 def test_a_window_moves_by_itself_and_concerns_whose_orders_leave_it(base: Base) -> None:
     ada = base.add(ADA)
     base.add("bob@example.com")

@@ -142,7 +142,7 @@ def test_the_digest_changes_with_whatever_changes_results(monkeypatch: pytest.Mo
         digest(FIELD | {"lists": {"L": {"when": "orders_count > 1", "journey": True}}}),
         digest(FIELD | {"lists": {}}),
     ]
-    monkeypatch.setattr(compiling, "LANGUAGE", 2)
+    monkeypatch.setattr(compiling, "LANGUAGE", compiling.LANGUAGE + 1)
     digests.append(digest(FIELD))
 
     assert len(set(digests)) == len(digests)

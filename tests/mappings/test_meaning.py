@@ -30,6 +30,33 @@ def ada(base: Base) -> Base:
     return base
 
 
+COMPUTED = {
+    "orders_count * 0.1 <= 0.3": True,
+    "orders_count * 0.7 >= 2.1": True,
+    "orders_count - 2.9 <= 0.1": True,
+    "orders_count * 0.1 = 0.3": True,
+    "orders_count * 0.1 <> 0.3": False,
+    "orders_count * 0.1 in (0.3, 5)": True,
+    "0.3 in (orders_count * 0.1)": True,
+    "orders_count * 0.1 not in (0.3)": False,
+    "orders_count * 0.1 between 0.3 and 0.3": True,
+    "orders_count * 0.1 > 0.300001": False,
+    "total_spent * 1.1 <= 110": True,
+    "total_spent * 0.07 <= 7": True,
+    "total_spent * 1.15 >= 115": True,
+    "total_spent / 3 * 3 = total_spent": True,
+}
+
+
+@pytest.mark.parametrize(("expression", "expected"), COMPUTED.items())
+def test_what_was_computed_is_compared_as_it_would_be_pushed(
+    ada: Base, expression: str, expected: object
+) -> None:
+    (found,) = ada.run(compiled(lists={"L": expression}), NOW)
+
+    assert found.lists["L"] is expected
+
+
 VALUES = {
     # arithmetic
     "orders_count / 2": Decimal("1.5"),

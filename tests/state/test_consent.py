@@ -1,5 +1,6 @@
 """P4: nobody is subscribed without proof, an opt-out anywhere sticks, the newest word wins."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -15,7 +16,8 @@ from state import offering, outbox, settling
 from state.db import Database
 from state.offering import Desired
 from state.outbox import Target
-from tests.state.makers import ADA, START, at, customer, order, profile_id, refresh, save
+from state.scope import Scope
+from tests.state.makers import ADA, BOB, EVE, SCOPE, START, at, customer, order, profile_id, refresh, save
 
 SETTINGS = {"from_store": Subscribe.YES, "double_opt_in": Subscribe.ASK, "never_subscribe": Subscribe.NO}
 moments = st.integers(0, 6).map(at)
@@ -134,11 +136,18 @@ def test_P4_nobody_is_subscribed_without_proof_whatever_is_said_when_and_where(
 GIVEN, TAKEN_BACK = Consent(given=True, at=at(1)), Consent(given=False, at=at(2))
 
 
-def said(connection: Connection, fields: int, setting: str = "from_store") -> Subscribe | None:
+def said(
+    connection: Connection,
+    fields: int,
+    setting: str = "from_store",
+    *,
+    email: str = ADA,
+    scope: Scope = SCOPE,
+) -> Subscribe | None:
     """Run once and let it land; return what was said of subscribing, None when nothing was written."""
     target = Target("crm", "news", setting)
-    refresh(connection)
-    wanted = Desired(profile_id(connection), ADA, {"RUNS": fields}, {})
+    refresh(connection, scope)
+    wanted = Desired(profile_id(connection, email), email, {"RUNS": fields}, {})
     offering.offer(connection, target, [wanted], START)
     jobs = outbox.contact_jobs(connection, "crm", 0, 9)
     settling.settle_contacts(connection, target, jobs, [], START)
@@ -197,11 +206,64 @@ def test_P4_an_opt_out_at_the_esp_is_not_told_to_the_esp(connection: Connection)
     assert [said(connection, 1), said(connection, 2)] == [None, Subscribe.NO]
 
 
-def test_P4_an_opt_out_at_another_esp_says_nothing_here(connection: Connection) -> None:
+def test_P4_an_opt_out_at_another_esp_sticks_here_too(connection: Connection) -> None:
     save(connection, customer(1, consent=GIVEN))
-    settling.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+    save(connection, customer(2, BOB, consent=GIVEN))
+    assert said(connection, 1, email=BOB) is Subscribe.YES
 
+    for email in (ADA, BOB):
+        settling.save_opt_outs(connection, "former", [(f"contact {email}", email, TAKEN_BACK)])
+
+    assert said(connection, 1) is Subscribe.NO
+    assert said(connection, 2, email=BOB) is Subscribe.STOP
+
+
+def test_P4_a_yes_in_a_store_of_another_sync_into_the_same_esp_is_none_a_no_is_one(
+    connection: Connection,
+) -> None:
+    beside = replace(SCOPE, beside=("corner",))
+    save(connection, order(1))
+    save(connection, order(9, consent=GIVEN), store="corner")
+    assert said(connection, 1, scope=beside) is Subscribe.NO
+    save(connection, customer(1, consent=GIVEN))
+    assert said(connection, 2, scope=beside) is Subscribe.YES
+
+    save(connection, order(9, consent=TAKEN_BACK, updated_at=at(50)), store="corner")
+
+    assert said(connection, 3, scope=beside) is Subscribe.STOP
+    assert said(connection, 4) is Subscribe.YES
+
+
+def test_P4_an_opt_out_goes_with_the_account_and_stays_with_who_remains(connection: Connection) -> None:
+    save(connection, customer(1, consent=GIVEN), order(1))
     assert said(connection, 1) is Subscribe.YES
+    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+
+    save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
+
+    assert said(connection, 1, email=EVE) is Subscribe.NO
+    assert said(connection, 2) is Subscribe.NO
+
+
+def test_P4_whose_account_went_to_another_person_s_address_is_mailed_no_more(connection: Connection) -> None:
+    save(connection, customer(1, consent=GIVEN), customer(2, BOB))
+    assert said(connection, 1) is Subscribe.YES
+    assert said(connection, 1, email=BOB) is Subscribe.NO
+
+    save(connection, customer(1, BOB, consent=GIVEN, updated_at=at(60)))
+
+    assert said(connection, 1) is Subscribe.STOP
+    assert said(connection, 2) is Subscribe.NO
+
+
+def test_who_has_no_facts_any_more_keeps_the_subscription(connection: Connection) -> None:
+    """As when a store is taken out of a sync: that is no word of theirs."""
+    save(connection, order(1, consent=GIVEN))
+    assert said(connection, 1) is Subscribe.YES
+
+    save(connection, gone=["1"])
+
+    assert said(connection, 2) is Subscribe.NO
 
 
 def test_P4_a_newer_proof_wins_over_an_older_opt_out(connection: Connection) -> None:

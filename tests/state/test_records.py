@@ -281,7 +281,8 @@ def test_a_dossier_holds_accounts_words_and_columns(connection: Connection) -> N
     assert found is not None
     assert found.words == [
         Word("shop", "customer 5", given=True, at=at(1), level="single_opt_in", counts=False),
-        Word("esp:news", "contact", given=False, at=at(2), level=None, counts=True),
+        Word("esp:news", "contact", given=False, at=at(2), level=None, counts=False),
+        Word("esp:other", "contact", given=False, at=at(3), level=None, counts=True),
     ]
     assert (found.accounts, found.columns["accepts_marketing"]) == (["shop:5"], False)
     assert found.columns["email"] == ADA

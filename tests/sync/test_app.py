@@ -117,6 +117,24 @@ lists: {Fans: null}
     ]
 
 
+def test_syncs_that_would_undo_each_other_earn_a_warning(world: World) -> None:
+    file = world.folder / "cartwire.yaml"
+    second = "  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/{}.yaml\n"
+    file.write_text(file.read_text() + second.format("crm"))
+
+    warnings = [str(warning) for warning in read_plant(world.folder, {}).loaded.warnings]
+
+    (said,) = (each for each in warnings if "syncs.second.mapping" in each)
+    assert "writes Customers, FNAME, LASTORD, … into `news`, and so does `crm`" in said
+    (world.folder / "mappings" / "own.yaml").write_text(
+        "fields: {MINE: orders_count}\nlists: {Own: orders_count > 1}\n"
+    )
+    file.write_text(
+        file.read_text().replace("mapping: mappings/crm.yaml\n", "mapping: mappings/own.yaml\n", 1)
+    )
+    assert not [each for each in read_plant(world.folder, {}).loaded.warnings if "so does" in str(each)]
+
+
 def extending(world: World, base: str) -> str:
     """Let the sync's mapping extend a file in another folder; return what is said of the configuration."""
     folder = world.folder / "mappings" / "shared"

@@ -293,6 +293,22 @@ async def test_a_hint_that_was_changed_on_its_way_is_refused(site: Site, change:
     assert (await site.post("modules", body, standard(body) | change)).status_code == 401
 
 
+@pytest.mark.parametrize("stamp", ["999999999999", "253402300800", "0", "-1", "1e9", "9" * 400, "١٢٣"])
+async def test_a_signed_hint_of_no_time_that_could_be_now_is_refused(site: Site, stamp: str) -> None:
+    body = b'{"resource": "orders", "id": "42"}'
+    key = base64.b64decode(WHSEC.removeprefix("whsec_"))
+    signature = hmac.digest(key, b".".join([b"msg_1", stamp.encode(), body]), hashlib.sha256)
+    headers = {
+        b"webhook-id": b"msg_1",
+        b"webhook-timestamp": stamp.encode(),
+        b"webhook-signature": b"v1," + base64.b64encode(signature),
+    }
+
+    answer = await site.client.post("/webhooks/modules", content=body, headers=headers)
+
+    assert answer.status_code == 401
+
+
 @pytest.mark.parametrize("seconds", [-301, 301])
 async def test_a_hint_that_is_replayed_later_is_refused(site: Site, seconds: int) -> None:
     body = b'{"resource": "orders", "id": "42"}'

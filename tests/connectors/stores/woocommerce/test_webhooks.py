@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connectors.base import News
+from connectors.base import Delivery, News
 from connectors.facts import Customer, Order, Product
 from connectors.stores.woocommerce.connector import WooCommerce
 from connectors.stores.woocommerce.simulator import SETTINGS
@@ -109,6 +109,21 @@ def test_deliveries_of_one_second_are_told_apart_by_their_bodies(store: WooComme
         names.append(store.verify(headers, body, NOW))
 
     assert names[0] == names[1] != names[2]
+
+
+def test_a_row_that_is_dated_is_known_again_whatever_the_unsigned_headers_say(store: WooCommerce) -> None:
+    def known_as(body: bytes, topic: str = "order.updated", delivery: str = "5f4dcc3b") -> Delivery | None:
+        headers = {**signed(topic, body), "x-wc-webhook-delivery-id": delivery}
+        return store.verify(headers, body, NOW)
+
+    row = json.dumps({"id": 1, "date_modified_gmt": "2026-01-02T10:00:00"}).encode()
+    gone = json.dumps({"id": 1}).encode()
+
+    assert known_as(row) == known_as(row, delivery="another")
+    assert known_as(gone, "order.deleted") != known_as(
+        gone, "order.deleted", "another"
+    )  # it came back in between
+    assert known_as(row, "x" * 101) is None
 
 
 def test_an_order_that_was_gone_when_the_body_was_written_says_nothing(store: WooCommerce) -> None:
