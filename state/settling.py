@@ -188,9 +188,10 @@ def _settle_list(
     )
 
 
-def retry(connection: Connection, sync: str) -> int:
-    """Forget refusals, so that the next comparison offers them again; return the dead letters dropped.
+def retry(connection: Connection, sync: str) -> dict[str, int]:
+    """Forget refusals, so that the next comparison offers them again.
 
+    Returns the dead letters that it is about, and how often each was refused: they stay until `drop_landed`.
     Addresses that the ESP blocked for good stay blocked: it is believed. An order without a rate stays a
     dead letter: the ESP has nothing to do with it, a rate makes it good.
     """
@@ -210,10 +211,17 @@ def retry(connection: Connection, sync: str) -> int:
     for part in chunks(affected):
         emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
     facts.touch(connection, emails, facts.next_revision(connection))
-    before = runs.count_dead_letters(connection, [sync])
-    for kind in RETRIED:
-        runs.drop_dead_letters(connection, sync, kind)
-    return before - runs.count_dead_letters(connection, [sync])
+    return {
+        letter.record: letter.times
+        for letter in runs.list_dead_letters(connection, [sync])
+        if letter.record.startswith(RETRIED)
+    }
+
+
+def drop_landed(connection: Connection, sync: str, retried: Mapping[str, int]) -> None:
+    """Drop the dead letters of a `retry` that were not refused once more; to be called when all was offered."""
+    now = {letter.record: letter.times for letter in runs.list_dead_letters(connection, [sync])}
+    runs.unbury(connection, sync, [record for record, times in retried.items() if now.get(record) == times])
 
 
 def letter(refusal: Refusal) -> BadRecord:

@@ -130,7 +130,8 @@ async def _compare(db: Database, sync: Sync, now: datetime, *, repair: bool) -> 
     contacts = await _Comparison(sync, db, now, repair=repair).run()
     report = AuditReport(sync.name, stores, contacts, repair)
     found = Audit(now, contacts.drifted, report.orders, _figures(report))
-    await db.run(audits.save_audit, sync.name, found)
+    if not (contacts.skipped and all(store.skipped for store in stores)):  # nothing compared is no drift of 0
+        await db.run(audits.save_audit, sync.name, found)
     return report
 
 

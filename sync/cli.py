@@ -315,13 +315,16 @@ def dead_letters(
     json: Json = False,
 ) -> None:
     """List the records that could not go through, with their reasons; try them again with --retry."""
-    from sync.letters import letters_of, retry_all, show_letters
+    from sync.letters import letters_of, retry_all, show_letters, show_retried
 
+    code = 0
     if retry:
-        in_app(retry_all)
+        done = in_app(retry_all)
+        show_retried(done)
+        code = done.exit_code
     left = in_app(letters_of)
     show_letters(left, json=json)
-    raise typer.Exit(1 if left else 0)
+    raise typer.Exit(max(code, 1 if left else 0))
 
 
 @app.command()

@@ -47,7 +47,8 @@ class Forgotten:
 
 async def forget_person(cartwire: Cartwire, email: str, now: datetime) -> dict[str, int]:
     """Erase a person here by the address that they have now. Raises StateError for what is no address."""
-    return await cartwire.db.run(privacy.forget, _address(email), now)
+    address, _ = await _known(cartwire, email)
+    return await cartwire.db.run(privacy.forget, address, now)
 
 
 async def forget_everywhere(
@@ -58,8 +59,7 @@ async def forget_everywhere(
     Where no sync knows them any more every ESP is asked, as for somebody who was forgotten here before.
     Waits up to `patience` seconds for the ends of runs, which could write them again; raises Busy then.
     """
-    address, result = _address(email), Forgotten()
-    traces = await cartwire.db.read(privacy.find_traces, address)
+    (address, traces), result = await _known(cartwire, email), Forgotten()
     syncs = [name for name in cartwire.syncs if name in traces.syncs] or list(cartwire.syncs)
     async with AsyncExitStack() as locks:
         for name in sorted(syncs):
@@ -86,11 +86,13 @@ async def _erase(cartwire: Cartwire, name: str, addresses: Iterable[str], result
     result.erased.append(name)
 
 
-def _address(email: str) -> str:
+async def _known(cartwire: Cartwire, email: str) -> tuple[str, privacy.Traces]:
+    """Find a person; by what is no address only whom a store told of under it."""
     address = normal_email(email)
-    if address is None or "@" not in address:
+    traces = await cartwire.db.read(privacy.find_traces, address or "")
+    if address is None or ("@" not in address and not traces.syncs):
         raise StateError("forget: this is no e-mail address; write it as the store has it")
-    return address
+    return address, traces
 
 
 def show_cleaned(cleaned: dict[str, int], *, json: bool) -> None:

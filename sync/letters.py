@@ -1,15 +1,24 @@
 """`dead-letters`: what could not go through, and trying it again."""
 
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
+import structlog
+import typer
+
+from connectors.errors import ConnectorError
 from state import cursors, runs, settling
 from state.runs import DeadLetter
 from sync.app import Cartwire
 from sync.leases import PATIENCE
+from sync.progress import verdict
+from sync.report import Outcome, Report
 from sync.run import Order, run_sync
 from sync.show import as_json, as_table
+
+log = structlog.get_logger()
+REMOTE = 3
 
 
 async def letters_of(cartwire: Cartwire) -> list[DeadLetter]:
@@ -17,19 +26,62 @@ async def letters_of(cartwire: Cartwire) -> list[DeadLetter]:
     return await cartwire.db.read(runs.list_dead_letters, [*cartwire.stores, *cartwire.syncs])
 
 
-async def retry_all(cartwire: Cartwire) -> None:
-    """Read unreadable records again, and push again what was refused; what fails once more stays."""
-    now = datetime.now(UTC)
+@dataclass(slots=True)
+class Retried:
+    """What came of trying again: stores that could not be asked, with the reasons, and the runs."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
+
+    @property
+    def troubled(self) -> list[Report]:
+        """The runs that something kept from trying everything; what was refused again is left as letters."""
+        fine = {Outcome.DONE, Outcome.DEAD_LETTERS}
+        return [report for report in self.reports if report.outcome not in fine]
+
+    @property
+    def exit_code(self) -> int:
+        return REMOTE if self.failed else max((report.exit_code for report in self.troubled), default=0)
+
+
+async def retry_all(cartwire: Cartwire) -> Retried:
+    """Read unreadable records again, and push again what was refused; what fails once more stays.
+
+    A store that cannot be asked keeps nothing else from being tried.
+    """
+    done = Retried()
+    await _reread(cartwire, done)
+    for name, sync in cartwire.syncs.items():
+        retried = await cartwire.db.run(settling.retry, name)
+        report = await run_sync(sync, cartwire.db, cartwire.folder, Order(kind="retry", patience=PATIENCE))
+        if report.reached:
+            await cartwire.db.run(settling.drop_landed, name, retried)
+        done.reports.append(report)
+    return done
+
+
+async def _reread(cartwire: Cartwire, done: Retried) -> None:
     records: defaultdict[str, list[str]] = defaultdict(list)
     for letter in await letters_of(cartwire):
         if letter.scope in cartwire.stores:
             records[letter.scope].append(letter.record)
     for store, wanted in records.items():
-        page = await cartwire.stores[store].reread(wanted)
-        await cartwire.db.run(cursors.save_reread, store, wanted, page, now)
-    for name, sync in cartwire.syncs.items():
-        await cartwire.db.run(settling.retry, name)
-        await run_sync(sync, cartwire.db, cartwire.folder, Order(kind="retry", patience=PATIENCE))
+        try:
+            page = await cartwire.stores[store].reread(wanted)
+        except ConnectorError as error:
+            log.error("remote_failed", store=store, reason=str(error))  # noqa: TRY400 - a traceback holds payloads
+            done.failed[store] = str(error)
+        else:
+            await cartwire.db.run(cursors.save_reread, store, wanted, page, datetime.now(UTC))
+
+
+def show_retried(done: Retried) -> None:
+    """Say what kept anything from being tried; the letters that are left say the rest."""
+    for store, reason in done.failed.items():
+        typer.echo(f"stores.{store}: {reason}", err=True)
+    for report in done.troubled:
+        for line in (*report.errors, *report.held, verdict(report)):
+            typer.echo(f"syncs.{report.sync}: {line}", err=True)
 
 
 def show_letters(letters: list[DeadLetter], *, json: bool) -> None:

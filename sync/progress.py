@@ -57,6 +57,16 @@ WORDS = {
 }
 
 
+def verdict(report: Report) -> str:
+    """Say in a sentence how a run ended, and what to do about it."""
+    return WORDS[report.outcome].format(
+        missing=report.missing,
+        letters=report.dead_letters,
+        sync=report.sync,
+        approve=report.approve_command,
+    )
+
+
 def show_report(report: Report, *, json: bool) -> None:
     """Print a run's report."""
     if json:
@@ -82,14 +92,7 @@ def show_report(report: Report, *, json: bool) -> None:
         _show_plan(report.plan)
     for line in (*report.errors, *report.held):
         typer.echo(line, err=True)
-    typer.echo(
-        WORDS[report.outcome].format(
-            missing=report.missing,
-            letters=report.dead_letters,
-            sync=report.sync,
-            approve=report.approve_command,
-        )
-    )
+    typer.echo(verdict(report))
     if report.outcome is Outcome.DONE and not report.writes:
         typer.echo("nothing had changed: no write request was made")
 

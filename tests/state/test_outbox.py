@@ -556,12 +556,35 @@ def test_P5_a_retry_offers_everything_refused_again_but_blocked_addresses(connec
     take(connection, refusal(connection, Blame.FIELD, "PHONE"), refusal(connection, Blame.BLOCKED, email=BOB))
     take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Customers"))
 
-    dropped = settling.retry(connection, "crm")
+    retried = settling.retry(connection, "crm")
 
-    assert (dropped, letters(connection)) == (3, [])
+    assert list(retried) == letters(connection)
+    assert list(retried.values()) == [1, 1, 1]
     assert refresh(connection) == 1
     found = offer(connection, want(connection, fields={"ORDERS": 1, "PHONE": "12"}), want(connection, BOB))
     assert found == Offer(1, 0, {"Customers": 1}, {}, {"PHONE": 1})
+
+
+def test_P5_a_letter_stays_until_it_landed_and_counts_up_when_it_is_refused_again(
+    connection: Connection,
+) -> None:
+    wanted = want(connection, fields={"ORDERS": 1, "PHONE": "12"})
+    offer(connection, wanted)
+    take(connection, refusal(connection, Blame.FIELD, "PHONE"))
+    for times in (1, 2):
+        retried = settling.retry(connection, "crm")
+        offer(connection, wanted)
+        take(connection, refusal(connection, Blame.FIELD, "PHONE"))
+        settling.drop_landed(connection, "crm", retried)
+        (letter,) = runs.list_dead_letters(connection, ["crm"])
+        assert (letter.times, letter.first_at) == (times + 1, START)
+
+    retried = settling.retry(connection, "crm")
+    offer(connection, wanted)
+    take(connection)
+    settling.drop_landed(connection, "crm", retried)
+
+    assert letters(connection) == []
 
 
 def test_P5_a_retry_offers_what_the_esp_did_not_have_although_it_was_no_letter(
@@ -595,7 +618,10 @@ def test_a_retry_leaves_orders_without_a_rate_where_they_are(connection: Connect
     runs.bury(connection, "crm", [BadRecord("order shop/7", "no rate")], START)
     runs.bury(connection, "crm", [BadRecord("name PHONE", "no such field")], START)
 
-    assert settling.retry(connection, "crm") == 1
+    retried = settling.retry(connection, "crm")
+    settling.drop_landed(connection, "crm", retried)
+
+    assert retried == {"name PHONE": 1}
     assert letters(connection) == ["order shop/7"]
 
 

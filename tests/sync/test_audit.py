@@ -260,3 +260,14 @@ def test_months_follow_each_other_without_a_hole_over_summer_time() -> None:
     assert len(months) == 14
     assert all(one.end == other.start for one, other in itertools.pairwise(months))
     assert months[-1].end == FIRST + timedelta(days=400)
+
+
+async def test_an_audit_that_compared_nothing_is_not_remembered_as_one_without_drift(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.audit.Audited", type("Nobody", (), {}))
+    async with world.open() as cartwire:
+        await audit(cartwire, cartwire.syncs["crm"], NOW)
+        (status,) = await status_of(cartwire)
+
+    assert (status["drift"], status["audited_at"]) == (None, None)

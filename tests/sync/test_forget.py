@@ -143,6 +143,19 @@ async def test_it_waits_for_the_end_of_a_run_that_could_write_them_again(known: 
     assert WHO in known.contacts
 
 
+async def test_who_is_known_by_what_is_no_address_can_be_forgotten_by_it(world: World) -> None:
+    number = world.shop.state.add_order(email="bademail", total="5.00")
+    world.shop.state.update_order(number, row={"billing": {"email": "bademail"}})
+    await world.backfill()
+
+    async with world.open() as cartwire:
+        cleaned = await forget_person(cartwire, "bademail", NOW)
+        with pytest.raises(StateError, match="this is no e-mail address"):
+            await forget_person(cartwire, "nobody", NOW)
+
+    assert cleaned["orders"] == 1
+
+
 async def test_what_is_no_address_is_refused(world: World) -> None:
     async with world.open() as cartwire:
         for nothing in ("", "   ", "Ada Lovelace"):
