@@ -358,7 +358,16 @@ def _formula(translator: Translator, name: str, expression: str) -> Term:
     return made
 
 
+LENGTHS = {"days": "days => 90", "weeks": "days => 21", "months": "months => 3", "hours": "hours => 48"}
+
+
 def _unknown_column(name: str, scale: Scale, *, quoted: bool) -> Wrong:
+    if quoted and name.lower() in {*catalogue(), *scale.names}:
+        return Wrong(
+            f'"{name}" stands in double quotes', f"write {name.lower()} for the column, '{name}' for a text"
+        )
+    if name.lower() in LENGTHS:
+        return Wrong(f"`{name}` is the name of an argument", f"write `{LENGTHS[name.lower()]}`")
     if quoted:
         return Wrong(f'"{name}" in double quotes would be a column', f"write '{name}' for a text")
     if name.lower() in FUNCTIONS:

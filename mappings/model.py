@@ -139,9 +139,13 @@ FORMS: AnyMapping[str, tuple[type[BaseModel], str]] = {
 """Section -> the long form of its entries, and the key that a bare expression stands for."""
 
 
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
 def preset(name: str) -> object:
     """Return the plain data of a shipped mapping. Raises MappingError for a name that is none."""
-    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    known = preset_names()
     if name not in known:
         near = did_you_mean(name, known) or f"known: {', '.join(known)}"
         raise MappingError([MappingProblem(("extends",), f"unknown preset `{name}`", near)])
@@ -210,7 +214,7 @@ class _Reading:
             elif isinstance(value, dict | list | None):
                 self._report((section, name), "is no single value", f"write `{name}: …`")
             else:
-                merged[name] = as_text(value) if section == "formulas" else _parameter(value)
+                merged[name] = as_text(value) if section == "formulas" else self._parameter(name, value)
         return merged
 
     def _section(self, section: str, raw: object) -> dict[str, Any]:
@@ -268,6 +272,18 @@ class _Reading:
             self._report((*path, "reenter"), what, "write `journey: true` beside it, or leave it out")
         return entry
 
+    def _parameter(self, name: str, value: Any) -> bool | Decimal | str:
+        """Read a parameter; one that replaces another is to be of its kind, or every rule that uses it is wrong."""
+        given, former = _parameter(value), self.base.parameters.get(name)
+        if isinstance(former, str) and not isinstance(given, str):
+            return str(as_text(value))
+        if former is not None and type(given) is not type(former):
+            kind = "a number" if isinstance(former, Decimal) else "true or false"
+            plain = COMMA.fullmatch(str(given))
+            instead = f"{plain[1]}.{plain[2]}" if plain else f"{kind}, as the inherited {_written(former)}"
+            self._report(("parameters", name), f"`{given}` is not {kind}", f"write {instead}")
+        return given
+
     def _report(self, path: tuple[str, ...], what: str, instead: str | None = None) -> None:
         self.problems.append(MappingProblem(path, what, instead))
 
@@ -287,6 +303,14 @@ def _other_names(name: str, spec: Any) -> frozenset[str]:
 def capitals(name: str) -> str:
     """Write a name as platforms do that know capitals, digits and _ only: orders-count is ORDERS_COUNT."""
     return re.sub(r"\W+", "_", name.upper(), flags=re.ASCII).strip("_")
+
+
+COMMA = re.compile(r"(\d+),(\d+)")
+
+
+def _written(value: object) -> str:
+    """Write a parameter as a file does."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _parameter(value: Any) -> bool | Decimal | str:

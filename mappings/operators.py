@@ -126,6 +126,8 @@ def truth(term: Term, where: str) -> Term:
 
 
 def _question(term: Term) -> str | None:
+    if term.string is not None or term.number is not None:
+        return f"write `COLUMN in ({term.text}, …)` for one of several"
     questions = {Kind.NUMBER: "> 0", Kind.MONEY: "> 0"} | dict.fromkeys(
         (Kind.TEXT, Kind.MOMENT, Kind.DATE), "is not null"
     )

@@ -286,7 +286,9 @@ def _remedies(first: Term, other: Term) -> Iterator[str]:
             yield "write numbers without quotes"
         if term.kind is Kind.DATE and beside.kind is Kind.MOMENT:
             yield f"did you mean `date_of({beside.text})`?"
+        if term.number is not None and beside.text in {"now()", "today()"}:
+            yield f"did you mean `days_ago({term.text})`?"
         if term.kind in AMOUNTS and beside.kind is Kind.MOMENT:
             yield f"did you mean `days_since({beside.text})`?"
         if term.kind is Kind.NUMBER and beside.kind is Kind.TEXT and term.number is not None:
-            yield f"write '{term.text}' for a text"
+            yield f"write '{term.number:f}' for a text"

@@ -224,6 +224,13 @@ def _chain(document: yaml.Document, folder: Path, problems: list[Problem]) -> Ch
             problems.append(document.problem(("extends",), what, "let a mapping extend a preset"))
             return ()
         path = folder / Path(chain[-1].name).parent / extends
+        if not path.exists():
+            near = f"did you mean `{PRESET}{extends}`?" if extends in model.preset_names() else None
+            what = f"the file `{extends}` does not exist"
+            problems.append(
+                chain[-1].problem(("extends",), what, near or f"name a file beside it, or `{PRESET}crm`")
+            )
+            return ()
         chain.append(yaml.read(path, os.path.relpath(path, folder)))
         if chain[-1].problems:
             problems += chain[-1].problems

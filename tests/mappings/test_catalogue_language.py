@@ -179,6 +179,12 @@ def test_a_window_moves_by_itself_and_concerns_whose_orders_leave_it(base: Base)
     ("rule", "said"),
     [
         ("orders_in() > 1", "a window has one length; write orders_in(days => 90)"),
+        ("orders_in(days = 90) > 1", "`days` is the name of an argument; write `days => 90`"),
+        ("last_order_at >= now() - 30", "did you mean `days_ago(30)`?"),
+        ("last_order_at >= today() - 30", "did you mean `days_ago(30)`?"),
+        ("country = 'FR' or 'BE'", "write `COLUMN in ('BE', …)` for one of several"),
+        ("orders_count = 1 or 2", "write `COLUMN in (2, …)` for one of several"),
+        ('"total_spent" >= 100', "write total_spent for the column, 'total_spent' for a text"),
         ("orders_in(days => 1, months => 1) > 1", "a window has one length"),
         ("orders_in(dais => 1) > 1", "orders_in() does not take `dais` here; did you mean `days`?"),
         ("orders_in(days => 1, days => 2) > 1", "orders_in() is given `days` twice"),

@@ -135,6 +135,37 @@ def test_syncs_that_would_undo_each_other_earn_a_warning(world: World) -> None:
     assert not [each for each in read_plant(world.folder, {}).loaded.warnings if "so does" in str(each)]
 
 
+def test_a_parameter_of_another_kind_than_the_one_it_replaces_is_named_where_it_stands(world: World) -> None:
+    text = """
+extends: preset:crm
+parameters:
+  high_value_factor: 1,5
+  loyal_orders: two
+  ltv_by: orders
+"""
+    (world.folder / "mappings" / "crm.yaml").write_text(text)
+
+    assert problems(world.folder)[:2] == [
+        "mappings/crm.yaml:4: parameters.high_value_factor: `1,5` is not a number; write 1.5",
+        "mappings/crm.yaml:5: parameters.loyal_orders: `two` is not a number; write a number, as the inherited 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extends", "said"),
+    [
+        ("crm", "the file `crm` does not exist; did you mean `preset:crm`?"),
+        ("foo.yaml", "the file `foo.yaml` does not exist; name a file beside it, or `preset:crm`"),
+    ],
+)
+def test_a_mapping_that_extends_nothing_is_told_where_that_is_written(
+    world: World, extends: str, said: str
+) -> None:
+    (world.folder / "mappings" / "crm.yaml").write_text(f"lists: {{}}\nextends: {extends}\n")
+
+    assert problems(world.folder) == [f"mappings/crm.yaml:2: extends: {said}"]
+
+
 def extending(world: World, base: str) -> str:
     """Let the sync's mapping extend a file in another folder; return what is said of the configuration."""
     folder = world.folder / "mappings" / "shared"
