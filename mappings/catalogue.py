@@ -5,7 +5,7 @@ here. A virtual column is an expression over others, which stands wherever its n
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from state.tables import Kind, ProfileRow, table
@@ -18,7 +18,7 @@ class ProfileColumn:
     """A column that expressions can name.
 
     `expression` says what a virtual one stands for. `provider` is what would fill a column that no store can:
-    until then it is unknown.
+    until then it is unknown. `words` are all that a text ever holds, where they are few.
     """
 
     name: str
@@ -26,6 +26,7 @@ class ProfileColumn:
     description: str
     expression: str | None = None
     provider: str | None = None
+    words: Sequence[str] = ()
 
 
 NOT_BUYERS = "case when orders_count >= 1 then {} end"
@@ -134,7 +135,12 @@ def catalogue() -> Mapping[str, ProfileColumn]:
     """List every column by its name, the stored ones first, in the order of the table."""
     described = ProfileRow.model_fields
     stored = (
-        ProfileColumn(column.name, column.info["kind"], described[column.name].description or "")
+        ProfileColumn(
+            column.name,
+            column.info["kind"],
+            described[column.name].description or "",
+            words=column.info.get("words", ()),
+        )
         for column in PROFILES.columns
         if "kind" in column.info
     )

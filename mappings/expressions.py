@@ -54,10 +54,14 @@ MISTAKES = {
     r"&&": "rules are joined by `and`",
     r"\bcontains\b": "write like '%…%'",
     r"\d[, ]\d{3}\b|\d\s*[€$£%]": "write a plain number: 1000",
+    r"\d,\d{1,2}\b": "write a decimal point: 1.5",
     r"\d\s+(hour|day|week|month|year)s?\b": "write a plain number: days_ago(30)",
     r"\bcase\b(?!.*\bend\b)": "a `case` ends with `end`",
 }
 """What stands in an expression that cannot be read: what its owner will have meant."""
+
+GROUPED = re.compile(r"\d{1,3}\.000")
+"""Half of Europe writes a thousand so."""
 
 REFUSED_TOKENS = {
     TokenType.SEMICOLON: "a rule is one expression",
@@ -320,6 +324,9 @@ Make: TypeAlias = Callable[[Translator, Any, Sequence[Term]], Term]
 
 
 def _literal(_: Translator, node: exp.Literal, __: Sequence[Term]) -> Term:
+    if not node.is_string and GROUPED.fullmatch(node.this):
+        whole = node.this.replace(".", "")
+        raise Wrong(f"`{node.this}` may be {whole}", f"write {whole}, or {node.this.partition('.')[0]}")
     return text_term(node.this) if node.is_string else number_term(Decimal(node.this))
 
 
@@ -336,7 +343,8 @@ def _column(translator: Translator, node: exp.Column, _: Sequence[Term]) -> Term
     if column.provider:
         absent = Needs(absent=frozenset({column.name}))
         return Term(column.kind, cast(null(), TYPES[column.kind]), absent)
-    return Term(column.kind, PROFILES.c[column.name], Needs(columns=frozenset({column.name})))
+    needs = Needs(columns=frozenset({column.name}))
+    return Term(column.kind, PROFILES.c[column.name], needs, words=frozenset(column.words) or None)
 
 
 def _parameter(name: str, parameter: Parameter) -> Term:

@@ -31,6 +31,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from mappings.catalogue import PROFILES
 from mappings.clock import Bound
+from mappings.errors import did_you_mean
 from mappings.portable import TYPES, Portable
 from mappings.terms import AMOUNTS, Overall, Scale, Term, Wrong, bound_term, meet, needs_of, number_term
 from state.functions import lower
@@ -177,7 +178,19 @@ def choice(whens: Sequence[tuple[Term, Term]], otherwise: Term, scale: Scale) ->
     kind, results = meet([*(result for _, result in whens), otherwise], scale, "choose between")
     conditions = [truth(condition, "when") for condition, _ in whens]
     pairs = [(condition.sql, result.sql) for condition, result in zip(conditions, results, strict=False)]
-    return Term(kind, case(*pairs, else_=results[-1].sql), needs_of([*conditions, *results]))
+    sql, needs = case(*pairs, else_=results[-1].sql), needs_of([*conditions, *results])
+    return Term(kind, sql, needs, words=_words(results) if kind is Kind.TEXT else None)
+
+
+def _words(results: Sequence[Term]) -> frozenset[str] | None:
+    """Gather what a choice can be; None where any of it is known in the database only."""
+    found: set[str] = set()
+    for result in results:
+        known = {result.string} if result.string is not None else result.words
+        if result.kind is not None and known is None:
+            return None
+        found.update(known or ())
+    return frozenset(found) or None
 
 
 # --- comparison ----------------------------------------------------------------------------------------
@@ -204,12 +217,22 @@ def _compare(sign: str, left: Term, right: Term, scale: Scale) -> Term:
         raise Wrong(f"{left.said} has no order", "compare it by = or <>")
     if kind is Kind.MOMENT:
         return compare_moments(sign, sides[0], sides[1])
+    if kind is Kind.TEXT and sign in EQUALITIES:
+        check_words(left, right)
+        check_words(right, left)
     operands = [side.sql for side in sides]
     if kind is Kind.TEXT and sign not in EQUALITIES:
         operands = [Portable("bytewise", sql, kind=Kind.TEXT) for sql in operands]
     if kind in AMOUNTS:
         operands = _settled(operands)
     return Term(Kind.BOOLEAN, COMPARISONS[sign](*operands), needs_of(sides))
+
+
+def check_words(term: Term, word: Term) -> None:
+    """Refuse to look for a word that a text never is: nobody would ever be found. Raises Wrong."""
+    if term.words and word.string is not None and word.string not in term.words:
+        instead = did_you_mean(word.string, term.words) or f"it is {' or '.join(sorted(term.words))}"
+        raise Wrong(f"`{term.text}` is never '{word.string}'", instead)
 
 
 def _settled(operands: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
@@ -342,6 +365,8 @@ def one_of(term: Term, options: Sequence[Term], scale: Scale) -> Term:
     if term.age is not None or term.kind is Kind.MOMENT or any(option.kind is None for option in options):
         return any_of([compare("=", term, option, scale) for option in options])
     kind, sides = meet((term, *options), scale, "compare")
+    for option in options:
+        check_words(term, option)
     sought, *known = (side.sql for side in sides)
     if kind in AMOUNTS:
         sought, *known = _settled([sought, *known])

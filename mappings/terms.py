@@ -103,7 +103,8 @@ class Term:
 
     What a comparison can make use of is kept beside the SQL: the value of a literal (`number`, `string`),
     the bound of a moment that only the clock decides, the moment whose age in days or hours this is
-    (`age`), the figure whose share or fifth this is and the value it is taken of (`share`, `fifth`).
+    (`age`), the figure whose share or fifth this is and the value it is taken of (`share`, `fifth`), and the
+    `words` that a text can be, where they are known.
     """
 
     kind: Kind | None
@@ -116,6 +117,7 @@ class Term:
     age: "tuple[str, Term] | None" = None
     share: "tuple[Overall, Term] | None" = None
     fifth: "tuple[Overall, Term] | None" = None
+    words: frozenset[str] | None = None
 
     @property
     def said(self) -> str:

@@ -6,6 +6,7 @@ Money is in minor units, moments are aware UTC, ids are the vendors' own as text
 normalised addresses.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -29,11 +30,19 @@ def _minor(**settings: Any) -> Any:
     return Field(sa_type=BigInteger, **settings)
 
 
-def _column(kind: Kind, description: str, **settings: Any) -> Any:
-    """Declare a profile column that mappings may use: `description` is what the docs and the schema say."""
+def _column(kind: Kind, description: str, words: Sequence[str] = (), **settings: Any) -> Any:
+    """Declare a profile column that mappings may use: `description` is what the docs and the schema say.
+
+    `words` are all that it ever holds.
+    """
     if kind is Kind.MONEY:
         settings["sa_type"] = BigInteger
-    return Field(default=None, description=description, sa_column_kwargs={"info": {"kind": kind}}, **settings)
+    return Field(
+        default=None,
+        description=description,
+        sa_column_kwargs={"info": {"kind": kind, "words": words}},
+        **settings,
+    )
 
 
 class PersonColumns(SQLModel):
@@ -251,7 +260,9 @@ class ProfileRow(SQLModel, table=True):
         Kind.BOOLEAN, "Whether a counted order is still on its way; unknown when no store says."
     )
     last_fulfilment: str | None = _column(
-        Kind.TEXT, "How far the last counted order has come: open, partial or fulfilled."
+        Kind.TEXT,
+        "How far the last counted order has come: open, partial or fulfilled.",
+        words=("open", "partial", "fulfilled"),
     )
     preferred_category: str | None = _column(
         Kind.TEXT, "Category that most was spent on; between equals, the one bought last."
@@ -267,7 +278,9 @@ class ProfileRow(SQLModel, table=True):
     checkout_total: int | None = _column(Kind.MONEY, "What lies in that checkout.")
     lead_source: str | None = _column(Kind.TEXT, "Source of the first record that names one.")
     acquisition_channel: str | None = _column(
-        Kind.TEXT, "Kind of that source: seo, social, ads, email, referral, direct or other."
+        Kind.TEXT,
+        "Kind of that source: seo, social, ads, email, referral, direct or other.",
+        words=("seo", "social", "ads", "email", "referral", "direct", "other"),
     )
     lead_source_evidence: str | None = _column(
         Kind.TEXT, "What the store recorded about that source.", sa_type=Text
