@@ -28,8 +28,8 @@ SAME = (ACCEPTED.c.sync == PROFILES.c.sync) & (ACCEPTED.c.profile == PROFILES.c.
 class Believed:
     """What the ESP accepted of a profile, under `email`.
 
-    `unsure` are lists of which it refused a change. `opted_out` says that the newest word is a no, or the
-    ESP's own.
+    `unsure` are lists of which it refused a change. `agreed` says that the newest word is a yes, `opted_out`
+    that it is a no, or the ESP's own.
     """
 
     profile: int
@@ -38,6 +38,7 @@ class Believed:
     lists: frozenset[str]
     unsure: frozenset[str]
     subscribe: str | None
+    agreed: bool
     opted_out: bool
 
 
@@ -119,6 +120,7 @@ def _believed(row: Row[Any], entries: Sequence[Row[Any]], esp: str) -> Believed:
         lists=frozenset(entry.list for entry in entries if entry.inside and entry.told),
         unsure=frozenset(entry.list for entry in entries if entry.refused is not None),
         subscribe=row.subscribe,
+        agreed=row.accepts_marketing is True,
         opted_out=row.accepts_marketing is False or row.consent_origin == esp_origin(esp),
     )
 

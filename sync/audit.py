@@ -264,7 +264,7 @@ def drift_of(
 
 
 def _is_lower(ours: Believed, held: Held) -> bool:
-    return ours.subscribe in STATUSES and not ours.opted_out and not held.mailable
+    return ours.subscribe in STATUSES and ours.agreed and not held.mailable
 
 
 def _is_higher(ours: Believed, held: Held) -> bool:

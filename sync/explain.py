@@ -125,7 +125,7 @@ def _date(moment: datetime | None) -> str:
 
 WRITTEN = {
     Subscribe.NO: "written without a subscription",
-    Subscribe.YES: "subscribed by us",
+    Subscribe.YES: "handed over as a subscriber",
     Subscribe.ASK: "asked by us to confirm",
     Subscribe.STOP: "unsubscribed by us",
     None: "nothing was written yet",

@@ -2,6 +2,8 @@
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hypothesis
@@ -43,11 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgresql.Server]:
-    """Start a PostgreSQL, for all tests of a process."""
-    made = postgresql.Server(tmp_path_factory.mktemp("postgresql"))
-    yield made
-    made.close()
+def server() -> Iterator[postgresql.Server]:
+    """Start a PostgreSQL, for all tests of a process; not where pytest drops the folders of other sessions."""
+    with TemporaryDirectory(prefix="cartwire-tests-", ignore_cleanup_errors=True) as folder:
+        made = postgresql.Server(Path(folder, "postgresql"))
+        yield made
+        made.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from connectors.base import Window
+from connectors.base import Held, Subscribe, Window
 from connectors.errors import ConnectorError
 from connectors.esps.mailchimp.simulated.audience import subscriber_hash
 from connectors.simulation import Fault
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import audits, runs
-from state.audits import Audit
+from state.audits import Audit, Believed
 from state.errors import StateError
-from sync.audit import AuditReport, audit, months_between, show_audit
+from sync.audit import AuditReport, _is_lower, audit, months_between, show_audit
 from sync.status import status_of
 from tests.edge import edge
 from tests.sync.conftest import FIRST, World, order
@@ -271,3 +271,10 @@ async def test_an_audit_that_compared_nothing_is_not_remembered_as_one_without_d
         (status,) = await status_of(cartwire)
 
     assert (status["drift"], status["audited_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(("agreed", "lower"), [(True, True), (False, False)])
+def test_who_never_agreed_is_not_counted_among_those_who_did(*, agreed: bool, lower: bool) -> None:
+    ours = Believed(1, ADA, {}, frozenset(), frozenset(), Subscribe.YES.value, agreed=agreed, opted_out=False)
+
+    assert _is_lower(ours, Held(ADA, {}, frozenset(), mailable=False)) is lower

@@ -115,7 +115,7 @@ async def test_P4_explain_shows_the_trail_and_why_nobody_is_subscribed(world: Wo
 
     opted_out = await explained(world)
 
-    assert subscribed.consent.startswith("subscribed by us; now the newest word is a yes")
+    assert subscribed.consent.startswith("handed over as a subscriber; now the newest word is a yes")
     assert "now the newest word is a no, which sticks (contact at news" in opted_out.consent
     assert [(word.origin, word.record, word.given, word.counts) for word in opted_out.dossier.words] == [
         ("shop", "order 1", True, False),
