@@ -37,7 +37,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeEngine
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from state import postgresql, sqlite
+from state import sqlite
 
 _encode = msgspec.json.Encoder().encode
 Gathered = TypeVar("Gathered", dict[str, str], list[str])
@@ -319,7 +319,7 @@ def prepare(engine: Engine) -> None:
 def sort_by_letters(connection: Connection) -> None:
     """Let texts be sorted by their letters' numbers, whatever language a server speaks; SQLite does."""
     if connection.dialect.name != "sqlite":
-        postgresql.sort_by_letters(connection)
+        _module(connection.engine).sort_by_letters(connection)
 
 
 @contextmanager
@@ -358,4 +358,4 @@ def copied(engine: Engine) -> sqlite3.Connection:
 
 
 def _module(engine: Engine) -> Any:
-    return sqlite if engine.dialect.name == "sqlite" else postgresql
+    return importlib.import_module(f"state.{engine.dialect.name}")
