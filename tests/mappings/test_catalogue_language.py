@@ -219,6 +219,20 @@ def test_a_slip_is_answered_with_what_would_be_right(rule: str, said: str) -> No
     assert said in str(problems(lists={"A": rule})[0])
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "case when orders_count > 1 then 'many' else country end = 'FR'",
+        "case when orders_count > 1 then 'many' end = 'many'",
+        "rfm_segment in ('At Risk', 'New')",
+        "coalesce(rfm_segment, 'none') = 'none'",
+        "acquisition_channel <> 'ads'",
+    ],
+)
+def test_a_word_that_can_be_is_looked_for(rule: str) -> None:
+    assert problems(lists={"A": rule}) == []
+
+
 def test_arguments_can_be_given_by_name(base: Base) -> None:
     base.add(total_spent=1234)
 

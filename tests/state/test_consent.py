@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from connectors.base import Blame, Refusal, Subscribe
 from connectors.facts import Consent
-from state import offering, outbox, settling
+from state import facts, offering, outbox, settling
 from state.db import Database
 from state.offering import Desired
 from state.outbox import Target
@@ -243,6 +243,17 @@ def test_P4_an_opt_out_goes_with_the_account_and_stays_with_who_remains(connecti
 
     assert said(connection, 1, email=EVE) is Subscribe.NO
     assert said(connection, 2) is Subscribe.NO
+
+
+def test_P4_no_yes_at_the_esp_goes_with_an_account_to_an_address_that_never_gave_it(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1), order(1))
+    facts.save_consent(connection, "esp:news", [(f"contact {ADA}", ADA, GIVEN)])
+
+    save(connection, customer(1, EVE, updated_at=at(60)))
+
+    assert said(connection, 1, email=EVE) is Subscribe.NO
 
 
 def test_P4_whose_account_went_to_another_person_s_address_is_mailed_no_more(connection: Connection) -> None:

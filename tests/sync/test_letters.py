@@ -52,6 +52,10 @@ async def test_P5_an_esp_that_refuses_keeps_the_letters(
     assert "syncs.crm: " in capsys.readouterr().err
 
 
+def test_a_store_that_failed_alone_is_told_by_the_exit_code() -> None:
+    assert Retried(failed={"shop": "it is down"}).exit_code == 3
+
+
 async def test_P5_what_landed_is_no_letter_any_more(world: World) -> None:
     await world.backfill()
     await bury(world)
