@@ -124,6 +124,20 @@ def test_P8_what_is_about_people_is_for_its_owner_only(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
+@pytest.mark.sqlite
+def test_what_a_file_needs_while_it_is_written_anew_is_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's /tmp is memory, and smaller than a state store can be."""
+    monkeypatch.setenv("SQLITE_TMPDIR", "/elsewhere")
+    Database(url(tmp_path / "state.db")).close()
+    assert os.environ["SQLITE_TMPDIR"] == "/elsewhere"
+
+    monkeypatch.delenv("SQLITE_TMPDIR")
+    Database(url(tmp_path / "state.db")).close()
+    assert os.environ["SQLITE_TMPDIR"] == str(tmp_path)
+
+
 # --- files that are not as they should be --------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from config.errors import ConfigError
 from connectors.esps.autopilot import simulator as autopilot
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.esps.mailchimp import traits
-from sync.plant import read_plant
+from sync.plant import read_plant, scope_of
 from sync.reload import stamp
 from tests.sync.conftest import MAPPING, World
 
@@ -126,6 +126,11 @@ def test_syncs_that_would_undo_each_other_earn_a_warning(world: World) -> None:
 
     (said,) = (each for each in warnings if "syncs.second.mapping" in each)
     assert "writes Customers, FNAME, LASTORD, … into `news`, and so does `crm`" in said
+    assert scope_of(read_plant(world.folder, {}).settings, "second").beside == ()
+    into_a_file = file.read_text().replace("esps:\n", "esps:\n  sheet: {type: csv, path: out.csv}\n")
+    file.write_text("esp: sheet".join(into_a_file.rsplit("esp: news", 1)))
+    assert not [each for each in read_plant(world.folder, {}).loaded.warnings if "so does" in str(each)]
+    file.write_text("esp: news".join(into_a_file.rsplit("esp: news", 1)))
     (world.folder / "mappings" / "own.yaml").write_text(
         "fields: {MINE: orders_count}\nlists: {Own: orders_count > 1}\n"
     )
