@@ -16,9 +16,9 @@ from sync.progress import verdict
 from sync.report import Outcome, Report
 from sync.run import Order, run_sync
 from sync.show import as_json, as_table
+from sync.terminal import REMOTE
 
 log = structlog.get_logger()
-REMOTE = 3
 
 
 async def letters_of(cartwire: Cartwire) -> list[DeadLetter]:

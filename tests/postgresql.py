@@ -33,7 +33,8 @@ class Server:
             self._server = pgserver.get_server(folder, cleanup_mode="delete")
         self._names = (f"store{number}" for number in itertools.count())
         self._known: set[str] = set()
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # nobody pulls a plug here
+        # Nobody pulls a plug here, and what the server learns by itself would hide what we do not tell it.
+        for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
             self.execute(f"ALTER SYSTEM SET {setting} = off")
         self.execute("SELECT pg_reload_conf()")
         self.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")

@@ -132,8 +132,9 @@ class Slow:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    while not await holds():  # noqa: ASYNC110 - a server tells, and sends no event
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not await holds():  # noqa: ASYNC110 - a server tells, and sends no event
+            await asyncio.sleep(0.01)
 
 
 async def until_somebody_waits(server: Server) -> None:
@@ -281,4 +282,5 @@ async def test_the_size_of_what_grew_is_learnt(store: Database) -> None:
         return await store.run(size) == 2000
 
     await store.run(save, *(product(number, "Tea") for number in range(2000)))
+    assert await store.run(size) < 1
     await until(is_known)
