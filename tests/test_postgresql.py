@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select
 
-from state import offering, outbox, postgresql, runs, settling
+from state import dialect, offering, outbox, postgresql, runs, settling
 from state.bookkeeping import RunRow
 from state.db import Database
 from state.errors import StateError
@@ -114,6 +114,19 @@ def test_P1_both_databases_make_the_same_of_the_same_facts(
     theirs: Database, ours: Database, world: tuple[Shop, Shop], now: datetime, zone: str
 ) -> None:
     assert outcome(theirs, world, now, zone) == outcome(ours, world, now, zone)
+
+
+@pytest.mark.parametrize("database", ["theirs", "ours"])
+def test_of_two_rows_with_one_key_the_newer_counts(database: str, request: pytest.FixtureRequest) -> None:
+    row = {"store": "shop", "id": "1", "digest": "d"}
+    rows = [
+        {**row, "title": "new", "updated_at": START + timedelta(hours=1)},
+        {**row, "title": "old", "updated_at": START},
+    ]
+    with request.getfixturevalue(database)._engine.connect() as connection:
+        dialect.upsert(connection, PRODUCTS, rows, newer="updated_at")
+
+        assert connection.scalars(select(PRODUCTS.c.title)).all() == ["new"]
 
 
 # --- one writer, and many readers ----------------------------------------------------------------------

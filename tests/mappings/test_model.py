@@ -152,3 +152,10 @@ def test_any_data_gives_a_mapping_or_problems_and_nothing_else(raw: object) -> N
 
     assert bool(mapping) != (problems != "none")
     assert problems
+
+
+def test_a_parameter_that_replaces_a_text_stays_a_text_though_it_looks_like_a_number() -> None:
+    fields = {"A": "case when postal_code = home then 1 end"}
+    base = read_mapping({"parameters": {"home": "none"}, "fields": fields})
+
+    assert read_mapping({"parameters": {"home": "75001"}}, base).parameters == {"home": "75001"}
