@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from sqlglot import expressions as exp
 
 from mappings.errors import MappingProblem, did_you_mean
-from mappings.expressions import parse
+from mappings.syntax import parse
 from mappings.terms import Wrong
 
 CHOICES = 2

@@ -24,13 +24,14 @@ from mappings.choices import wrong_choices
 from mappings.clock import Bound, Clock, clock_values
 from mappings.errors import MappingError, MappingProblem
 from mappings.explain import Questions, Rule
-from mappings.expressions import Translator, is_name
+from mappings.expressions import Translator
 from mappings.figures import Figure, make_figure
 from mappings.functions import FUNCTIONS, LANGUAGE
 from mappings.operators import stays, truth
 from mappings.parts import cut, cut_list
 from mappings.portable import TYPES, of_sync
 from mappings.reentry import ALWAYS, Reentry, read_reentry
+from mappings.syntax import is_name
 from mappings.terms import Formula, Needs, Parameter, Scale, Term, Wrong, WrongElsewhere, needs_of
 from mappings.values import READERS, Reader, natural_type
 from state import ledger
@@ -342,8 +343,9 @@ def _list(
         truth(term, "a rule")
 
     term = _translate(("lists", name), spec.when, scale, check, problems)
-    leaves = _translate(("lists", name, "until"), spec.until, scale, check, problems) if spec.until else None
-    if term is None or (spec.until and leaves is None):
+    ends = spec.until is not None
+    leaves = _translate(("lists", name, "until"), spec.until or "", scale, check, problems) if ends else None
+    if term is None or (ends and leaves is None):
         return None
     whole = stays(name, term, leaves) if leaves else term
     reenter = read_reentry(spec.reenter) if spec.reenter else ALWAYS

@@ -1,9 +1,9 @@
 """From an owner's text to a checked term. What is not on a list here cannot be written.
 
-The text is parsed by sqlglot, with a dialect that knows no function: every call arrives as a name and
-arguments, and the name is looked up in our own registry. Each kind of node that a rule may hold stands in
-NODES with the parts it may have; everything else (subqueries, windows, casts, placeholders) is refused with its
-place. The result is built from the nodes by SQLAlchemy; the text itself goes nowhere.
+Every call arrives as a name and arguments, and the name is looked up in our own registry. Each kind of node that
+a rule may hold stands in NODES with the parts it may have; everything else (subqueries, windows, casts,
+placeholders) is refused with its place. The result is built from the nodes by SQLAlchemy; the text itself goes
+nowhere.
 """
 
 import re
@@ -13,18 +13,15 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from sqlalchemy import cast, null
-from sqlglot import Token, TokenType, exp, parser
-from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import ParseError, TokenError
+from sqlglot import exp
 
 from mappings import operators
 from mappings.catalogue import PROFILES, catalogue
 from mappings.errors import did_you_mean
 from mappings.functions import FUNCTIONS
 from mappings.portable import TYPES
+from mappings.syntax import CURLY, Cartwire, meant, parse
 from mappings.terms import (
-    CONTROL,
-    MAX_LENGTH,
     NULL,
     Formula,
     Needs,
@@ -38,146 +35,27 @@ from mappings.terms import (
     text_term,
 )
 
-MAX_DEPTH = 20  # brackets: sqlglot spends some 25 frames on each, Python has 1,000
 MAX_SIZE = 2_000
 MAX_WRITTEN = 60
 CHAINED, NESTED, MAX_WEIGHT = 3, 7, 84
 
-QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*\"""")
-CURLY = re.compile("[\u2018\u2019\u201c\u201d\u00ab\u00bb]")
-QUOTE = re.compile(r"""['"]""")
-COMMENT = re.compile(r"--|/\*")
-
-MISTAKES = {
-    r"=>(?!.*\))": "write >=",
-    r"=<": "write <=",
-    r"&&": "rules are joined by `and`",
-    r"\bcontains\b": "write like '%…%'",
-    r"\d[, ]\d{3}\b|\d\s*[€$£%]": "write a plain number: 1000",
-    r"\d,\d{1,2}\b": "write a decimal point: 1.5",
-    r"\d\s+(hour|day|week|month|year)s?\b": "write a plain number: days_ago(30)",
-    r"\bcase\b(?!.*\bend\b)": "a `case` ends with `end`",
-}
-"""What stands in an expression that cannot be read: what its owner will have meant."""
+DECIMAL_COMMA = re.compile(r"(?<![\w.])\d+,\Z")
 
 GROUPED = re.compile(r"\d{1,3}\.000")
 """Half of Europe writes a thousand so."""
 
-REFUSED_TOKENS = {
-    TokenType.SEMICOLON: "a rule is one expression",
-    TokenType.PLACEHOLDER: "a rule has no placeholders",
-    TokenType.PARAMETER: "a text stands in single quotes",
-    TokenType.COLON: "a rule has no placeholders",
-    TokenType.DCOLON: "a rule has no casts",
-    TokenType.DOT: "a column stands without a table",
-    TokenType.ARROW: "a rule has no JSON",
-    TokenType.DARROW: "a rule has no JSON",
-    TokenType.HASH_ARROW: "a rule has no JSON",
-    TokenType.DHASH_ARROW: "a rule has no JSON",
-    TokenType.L_BRACE: "a rule has no braces",
-    TokenType.L_BRACKET: "a rule has no lists in square brackets",
-    TokenType.SELECT: "a rule has no subqueries",
-    TokenType.WITH: "a rule has no subqueries",
-    TokenType.OVER: "a rule has no windows",
+ELSEWHERE = {
+    "current_date": "write today()",
+    "current_timestamp": "write now()",
+    "datediff": "write days_between(first, last), or days_since(moment)",
+    "if": "write case when … then … else … end",
+    "iif": "write case when … then … else … end",
+    "isnull": "write `… is null`",
+    "ifnull": "write coalesce(value, other)",
+    "nvl": "write coalesce(value, other)",
+    "year": "compare with days: between '2026-01-01' and '2026-12-31'",
 }
-OPENING = {TokenType.L_PAREN, TokenType.CASE}
-CLOSING = {TokenType.R_PAREN, TokenType.END}
-PREFIXES = {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE}
-
-
-class Cartwire(Dialect):
-    """SQL expressions without a single function."""
-
-    class Parser(parser.Parser):
-        FUNCTIONS = {}  # noqa: RUF012 - sqlglot's own way to define a dialect
-        FUNCTION_PARSERS = {}  # noqa: RUF012 - as above
-        NO_PAREN_FUNCTIONS = {}  # noqa: RUF012 - as above
-        NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012 - as above
-            "CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]
-        }
-
-
-def tokens_of(text: str) -> Sequence[Token]:
-    """Cut an expression into tokens; refuse what is too long, hidden, or nested too deeply to be parsed.
-
-    Raises Wrong with the place.
-    """
-    if not text.strip():
-        raise Wrong("nothing stands here", "write an expression", 0)
-    if len(text) > MAX_LENGTH:
-        raise Wrong(f"longer than {MAX_LENGTH} characters", "split the rule into several lists", MAX_LENGTH)
-    if hidden := CONTROL.search(text):
-        raise Wrong("there is a control character here", "delete it", hidden.start())
-    try:
-        tokens = Cartwire().tokenize(text)
-    except TokenError:
-        place = _first(QUOTE, text)
-        raise Wrong(
-            "a quotation mark is not closed", "a quote inside a text is written twice", place
-        ) from None
-    if not tokens or any(token.comments for token in tokens):
-        raise Wrong("a rule has no comments", "write YAML comments (#) above it", _first(COMMENT, text))
-    for token in tokens:
-        if token.token_type in REFUSED_TOKENS:
-            raise Wrong(f"`{token.text}` cannot stand here", REFUSED_TOKENS[token.token_type], token.start)
-    _check_nesting(tokens)
-    return tokens
-
-
-def _first(sign: re.Pattern[str], text: str) -> int:
-    """Find where a sign first stands outside of quotation marks."""
-    found = sign.search(QUOTED.sub(lambda quoted: " " * len(quoted[0]), text))
-    return found.start() if found else 0
-
-
-def _check_nesting(tokens: Sequence[Token]) -> None:
-    depth, prefixes = 0, 0
-    for token in tokens:
-        depth += (token.token_type in OPENING) - (token.token_type in CLOSING)
-        prefixes = prefixes + 1 if token.token_type in PREFIXES else 0
-        if depth + prefixes > MAX_DEPTH:
-            raise Wrong("nested too deeply", f"{MAX_DEPTH} levels are the limit", token.start)
-
-
-def parse(text: str) -> exp.Expr:
-    """Parse one expression. Raises Wrong with the place where it cannot be read."""
-    tokens = tokens_of(text)
-    try:
-        trees = Cartwire().parser().parse_into(exp.Condition, list(tokens), text)
-    except ParseError as error:
-        raise _unreadable(error, tokens, text) from None
-    except RecursionError:
-        raise Wrong("nested too deeply", f"{MAX_DEPTH} levels are the limit", 0) from None
-    if not trees or trees[0] is None:  # a word such as ELSE alone
-        raise Wrong("no expression begins here", "write an expression", tokens[0].start)
-    return trees[0]
-
-
-def is_name(word: str) -> bool:
-    """Tell whether a word, standing alone, is a name: `case` and `true` are none."""
-    try:
-        return isinstance(parse(word), exp.Column)
-    except Wrong:
-        return False
-
-
-def _unreadable(error: ParseError, tokens: Sequence[Token], text: str) -> Wrong:
-    """Say in our words what sqlglot did not understand, and what may have been meant."""
-    first = error.errors[0]
-    said, word = first["description"] or "", first["highlight"] or ""
-    places = (t.start for t in tokens if (t.line, t.col) == (first["line"], first["col"]))
-    if said.startswith("Required keyword"):
-        what = f"something is missing beside `{word}`"
-    elif said.startswith("Expecting"):
-        what = f"expected `{said.removeprefix('Expecting').strip()}`, found `{word}`"
-    else:
-        what = f"did not expect `{word}` here"
-    plain = QUOTED.sub(" ", text)
-    meant = (instead for sign, instead in MISTAKES.items() if re.search(sign, plain, re.IGNORECASE))
-    return Wrong(what, next(meant, None), next(places, 0))
-
-
-# --- the tree ------------------------------------------------------------------------------------------
+"""Names that other dialects know, and what says the same here."""
 
 
 class Translator:
@@ -235,6 +113,8 @@ class Translator:
         if not spans or isinstance(node, exp.Case):
             return "case … end" if spans else node.sql(dialect=Cartwire)
         start, end = min(span["start"] for span in spans), max(span["end"] for span in spans) + 1
+        if isinstance(node, exp.Neg):
+            start = max(self.text.rfind("-", 0, start), 0)
         if isinstance(node, exp.Anonymous) and "(" not in self.text[start:end]:
             end = self.text.find("(", end) + 1
         while self.text[start:end].count("(") > self.text[start:end].count(")") and end < len(self.text):
@@ -382,7 +262,7 @@ def _unknown_column(name: str, scale: Scale, *, quoted: bool) -> Wrong:
         return Wrong(f"`{name}` is a function", f"write {FUNCTIONS[name.lower()].usage}")
     if CURLY.search(name):
         return Wrong(f"`{name}` is not in quotation marks that are straight", "write 'FR' for a text")
-    known = did_you_mean(name, [*catalogue(), *scale.names])
+    known = meant(name) or ELSEWHERE.get(name.lower()) or did_you_mean(name, [*catalogue(), *scale.names])
     listed = f"docs/mapping.md lists the columns; a text is written '{name}'"
     return Wrong(f"unknown column `{name}`", known or listed)
 
@@ -391,10 +271,20 @@ def _call(translator: Translator, node: exp.Anonymous, terms: Sequence[Term]) ->
     name = str(node.this)
     known = FUNCTIONS.get(name.lower())
     if known is None:
-        near = did_you_mean(name, FUNCTIONS)
+        near = ELSEWHERE.get(name.lower()) or did_you_mean(name, FUNCTIONS)
         raise Wrong(f"unknown function `{name}`", near or "docs/mapping.md lists the functions")
+    for argument in node.expressions[1:]:
+        _check_comma(translator.text, argument)
     names = [each.this.name.lower() if isinstance(each, exp.Kwarg) else None for each in node.expressions]
     return known.call(terms, translator.scale, names)
+
+
+def _check_comma(text: str, argument: exp.Expr) -> None:
+    """Refuse `round(x * 1,5)`: what half of Europe reads as 1.5 would be two arguments."""
+    before = DECIMAL_COMMA.search(text[: _start(argument)])
+    if before and isinstance(argument, exp.Literal) and not argument.is_string:
+        what = f"`{before[0]}{argument.this}` may be one number or two"
+        raise Wrong(what, "write a decimal point, or a space after the comma", before.start())
 
 
 def _comparison(sign: str) -> Make:

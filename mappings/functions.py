@@ -27,7 +27,16 @@ from sqlalchemy.dialects import sqlite
 
 from mappings.catalogue import PROFILES
 from mappings.clock import NOW, Bound
-from mappings.operators import FIFTHS, FIGURES, arithmetic, compare, figure_exists, figure_rows, reaches_fifth
+from mappings.operators import (
+    FIFTHS,
+    FIGURES,
+    arithmetic,
+    choice,
+    compare,
+    figure_exists,
+    figure_rows,
+    reaches_fifth,
+)
 from mappings.portable import TYPES, Portable
 from mappings.signatures import (
     FUNCTIONS,
@@ -42,6 +51,7 @@ from mappings.signatures import (
     function,
 )
 from mappings.terms import (
+    NULL,
     Needs,
     Overall,
     Scale,
@@ -322,9 +332,7 @@ def coalesce(scale: Scale, *values: Anything) -> Term:
 @function
 def nullif(scale: Scale, value: Anything, other: Anything) -> Term:
     """Take the first value, but unknown if it equals the other."""
-    same = compare("=", value, other, scale)
-    kind, terms = meet((value, other), scale, "compare")
-    return Term(kind, func.nullif(*(term.sql for term in terms)), same.needs)
+    return choice([(compare("=", value, other, scale), NULL)], value, scale)
 
 
 @function

@@ -115,7 +115,7 @@ class Mapping(BaseModel):
         yield from self.formulas.values()
         yield from (spec.value for spec in self.field_specs().values())
         for rule in self.list_specs().values():
-            yield from (text for text in (rule.when, rule.until) if text)
+            yield from (text for text in (rule.when, rule.until) if text is not None)
 
     def field_specs(self) -> dict[str, FieldSpec]:
         """Return every field in its long form, without those left out."""
@@ -306,6 +306,7 @@ def capitals(name: str) -> str:
 
 
 COMMA = re.compile(r"(\d+),(\d+)")
+COMMAS = 'between braces an expression with a comma stands in quotes: {value: "round(total_spent, 2)"}'
 
 
 def _written(value: object) -> str:
@@ -327,6 +328,7 @@ def _problem(path: tuple[str, ...], detail: AnyMapping[str, Any], form: type[Bas
     match detail["type"]:
         case "extra_forbidden" | "invalid_key":
             near = did_you_mean(key, form.model_fields) or f"known: {', '.join(form.model_fields)}"
+            near = COMMAS if key.endswith(")") else near
             return MappingProblem((*path, key), "unknown key", near)
         case "missing":
             return MappingProblem(path, f"`{key}` is missing", f"write `{key}: …` with an expression")

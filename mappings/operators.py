@@ -33,7 +33,19 @@ from mappings.catalogue import PROFILES
 from mappings.clock import Bound
 from mappings.errors import did_you_mean
 from mappings.portable import TYPES, Portable
-from mappings.terms import AMOUNTS, Overall, Scale, Term, Wrong, bound_term, meet, needs_of, number_term
+from mappings.terms import (
+    AMOUNTS,
+    Overall,
+    Scale,
+    Term,
+    Wrong,
+    bound_term,
+    is_day,
+    meet,
+    moment_of,
+    needs_of,
+    number_term,
+)
 from state.functions import lower
 from state.tables import FigureRow, Kind, MembershipRow, table
 
@@ -215,6 +227,10 @@ def _compare(sign: str, left: Term, right: Term, scale: Scale) -> Term:
     kind, sides = meet((left, right), scale, "compare")
     if sign not in EQUALITIES and kind not in ORDERED:
         raise Wrong(f"{left.said} has no order", "compare it by = or <>")
+    if kind is Kind.MOMENT and is_day(right):
+        return _compare_day(sign, sides[0], right)
+    if kind is Kind.MOMENT and is_day(left):
+        return _compare_day(MIRRORED[sign], sides[1], left)
     if kind is Kind.MOMENT:
         return compare_moments(sign, sides[0], sides[1])
     if kind is Kind.TEXT and sign in EQUALITIES:
@@ -249,15 +265,6 @@ def _settled(operands: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]
 
 def compare_moments(sign: str, left: Term, right: Term) -> Term:
     """Compare moments, and note by which columns the passing of time can change the answer."""
-    for side in (left, right):
-        if (
-            sign in EQUALITIES
-            and side.bound
-            and not side.bound.moves
-            and "T00:00:00" in str(side.bound.amount)
-        ):
-            what = f"{side.said} is the first moment of that day: nothing else equals it"
-            raise Wrong(what, "write `>=` the day and `<` the day after it")
     needs = needs_of((left, right))
     sides = ((left, right.bound), (right, left.bound))
     for term, bound in sides:
@@ -265,6 +272,24 @@ def compare_moments(sign: str, left: Term, right: Term) -> Term:
             moving = {(name, bound) for name in term.needs.moments}
             needs = replace(needs, moving=needs.moving | moving, clocked=False)
     return Term(Kind.BOOLEAN, COMPARISONS[sign](left.sql, right.sql), needs)
+
+
+def _compare_day(sign: str, moment: Term, day: Term) -> Term:
+    """Compare a moment with a whole day: with its beginning, with the next day's, or with both."""
+
+    def at(comparison: str, days: int = 0) -> Term:
+        return compare_moments(comparison, moment, moment_of(day, days))
+
+    match sign:
+        case "=":
+            return all_of((at(">="), at("<", 1)))
+        case "<>":
+            return any_of((at("<"), at(">=", 1)))
+        case "<=":
+            return at("<", 1)
+        case ">":
+            return at(">=", 1)
+    return at(sign)
 
 
 def _compare_age(sign: str, age: tuple[str, Term], number: Decimal) -> Term:
@@ -301,6 +326,8 @@ def _compare_share(sign: str, left: Term, percent: Decimal) -> Term:
     assert left.share  # noqa: S101 - the caller has looked
     figure, value = left.share
     permille = percent * 10
+    if not 0 <= percent <= PERMILLE / 10:
+        raise Wrong(f"`{left.text}` goes from 0.1 to 100", "write `<= 10` for the best tenth")
     inside = sign in {"<", "<="}
     inclusive = sign in {"<=", ">"}
     border = literal(float(permille))
@@ -320,6 +347,8 @@ def _compare_fifth(sign: str, left: Term, number: Decimal) -> Term:
     """
     assert left.fifth  # noqa: S101 - the caller has looked
     figure, value = left.fifth
+    if not any(COMPARISONS[sign](fifth, number) for fifth in range(1, FIFTHS + 1)):
+        raise Wrong(f"`{left.text}` is 1, 2, 3, 4 or 5", "5 is the fifth with the largest")
     reached = reaches_fifth(figure, int(number.to_integral_value(ROUND_CEILING)))
     passed = reaches_fifth(figure, int(number.to_integral_value(ROUND_FLOOR)) + 1)
     answer = {
@@ -357,12 +386,26 @@ def figure_exists(key: str) -> ColumnElement[bool]:
 
 def between(term: Term, low: Term, high: Term, scale: Scale) -> Term:
     """Ask for low <= term <= high; both are compared on their own, so that each may be a moving bound."""
+    if _is_more(low, high):
+        raise Wrong(f"nothing lies between {low.text} and {high.text}", "write the lesser one first")
     return all_of((compare(">=", term, low, scale), compare("<=", term, high, scale)))
+
+
+def _is_more(one: Term, other: Term) -> bool:
+    """Tell whether the first of two is the larger, whatever the profile: numbers, days, so many days ago."""
+    if one.number is not None and other.number is not None:
+        return one.number > other.number
+    if is_day(one) and is_day(other):
+        return str(one.string) > str(other.string)
+    if one.bound and other.bound and one.bound.moves and one.bound.unit == other.bound.unit:
+        return int(one.bound.amount) < int(other.bound.amount)
+    return False
 
 
 def one_of(term: Term, options: Sequence[Term], scale: Scale) -> Term:
     """Ask whether a term equals one of several; unknown when it is not known."""
-    if term.age is not None or term.kind is Kind.MOMENT or any(option.kind is None for option in options):
+    kinds = {option.kind for option in options}
+    if term.age is not None or Kind.MOMENT in {term.kind, *kinds} or None in kinds:
         return any_of([compare("=", term, option, scale) for option in options])
     kind, sides = meet((term, *options), scale, "compare")
     for option in options:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from sqlglot import Token, TokenType
 
 from mappings.catalogue import catalogue
-from mappings.expressions import CLOSING, OPENING, expression_of, tokens_of
+from mappings.expressions import expression_of
 from mappings.functions import FUNCTIONS
+from mappings.syntax import CLOSING, OPENING, tokens_of
 from mappings.terms import Scale
 
 WORDS: Mapping[TokenType, str] = {TokenType.OR: "or", TokenType.AND: "and"}

@@ -8,7 +8,7 @@ knows when a value can change although no fact did.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +28,7 @@ MAX_LENGTH = 2_000
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
+COMPARED = re.compile(r"[<>]")
 AMOUNTS = (Kind.NUMBER, Kind.MONEY)
 
 
@@ -236,13 +237,22 @@ def day_of(term: Term) -> Term:
     return Term(Kind.DATE, literal(day, TYPES[Kind.DATE]), text=term.text)
 
 
-def moment_of(term: Term) -> Term:
-    """Read a text literal as a local date or time. Raises Wrong for one that is none."""
+def is_day(term: Term) -> bool:
+    """Tell whether this is a day that is written out, without a time."""
+    return DAY.fullmatch(term.string or "") is not None
+
+
+def moment_of(term: Term, later: int = 0) -> Term:
+    """Read a text literal as a local date or time, `later` days after it. Raises Wrong for one that is none."""
     if term.string is None:
         return term
     try:
-        written = datetime.fromisoformat(term.string) if LOCAL_TIME.fullmatch(term.string) else None
-    except ValueError:  # the form of a date, but no such day
+        written = (
+            datetime.fromisoformat(term.string) + timedelta(later)
+            if LOCAL_TIME.fullmatch(term.string)
+            else None
+        )
+    except (ValueError, OverflowError):  # the form of a date, but no such day
         written = None
     if written is None:
         what = f"`{term.text}` is not a date"
@@ -278,10 +288,8 @@ def _remedy(first: Term, other: Term) -> str | None:
 
 def _remedies(first: Term, other: Term) -> Iterator[str]:
     for term, beside in ((first, other), (other, first)):
-        if term.kind is Kind.BOOLEAN and "||" in term.text:
-            yield "|| joins texts; rules are joined by `or`"
-        if term.kind is Kind.BOOLEAN and (beside.string is not None or beside.number is not None):
-            yield "write true or false"
+        if term.kind is Kind.BOOLEAN:
+            yield from _beside_a_truth(term, beside)
         if term.kind is Kind.NUMBER and DAY.fullmatch(term.text):
             yield f"write '{term.text}' for a date"
         if term.string is not None and beside.kind in AMOUNTS:
@@ -294,3 +302,12 @@ def _remedies(first: Term, other: Term) -> Iterator[str]:
             yield f"did you mean `days_since({beside.text})`?"
         if term.kind is Kind.NUMBER and beside.kind is Kind.TEXT and term.number is not None:
             yield f"write '{term.number:f}' for a text"
+
+
+def _beside_a_truth(truth: Term, beside: Term) -> Iterator[str]:
+    if "||" in truth.text:
+        yield "|| joins texts; rules are joined by `or`"
+    if beside.number is not None and COMPARED.search(truth.text):
+        yield "compare one at a time: `x >= 10 and x <= 20`, or `x between 10 and 20`"
+    if beside.string is not None or beside.number is not None:
+        yield "write true or false"

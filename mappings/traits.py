@@ -12,7 +12,7 @@ from sqlglot import exp
 from connectors.base import Field, FieldType, ListKind, Traits
 from mappings.compile import CompiledField, CompiledMapping
 from mappings.errors import MappingProblem
-from mappings.expressions import parse
+from mappings.syntax import parse
 
 FILLINGS = {
     FieldType.TEXT: "''",

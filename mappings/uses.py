@@ -4,7 +4,7 @@ import functools
 
 from sqlglot import exp
 
-from mappings.expressions import parse
+from mappings.syntax import parse
 from mappings.terms import Term
 
 _parse = functools.lru_cache(maxsize=1000)(parse)

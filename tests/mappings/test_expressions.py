@@ -9,9 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mappings.catalogue import catalogue
 from mappings.errors import MappingProblem
-from mappings.expressions import MAX_LENGTH, Translator
+from mappings.expressions import Translator
 from mappings.functions import FUNCTIONS
-from mappings.terms import Scale
+from mappings.terms import MAX_LENGTH, Scale
 from tests.mappings.base import NOW, SYNC, Base, compiled, problems
 
 HOSTILE = [
@@ -244,11 +244,6 @@ MESSAGES = {
         "`'31.1.2026'` is not a date",
         "write '2026-01-31' or '2026-01-31 14:30' (local time)",
     ),
-    "signup_at = '2026-01-31'": (
-        0,
-        "`'2026-01-31'` (moment) is the first moment of that day: nothing else equals it",
-        "write `>=` the day and `<` the day after it",
-    ),
     "orders_count like 'x'": (0, "like needs a text, not `orders_count` (number)", None),
     "country like currency": (
         0,
@@ -299,7 +294,58 @@ MESSAGES = {
     "orders_count => 2": (13, "did not expect `=>` here", "write >="),
     "orders_count =< 2": (16, "something is missing beside `2`", "write <="),
     "total_spent >= 1,000": (16, "did not expect `,` here", "write a plain number: 1000"),
-    "total_spent >= 100€": (18, "did not expect `€` here", "write a plain number: 1000"),
+    "total_spent >= 100€": (18, "did not expect `€` here", "write the number alone: 10"),
+    "total_spent >= €100": (15, "unknown column `€100`", "write the number alone: 10"),
+    "top_percent(total_spent) <= 10%": (
+        30,
+        "something is missing beside `%`",
+        "write the number alone: 10",
+    ),
+    "total_spent >= 1'000": (
+        16,
+        "a quotation mark is not closed",
+        "write a plain number: 1000",
+    ),
+    "orders_count ≥ 2": (13, "did not expect `≥` here", "write >="),
+    "last_order_at > 31.01.2026": (21, "`.` cannot stand here", "write '2026-01-31' for a date"),
+    "10 <= orders_count <= 20": (
+        0,
+        "cannot compare `10 <= orders_count` (boolean) with `20` (number)",
+        "compare one at a time: `x >= 10 and x <= 20`, or `x between 10 and 20`",
+    ),
+    "round(total_spent * 1,5) > 3": (
+        20,
+        "`1,5` may be one number or two",
+        "write a decimal point, or a space after the comma",
+    ),
+    "year(signup_at) = 2026": (
+        0,
+        "unknown function `year`",
+        "compare with days: between '2026-01-01' and '2026-12-31'",
+    ),
+    "signup_at < current_date": (12, "unknown column `current_date`", "write today()"),
+    "orders_count between 3 and 1": (0, "nothing lies between 3 and 1", "write the lesser one first"),
+    "orders_count between 1 and -1": (0, "nothing lies between 1 and -1", "write the lesser one first"),
+    "signup_at between '2026-01-31' and '2026-01-01'": (
+        0,
+        "nothing lies between '2026-01-31' and '2026-01-01'",
+        "write the lesser one first",
+    ),
+    "signup_at between days_ago(30) and days_ago(60)": (
+        0,
+        "nothing lies between days_ago(30) and days_ago(60)",
+        "write the lesser one first",
+    ),
+    "quintile(total_spent) >= 6": (
+        0,
+        "`quintile(total_spent)` is 1, 2, 3, 4 or 5",
+        "5 is the fifth with the largest",
+    ),
+    "top_percent(total_spent) <= 101": (
+        0,
+        "`top_percent(total_spent)` goes from 0.1 to 100",
+        "write `<= 10` for the best tenth",
+    ),
     "days_ago(30 days) < signup_at": (12, "expected `)`, found `days`", "write a plain number: days_ago(30)"),
     "days_ago('30') < signup_at": (
         0,
@@ -313,6 +359,7 @@ MESSAGES = {
         "`\u2019FR\u2019` is not in quotation marks that are straight",
         "write 'FR' for a text",
     ),
+    "country = \u2018FR'": (13, "a quotation mark is not closed", "quotation marks are straight: 'FR'"),
     "country = 'open": (10, "a quotation mark is not closed", "a quote inside a text is written twice"),
 }
 

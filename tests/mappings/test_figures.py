@@ -25,7 +25,7 @@ OVERALL = compiled(
         "at least": "25 <= top_percent(orders_count)",
         "outside": "not top_percent(orders_count) <= 25",
         "everybody": "top_percent(orders_count) <= 100",
-        "nobody": "top_percent(orders_count) > 1000",
+        "nobody": "top_percent(orders_count) > 100",
     },
 )
 

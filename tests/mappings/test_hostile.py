@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "many formulas": (value("1", formulas=chain(5_000, "?")), ("formulas",), "500 are the limit"),
     "many lists": ({"lists": {f"L{n}": "true" for n in range(1_000)}}, ("lists",), "500 are the limit"),
     "many fields": ({"fields": {f"F{n}": "1" for n in range(3_000)}}, ("fields",), "500 are the limit"),
-    "many values": (value(f"greatest({'1,' * 150}1)"), FIELD, "more than 100 arguments"),
+    "many values": (value(f"greatest({'1, ' * 150}1)"), FIELD, "more than 100 arguments"),
     "many ages": (
         rule(f"days_since(last_order_at) in ({', '.join(map(str, range(400)))})"),
         RULE,

@@ -406,6 +406,8 @@ def membership(draw, person, depth) -> Made:
 
 def within(draw, person, depth) -> Made:
     (said, value), (low, a), (high, b) = (number(draw, person, 0) for _ in range(3))
+    if a is not None and b is not None and a > b:  # nothing could be: refused where both are written out
+        (low, a), (high, b) = (high, b), (low, a)
     return (
         f"({said} between {low} and {high})",
         conjunction(COMPARED[">="](value, a), COMPARED["<="](value, b)),

@@ -65,6 +65,7 @@ def test_a_mapping_adds_to_what_it_extends() -> None:
         ({"extends": ["a"], "fields": {"A": "1"}}, ["extends: names one mapping; write `preset:crm` or the path of a file"]),
         ({"fields": {"A": {}}}, ["fields.A: `value` is missing; write `value: …` with an expression"]),
         ({"lists": {"A": {"when": "true", "jurney": True}}}, ["lists.A.jurney: unknown key; did you mean `journey`?"]),
+        ({"fields": {"A": {"value": "round(total_spent", "2)": None}}}, ['fields.A.2): unknown key; between braces an expression with a comma stands in quotes: {value: "round(total_spent, 2)"}']),
         ({"lists": {"A": {"when": "true", 1: True}}}, ["lists.A.1: unknown key; known: when, until, journey, trigger, reenter"]),
         (
             {"fields": {"A": {"value": "1", "type": "datum"}}},

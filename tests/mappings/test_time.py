@@ -180,6 +180,39 @@ def test_dates_are_those_of_the_zone(base: Base) -> None:
     assert [base.truth("last_order_at >= '2026-02-01'", clock) for clock in (NOW, new_york)] == [True, False]
 
 
+DAY = "'2026-03-29'"
+"""The night before it has an hour less in Paris: this day has 23."""
+BESIDE = {
+    "the evening before": (datetime(2026, 3, 28, 22, 59, 59, tzinfo=UTC), -1),
+    "its first moment": (datetime(2026, 3, 28, 23, tzinfo=UTC), 0),
+    "its last second": (datetime(2026, 3, 29, 21, 59, 59, tzinfo=UTC), 0),
+    "the next midnight": (datetime(2026, 3, 29, 22, tzinfo=UTC), 1),
+}
+"""A moment, and whether it is before that day in Paris (-1), within (0) or after it (1)."""
+
+
+@pytest.mark.parametrize("when", BESIDE)
+def test_a_day_without_a_time_is_the_whole_day(base: Base, when: str) -> None:
+    moment, order = BESIDE[when]
+    base.add(last_order_at=moment)
+
+    rules = {
+        f"last_order_at = {DAY}": order == 0,
+        f"last_order_at in ({DAY}, '2020-01-01')": order == 0,
+        f"last_order_at <> {DAY}": order != 0,
+        f"last_order_at < {DAY}": order < 0,
+        f"last_order_at <= {DAY}": order <= 0,
+        f"last_order_at > {DAY}": order > 0,
+        f"last_order_at >= {DAY}": order >= 0,
+        f"{DAY} >= last_order_at": order <= 0,
+        f"{DAY} in (last_order_at)": order == 0,
+        f"last_order_at between '2026-03-01' and {DAY}": order <= 0,
+        f"nullif(last_order_at, {DAY}) is null": order == 0,
+        "last_order_at <= '2026-03-29 00:00'": moment <= BESIDE["its first moment"][0],
+    }
+    assert {rule: base.truth(rule) for rule in rules} == rules
+
+
 @given(moments, moments, zones, st.sampled_from([Bound("days", 30), Bound("months", 1), Bound("hours", 5)]))
 def test_the_moment_at_which_a_limit_is_reached_can_be_told(
     moment: datetime, now: datetime, zone: ZoneInfo, bound: Bound
