@@ -194,7 +194,7 @@ def money(amount: str | int | Decimal, currency: str) -> Money:
 def normal_email(text: str | None) -> str | None:
     """Lower-case, trim, and write the domain in its ASCII form; None when nothing stands there.
 
-    An address that cannot be right is kept as typed: the ESP judges it, and the dead letter says so.
+    An address that cannot be right is kept as typed: a dead letter says so, mostly in the ESP's words.
     """
     address = (text or "").strip().lower()
     if not address:
@@ -206,6 +206,12 @@ def normal_email(text: str | None) -> str | None:
         return f"{local}@{idna.encode(domain, uts46=True).decode('ascii')}"
     except idna.IDNAError:
         return address
+
+
+def is_address(text: str) -> bool:
+    """Tell whether this can be an address at all: something on both sides of an @; no vendor takes less."""
+    local, _, domain = text.rpartition("@")
+    return bool(local and domain)
 
 
 def text_or_none(value: object) -> str | None:

@@ -269,6 +269,9 @@ def checklist(
     """List the catalogue: what is pushed under which name, how filled it is, and what no list uses."""
     from sync.checklist import checklist_of, show_checklist
 
+    if as_csv and json:
+        raise typer.BadParameter("one of --csv and --json", param_hint="--csv")
+
     def work(cartwire: "Cartwire") -> Any:
         names = [named(cartwire, name).name] if name else list(cartwire.syncs)
         return checklist_of(cartwire, names, datetime.now(UTC))
@@ -281,10 +284,13 @@ def explain(
     email: Annotated[str, typer.Argument(help="The person's e-mail address.")], *, json: Json = False
 ) -> None:
     """Show why everything about a person is as it is: orders, fields, lists, consent, what the ESP has."""
-    from sync.explain import explain_person, show_explanation
+    from sync.explain import explain_person, show_explanation, was_forgotten
 
-    found = in_app(lambda cartwire: explain_person(cartwire, email, datetime.now(UTC)))
-    raise typer.Exit(show_explanation(found, json=json))
+    async def work(cartwire: "Cartwire") -> Any:
+        return await explain_person(cartwire, email, datetime.now(UTC)), await was_forgotten(cartwire, email)
+
+    found, forgotten = in_app(work)
+    raise typer.Exit(show_explanation(found, forgotten=forgotten, json=json))
 
 
 @app.command()

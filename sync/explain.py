@@ -15,11 +15,12 @@ from mappings.clock import Clock
 from mappings.compile import CompiledList
 from mappings.explain import Answers, Explained, Part, Questions
 from mappings.explain import explain as explain_rules
-from state import evaluation
+from state import evaluation, privacy
 from state.db import Database
 from state.dossier import Dossier, Membership, OrderLine, dossier
 from sync.app import Cartwire
 from sync.job import Job
+from sync.run import Sync
 from sync.show import as_json, as_table, cell
 
 UNKNOWN = {True: "true", False: "false", None: "unknown"}
@@ -30,7 +31,7 @@ class Explanation:
     """What one sync knows of a person, and how it decided.
 
     Totals are in `currency`. `lists` says in a sentence where they stand with each list at the ESP, `consent`
-    what was written of their consent, and why.
+    what was written of their consent, and why; `tells_opt_outs` whether the ESP can be asked who opted out.
     """
 
     sync: str
@@ -39,16 +40,23 @@ class Explanation:
     rules: list[Explained]
     lists: Mapping[str, str]
     consent: str
+    tells_opt_outs: bool
 
 
 async def explain_person(cartwire: Cartwire, email: str, now: datetime) -> list[Explanation]:
     """Explain a person in every sync that knows them; nothing where none does."""
     address = normal_email(email) or ""
-    found = [await _explain(cartwire.db, sync.job, address, now) for sync in cartwire.syncs.values()]
+    found = [await _explain(cartwire.db, sync, address, now) for sync in cartwire.syncs.values()]
     return [explanation for explanation in found if explanation is not None]
 
 
-async def _explain(db: Database, job: Job, address: str, now: datetime) -> Explanation | None:
+async def was_forgotten(cartwire: Cartwire, email: str) -> bool:
+    """Tell whether somebody with this address was forgotten: nothing is taken in of them any more."""
+    return bool(await cartwire.db.read(privacy.forgotten, [normal_email(email)]))
+
+
+async def _explain(db: Database, sync: Sync, address: str, now: datetime) -> Explanation | None:
+    job = sync.job
     known = await db.read(dossier, job.scope, address)
     if known is None:
         return None
@@ -61,8 +69,9 @@ async def _explain(db: Database, job: Job, address: str, now: datetime) -> Expla
         each.name: stands(each, truths[each.name], known.lists.get(each.name, Membership()), clock)
         for each in job.mapping.lists
     }
+    said = consent_said(known, job.target.consent)
     return Explanation(
-        job.sync, job.scope.currency, known, rules, lists, consent_said(known, job.target.consent)
+        job.sync, job.scope.currency, known, rules, lists, said, sync.esp.traits.tells_opt_outs
     )
 
 
@@ -152,10 +161,12 @@ def consent_said(known: Dossier, setting: str) -> str:
 # --- for people ----------------------------------------------------------------------------------------
 
 
-def show_explanation(found: list[Explanation], *, json: bool) -> int:
+def show_explanation(found: list[Explanation], *, forgotten: bool, json: bool) -> int:
     """Print explanations; return the exit code: 1 when nobody is known by the address."""
     if json:
         as_json(found)
+    elif not found and forgotten:
+        typer.echo("nobody is known by this address: somebody who had it was forgotten, and stays so")
     elif not found:
         typer.echo("nobody is known by this address; see `cartwire status` for what has been read")
     else:
@@ -259,7 +270,8 @@ def _show_consent(explanation: Explanation) -> None:
     ]
     as_table("consent, oldest first", ["where", "record", "given", "when (UTC)", "level", ""], words)
     typer.echo(explanation.consent)
-    typer.echo(f"opt-outs last heard from the ESP: {_date(known.opt_outs_heard_at)}")
+    heard = _date(known.opt_outs_heard_at) if explanation.tells_opt_outs else "it cannot be asked"
+    typer.echo(f"opt-outs last heard from the ESP: {heard}")
 
 
 def _show_pushed(known: Dossier) -> None:

@@ -108,7 +108,7 @@ def show_forgotten(result: Forgotten, *, json: bool) -> None:
         as_json({**asdict(result), **result.cleaned})
         return
     for name in result.erased:
-        typer.echo(f"esps.{name}: erased")
+        typer.echo(f"esps.{name}: nothing of them is left there")
     for name in result.unable:
         typer.echo(f"esps.{name}: it takes no deletion from us; delete the contact there by hand", err=True)
     for name, reason in result.failed.items():

@@ -14,6 +14,7 @@ import structlog
 
 from connectors.base import Blame, Contact, Esp, Journeys, Refusal
 from connectors.errors import BadRecord, Retryable
+from connectors.facts import is_address
 from connectors.writing import without_values
 from state import outbox, runs, settling
 from state.db import Database
@@ -220,16 +221,18 @@ def _end_if_left(refusals: Sequence[Refusal]) -> None:
 
 
 async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:
-    """Send a batch without the fields that the ESP does not have; those count as refused."""
-    contacts = [job.contact for job in batch]
+    """Send a batch without the fields that the ESP does not have, and without addresses that are none."""
+    nobody = [job.contact for job in batch if not is_address(job.contact.email)]
+    contacts = [job.contact for job in batch if is_address(job.contact.email)]
     left_out = [
         Refusal(contact.profile, Blame.ABSENT, missing[name], name)
         for contact in (contacts if missing else ())
         for name in contact.fields
         if name in missing
     ]
-    refusals = await esp.push([_without(contact, missing) for contact in contacts])
-    return [*left_out, *_without_people(refusals, contacts)]
+    impossible = [Refusal(contact.profile, Blame.CONTACT, "this is no e-mail address") for contact in nobody]
+    refusals = await esp.push([_without(contact, missing) for contact in contacts]) if contacts else []
+    return [*impossible, *left_out, *_without_people(refusals, contacts)]
 
 
 def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:

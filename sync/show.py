@@ -6,8 +6,6 @@ from typing import Any
 
 import typer
 from pydantic_core import to_json
-from rich.console import Console
-from rich.table import Table
 
 
 def as_json(content: Any) -> None:
@@ -17,6 +15,9 @@ def as_json(content: Any) -> None:
 
 def as_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; nothing stands as a dash."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*header, title=title)
     for row in rows:
         table.add_row(*("-" if value is None else cell(value) for value in row))

@@ -28,15 +28,14 @@ class Settings:
 
 
 def plant() -> "Plant":
-    """Read the folder, and let no log show its secrets. Raises ConfigError with every mistake."""
+    """Read the folder. Raises ConfigError with every mistake."""
     from sync.plant import read_plant
 
-    found = read_plant(Settings.folder)
-    set_up_logging(found.loaded.secrets)
-    return found
+    return read_plant(Settings.folder)
 
 
 def set_up_logging(secrets: Iterable[str]) -> None:
+    """Let no log show these secrets."""
     from config import logging
 
     level = "info" if Settings.verbose else "warning"
@@ -50,6 +49,7 @@ def in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
     from sync.app import Cartwire
 
     found = plant()
+    set_up_logging(found.loaded.secrets)
 
     async def inside() -> Result:
         async with Cartwire(found) as cartwire:
@@ -99,8 +99,12 @@ def known_store(name: str, store: str) -> None:
 
 
 def stop(text: str, code: int) -> NoReturn:
-    """End with a sentence and an exit code."""
+    """End with a sentence and an exit code; scripts that asked for JSON get the sentence as that."""
     typer.echo(text, err=True)
+    if "--json" in sys.argv:
+        from sync.show import as_json
+
+        as_json({"error": text})
     raise SystemExit(code)
 
 

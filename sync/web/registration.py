@@ -11,7 +11,7 @@ import structlog
 
 from config.errors import ConfigError, Problem, suggestion
 from config.settings import MAIN_FILE
-from connectors.base import Store, Subscription, Subscriptions
+from connectors.base import Store, Subscription, Subscriptions, Webhooks
 from connectors.errors import ConnectorError
 from state import inbox
 from state.errors import StateError
@@ -169,7 +169,9 @@ def _able(cartwire: Cartwire, name: str) -> list[tuple[str, Subscriptions]]:
         (store, connector) for store, connector in named if isinstance(connector, Subscriptions)
     ]
     if not able:
-        what = f"webhooks of `{name}` cannot be made from here"
+        what = f"`{name}` has no webhooks that can be made, listed or removed from here"
+        takes = any(isinstance(store, Webhooks) for _, store in named)
         instead = "have the shop's module send them, as docs/webhooks.md says, or leave it to the schedule"
+        instead = instead if takes else "it sends none: the schedule reads it"
         raise ConfigError([Problem(MAIN_FILE, None, "stores", what, instead)])
     return able

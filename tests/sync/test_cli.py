@@ -38,24 +38,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def test_to_check_the_files_loads_nothing_that_opens_a_connection_or_runs_a_sync(shop: World) -> None:
     told = (
-        "import sys, pathlib, sync.cli, sync.check; from sync.plant import read_plant;"
-        "read_plant(pathlib.Path(sys.argv[1]), {}); print(*sys.modules)"
+        "import atexit, sys; from sync.cli import main;"
+        "atexit.register(lambda: print(*sys.modules));"
+        "sys.argv[1:] = ['--dir', sys.argv[1], 'check', '--offline']; main()"
     )
 
-    loaded = subprocess.run(
+    said = subprocess.run(
         [sys.executable, "-c", told, shop.folder], capture_output=True, text=True, check=True
-    ).stdout.split()
+    ).stdout
+    loaded = said.split()
 
     heavy = {
         "alembic",
         "apscheduler",
         "httpx",
         "psycopg",
+        "rich",
         "state.bookkeeping",
         "structlog",
         "sync.run",
         "uvicorn",
     }
+    assert "connections: not tried" in said
     assert heavy & {*loaded} == set()
     assert "mappings.compile" in loaded
 
@@ -227,6 +231,27 @@ def test_a_folder_without_a_configuration_is_told_how_to_begin(tmp_path: Path) -
 
     assert result.returncode == 2
     assert result.stderr == f"cartwire.yaml: does not exist in {tmp_path}; `cartwire init` writes one\n"
+
+
+def test_a_script_that_asked_for_JSON_gets_an_error_as_JSON(shop: World) -> None:
+    misspelt = cartwire(shop.folder, "plan", "cmr", "--json")
+    twice = cartwire(shop.folder, "checklist", "--json", "--csv")
+
+    assert (misspelt.returncode, json.loads(misspelt.stdout)["error"]) == (2, misspelt.stderr.strip())
+    assert "no sync is named `cmr`" in misspelt.stderr
+    assert (twice.returncode, twice.stdout) == (2, "")
+
+
+def test_nobody_and_somebody_forgotten_are_told_apart(shop: World) -> None:
+    shop.shop.state.add_order(email="leaves@example.com", total="5.00")
+    cartwire(shop.folder, "sync", "crm")
+    cartwire(shop.folder, "forget", "leaves@example.com")
+
+    found = [cartwire(shop.folder, "explain", f"{name}@example.com") for name in ("nobody", "leaves")]
+
+    assert [each.returncode for each in found] == [1, 1]
+    assert "see `cartwire status`" in found[0].stdout
+    assert "was forgotten, and stays so" in found[1].stdout
 
 
 def test_whom_a_file_is_refused_to_is_said() -> None:

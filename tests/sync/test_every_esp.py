@@ -14,6 +14,7 @@ from connectors.stores.woocommerce import simulator as woocommerce
 from state import evaluation
 from sync.app import Cartwire
 from sync.explain import explain_person
+from sync.letters import letters_of
 from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
@@ -100,6 +101,18 @@ async def test_P10_history_starts_no_journey_and_a_transition_starts_one(place: 
 
     assert (quiet, place.on("Welcome")) == (set(), {NEW})
     assert len(place.on("Customers")) == 8
+
+
+async def test_P5_what_is_no_address_becomes_a_dead_letter_and_reaches_no_ESP(place: Place) -> None:
+    place.shop.state.add_order(email="nobody", total="5.00")
+
+    report = await place.run(history=True)
+
+    letters = await letters_of(place.cartwire)
+    assert [letter.reason for letter in letters] == ["this is no e-mail address"]
+    assert (report.dead_letters, report.exit_code) == (1, 1)
+    assert "nobody" not in place.row.show(place.state)
+    assert len(place.on("Customers")) == 7
 
 
 async def test_P4_an_opt_out_at_the_ESP_outlives_orders_and_proofs_of_the_store(place: Place) -> None:

@@ -130,12 +130,12 @@ async def test_explain_tells_people_and_scripts_the_same(
     await world.backfill()
     found = [await explained(world)]
 
-    codes = (show_explanation(found, json=False), show_explanation([], json=False))
+    codes = [show_explanation(each, forgotten=False, json=False) for each in (found, [])]
     people = capsys.readouterr().out
-    show_explanation(found, json=True)
+    show_explanation(found, forgotten=False, json=True)
 
     (plain,) = json.loads(capsys.readouterr().out)
-    assert codes == (0, 1)
+    assert codes == [0, 1]
     assert "list Welcome: true; inside the rule, and was when the journey went live on" in people
     assert "  orders_count >= 2: true  (orders_count = 5)" in people
     assert plain["lists"]["Welcome"] in people
@@ -157,7 +157,7 @@ async def test_the_orders_that_explain_shows_add_up_to_what_was_pushed(
     await world.backfill()
 
     found = await explained(world)
-    show_explanation([found], json=False)
+    show_explanation([found], forgotten=False, json=False)
 
     accepted, people = found.dossier.accepted, capsys.readouterr().out
     assert accepted is not None

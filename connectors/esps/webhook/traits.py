@@ -2,4 +2,4 @@
 
 from connectors.base import Traits
 
-TRAITS = Traits(batch_size=100, list_batch_size=100, place=frozenset({"url"}))
+TRAITS = Traits(batch_size=100, list_batch_size=100, tells_opt_outs=False, place=frozenset({"url"}))
