@@ -59,16 +59,18 @@ class Person(Struct, frozen=True, gc=False):
     vat_number: str | None = None
 
 
-class Consent(Struct, frozen=True, gc=False):
+class Consent(Struct, frozen=True, gc=False, omit_defaults=True):
     """A person's word on marketing e-mail, as a record of the store keeps it.
 
     `at` is when it was given or taken back, as near as the store tells. `level` is the vendor's
-    opt-in level where it has one ("single_opt_in", "confirmed_opt_in").
+    opt-in level where it has one ("single_opt_in", "confirmed_opt_in"). One that `lapses` says no where the
+    same record said yes before, and nothing where it never did.
     """
 
     given: bool
     at: datetime
     level: str | None = None
+    lapses: bool = False
 
 
 class Source(Struct, frozen=True, gc=False):

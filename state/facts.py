@@ -25,7 +25,6 @@ from sqlalchemy import (
 from connectors.base import Page
 from connectors.facts import (
     Checkout,
-    Consent,
     Customer,
     Fact,
     Money,
@@ -45,20 +44,18 @@ from state.columns import (
     product_columns,
     refund_columns,
 )
+from state.consents import Word, carry_refusals, move_words, save_words
 from state.dialect import (
     among,
     chunks,
     gathered,
-    insert_new,
     json_list,
     pairs_gathered,
     texts_gathered,
     upsert,
 )
-from state.scope import ESP
 from state.tables import (
     CheckoutRow,
-    ConsentRow,
     CustomerRow,
     OrderLineRow,
     OrderRow,
@@ -68,9 +65,6 @@ from state.tables import (
     table,
 )
 
-Word = tuple[str, str | None, Consent | None]
-"""A record, whose word it holds (None while the account is unknown), and the word (None when it has none)."""
-
 ORDERS = table(OrderRow)
 LINES = table(OrderLineRow)
 REFUNDS = table(RefundRow)
@@ -78,7 +72,6 @@ CUSTOMERS = table(CustomerRow)
 CHECKOUTS = table(CheckoutRow)
 PRODUCTS = table(ProductRow)
 CATEGORIES = table(ProductCategoryRow)
-CONSENTS = table(ConsentRow)
 TOUCHED = table(TouchedRow)
 RENAMES = table(RenameRow)
 SYNCS = table(SyncRow)
@@ -202,26 +195,6 @@ def count_created(
     return int(connection.scalar(query) or 0)
 
 
-def save_consent(connection: Connection, origin: str, words: Sequence[Word]) -> None:
-    """Keep each word; a record that no longer holds one loses its row."""
-    silent = [record for record, _, word in words if word is None]
-    for part in chunks(silent):
-        connection.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
-    rows = [
-        {
-            "origin": origin,
-            "record": record,
-            "email": email,
-            "given": word.given,
-            "at": word.at,
-            "level": word.level,
-        }
-        for record, email, word in words
-        if word is not None
-    ]
-    upsert(connection, CONSENTS, rows)
-
-
 def _save_orders(connection: Connection, store: str, orders: Sequence[Order], marks: Marks) -> int:
     known = _versions(connection, ORDERS, store, [order.id for order in orders], ORDERS.c.person)
     fresh = _newer(orders, known, marks)
@@ -235,25 +208,15 @@ def _save_orders(connection: Connection, store: str, orders: Sequence[Order], ma
     upsert(connection, LINES, [row for order in fresh for row in line_columns(store, order)])
     upsert(connection, REFUNDS, [refund_columns(store, r) for order in fresh for r in order.refunds or ()])
     people = {row["id"]: row["person"] for row in rows}
-    _save_order_consents(connection, store, fresh, people, known)
+    words: list[Word] = [
+        (f"order {order.id}", people[order.id], order.consent)
+        for order in fresh
+        if order.consent or order.id in known
+    ]
+    save_words(connection, store, words, marks.revision)
     marks.people.update(people.values())
     marks.people.update(known[order.id][2] for order in fresh if order.id in known)
     return len(fresh)
-
-
-def _save_order_consents(
-    connection: Connection,
-    store: str,
-    orders: Sequence[Order],
-    people: Mapping[str, str | None],
-    known: Mapping[str, Any],
-) -> None:
-    words: list[Word] = [
-        (f"order {order.id}", people[order.id], order.consent)
-        for order in orders
-        if order.consent or order.id in known
-    ]
-    save_consent(connection, store, words)
 
 
 def _save_customers(connection: Connection, store: str, customers: Sequence[Customer], marks: Marks) -> int:
@@ -263,40 +226,26 @@ def _save_customers(connection: Connection, store: str, customers: Sequence[Cust
     fresh = _newer(customers, known, marks)
     upsert(connection, CUSTOMERS, [customer_columns(store, c) for c in fresh], newer="updated_at")
     words = [(f"customer {c.id}", c.email, c.consent) for c in fresh if c.consent or c.id in known]
-    save_consent(connection, store, words)
+    save_words(connection, store, words, marks.revision)
     before = {customer.id: known[customer.id][2] for customer in fresh if customer.id in known}
     moved = {c.id: c.email for c in fresh if c.id not in before or before[c.id] != c.email}
     for owned in (ORDERS, CHECKOUTS):
-        marks.people |= _take_over(connection, store, owned, moved)
+        marks.people |= _take_over(connection, store, owned, moved, marks.revision)
     renames = [
         {"revision": marks.revision, "old": before[c.id], "new": c.email}
         for c in fresh
         if c.email and before.get(c.id) not in {None, c.email}
     ]
     upsert(connection, RENAMES, renames)
-    _carry_refusals(connection, {row["old"]: row["new"] for row in renames})
+    carry_refusals(connection, {row["old"]: row["new"] for row in renames})
     marks.renamed |= bool(renames)
     marks.people.update(c.email for c in fresh)
     marks.people.update(before.values())
     return len(fresh)
 
 
-def _carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:
-    """Let what an account refused at an ESP go with it to its new address; the old one refuses it still."""
-    theirs = connection.execute(
-        select(CONSENTS).where(
-            CONSENTS.c.email.in_(moved), CONSENTS.c.origin.startswith(ESP), CONSENTS.c.given.is_(False)
-        )
-    ).all()
-    rows = [
-        {**row._mapping, "email": moved[row.email], "record": f"contact {moved[row.email]}"}  # noqa: SLF001 - SQLAlchemy's public name for a row by its labels
-        for row in theirs
-    ]
-    insert_new(connection, CONSENTS, rows, ("origin", "record"))
-
-
 def _take_over(
-    connection: Connection, store: str, owned: Table, accounts: Mapping[str, str | None]
+    connection: Connection, store: str, owned: Table, accounts: Mapping[str, str | None], revision: int
 ) -> set[str | None]:
     """Give these accounts' orders (or checkouts) and proofs to their current address; return who had them."""
     moving: list[dict[str, Any]] = []
@@ -307,14 +256,14 @@ def _take_over(
     for row in rows.all():
         owner = accounts[row.customer_id] or row.email
         if owner != row.person:
-            moving.append({"the_record": f"order {row.id}", "the_id": row.id, "the_owner": owner})
+            moving.append({"the_id": row.id, "the_owner": owner})
             people |= {row.person, owner}
     if moving:
         thing = (owned.c.store == store, owned.c.id == bindparam("the_id"))
         connection.execute(update(owned).where(*thing).values(person=bindparam("the_owner")), moving)
-        proof = (CONSENTS.c.origin == store, CONSENTS.c.record == bindparam("the_record"))
         if owned is ORDERS:
-            connection.execute(update(CONSENTS).where(*proof).values(email=bindparam("the_owner")), moving)
+            owners = {f"order {each['the_id']}": each["the_owner"] for each in moving}
+            move_words(connection, store, owners, revision)
     return people
 
 

@@ -22,8 +22,9 @@ from sqlalchemy import (
 from connectors.base import Blame, Contact, Refusal, Subscribe
 from connectors.errors import BadRecord
 from connectors.facts import Consent
-from state import facts, privacy, runs
+from state import consents, facts, privacy, runs
 from state.codes import digest, encode
+from state.consents import CONSENTS
 from state.dialect import among, chunks, json_list, upsert, upsert_from
 from state.outbox import (
     ACCEPTED,
@@ -309,7 +310,7 @@ def _note_opt_outs(
 ) -> None:
     """Remember what the ESP said about people who opted out there (P4)."""
     said = {refusal.profile: refusal.reason for refusal in refusals if refusal.blame is Blame.OPTED_OUT}
-    words: list[facts.Word] = [
+    words: list[consents.Word] = [
         (
             f"contact {job.contact.email}",
             job.contact.email,
@@ -321,16 +322,17 @@ def _note_opt_outs(
     save_opt_outs(connection, esp, words)
 
 
-def save_opt_outs(connection: Connection, esp: str, words: Sequence[facts.Word]) -> None:
+def save_opt_outs(connection: Connection, esp: str, words: Sequence[consents.Word]) -> None:
     """Keep opt-outs that an ESP told of, and evaluate these people again; the first telling's date stays.
 
     Of people who were forgotten here nothing is kept: the ESP may well have them still.
     """
-    consents, known = facts.CONSENTS, privacy.forgotten(connection, (email for _, email, _ in words))
+    known = privacy.forgotten(connection, (email for _, email, _ in words))
     for part in chunks(record for record, _, _ in words):
-        told = (consents.c.origin == esp_origin(esp), consents.c.record.in_(part))
-        known.update(connection.scalars(select(consents.c.record).where(*told)))
+        told = (CONSENTS.c.origin == esp_origin(esp), CONSENTS.c.record.in_(part))
+        known.update(connection.scalars(select(CONSENTS.c.record).where(*told)))
     new = [word for word in words if not known & {word[0], word[1]}]
     if new:
-        facts.save_consent(connection, esp_origin(esp), new)
-        facts.touch(connection, [email for _, email, _ in new], facts.next_revision(connection))
+        revision = facts.next_revision(connection)
+        consents.save_words(connection, esp_origin(esp), new, revision)
+        facts.touch(connection, [email for _, email, _ in new], revision)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from connectors.base import Blame, Refusal, Subscribe
 from connectors.facts import Consent
-from state import facts, offering, outbox, settling
+from state import consents, offering, outbox, settling
 from state.db import Database
 from state.offering import Desired
 from state.outbox import Target
@@ -249,7 +249,7 @@ def test_P4_no_yes_at_the_esp_goes_with_an_account_to_an_address_that_never_gave
     connection: Connection,
 ) -> None:
     save(connection, customer(1), order(1))
-    facts.save_consent(connection, "esp:news", [(f"contact {ADA}", ADA, GIVEN)])
+    consents.save_words(connection, "esp:news", [(f"contact {ADA}", ADA, GIVEN)], 1)
 
     save(connection, customer(1, EVE, updated_at=at(60)))
 

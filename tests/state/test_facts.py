@@ -253,12 +253,65 @@ def test_everything_that_a_store_tells_is_kept(connection: Connection) -> None:
     assert (word.record, word.email, word.at, word.level) == ("order 1", ADA, at(3), "confirmed_opt_in")
 
 
-def test_a_record_that_holds_no_word_any_more_loses_it(connection: Connection) -> None:
-    given = Consent(given=True, at=at(0))
-    save(connection, order(1, consent=given), customer(2, BOB, consent=given))
-    save(connection, order(1, updated_at=at(1)), customer(2, BOB, updated_at=at(1)))
+def words(connection: Connection) -> set[tuple[str, str, bool]]:
+    return {(row.record, row.email, row.given) for row in connection.execute(select(CONSENTS))}
 
-    assert connection.execute(select(CONSENTS)).all() == []
+
+def test_P4_silence_takes_a_yes_away_and_never_a_no(connection: Connection) -> None:
+    yes, no = Consent(given=True, at=at(0)), Consent(given=False, at=at(0))
+    save(connection, order(1, consent=yes), customer(2, BOB, consent=yes))
+    save(connection, order(3, consent=no), customer(4, EVE, consent=no))
+
+    save(connection, *(order(n, updated_at=at(1)) for n in (1, 3)))
+    save(connection, customer(2, BOB, updated_at=at(1)), customer(4, EVE, updated_at=at(1)))
+    facts.save_page(connection, "shop", Page([], "", gone=["customer 4"]), at(2))
+
+    assert words(connection) == {("order 3", ADA, False), ("customer 4", EVE, False)}
+
+
+def test_P4_a_word_that_lapses_is_a_no_only_after_a_yes_of_the_same_record(connection: Connection) -> None:
+    yes, no = Consent(given=True, at=at(0)), Consent(given=False, at=at(0))
+    lapsed = Consent(given=False, at=at(5), lapses=True)
+    save(connection, customer(1, ADA, consent=yes), customer(2, BOB, consent=no), customer(3, EVE))
+
+    for number, email in enumerate((ADA, BOB, EVE), start=1):
+        save(connection, customer(number, email, updated_at=at(5), consent=lapsed))
+
+    assert words(connection) == {("customer 1", ADA, False), ("customer 2", BOB, False)}
+    assert set(connection.scalars(select(CONSENTS.c.at))) == {at(0), at(5)}
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_P4_a_no_goes_with_its_account_and_stays_where_it_was(
+    connection: Connection,
+    silent: bool,  # noqa: FBT001 - pytest passes by name
+) -> None:
+    """A guest order of before said yes at the old address: it does not count again."""
+    no = Consent(given=False, at=at(3))
+    save(connection, order(1, ADA, consent=Consent(given=True, at=at(0))))
+    save(connection, customer(5, ADA, consent=no), order(2, ADA, customer_id="5", consent=no))
+    save(connection, customer(5, BOB, updated_at=at(4), consent=None if silent else no))
+
+    assert [profile(connection, email)["accepts_marketing"] for email in (ADA, BOB)] == [False, False]
+    save(connection, customer(5, EVE, updated_at=at(5), consent=None if silent else no))
+    assert [profile(connection, email)["accepts_marketing"] for email in (ADA, EVE)] == [False, False]
+    assert {email for _, email, given in words(connection) if not given} == {ADA, BOB, EVE}
+
+
+def test_P4_who_says_no_while_the_address_changes_says_it_at_both(connection: Connection) -> None:
+    yes, no = Consent(given=True, at=at(0)), Consent(given=False, at=at(4))
+    save(connection, order(1, ADA, consent=yes), customer(5, ADA, consent=yes))
+    save(connection, customer(5, BOB, updated_at=at(4), consent=no))
+
+    assert [profile(connection, email)["accepts_marketing"] for email in (ADA, BOB)] == [False, False]
+
+
+def test_P4_an_order_that_loses_its_address_leaves_its_no_there(connection: Connection) -> None:
+    save(connection, order(1, consent=Consent(given=True, at=at(0))))
+    save(connection, order(2, consent=Consent(given=False, at=at(1))))
+    save(connection, order(2, None, updated_at=at(2), consent=Consent(given=False, at=at(1))))
+
+    assert profile(connection)["accepts_marketing"] is False
 
 
 def test_windows_are_counted_from_their_first_moment_to_before_their_last(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, select
 from connectors.base import Blame, Refusal
 from connectors.errors import BadRecord
 from connectors.facts import Consent, Customer, Order, Person, Refund, Source
-from state import facts, offering, outbox, privacy, runs, settling, sqlite
+from state import consents, facts, offering, outbox, privacy, runs, settling, sqlite
 from state.bookkeeping import TouchedRow
 from state.db import Database
 from state.errors import StateError
@@ -382,13 +382,13 @@ def test_dead_letters_of_the_person_go_those_of_others_stay(known: Connection) -
 
 def test_the_esps_opt_out_of_a_forgotten_person_is_not_kept(known: Connection) -> None:
     forget(known)
-    words: list[facts.Word] = [
+    words: list[consents.Word] = [
         (f"contact {email}", email, Consent(given=False, at=at(1))) for email in (ADA, BOB)
     ]
 
     settling.save_opt_outs(known, "news", words)
 
-    assert known.scalars(select(facts.CONSENTS.c.email)).all() == [BOB]
+    assert known.scalars(select(consents.CONSENTS.c.email)).all() == [BOB]
     assert ADA not in known.scalars(select(TOUCHED.c.email)).all()
 
 

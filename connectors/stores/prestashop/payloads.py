@@ -290,7 +290,7 @@ def _person(row: Row, address: Row, terms: Terms) -> Person:
 
 
 def _consent(row: Row, created: datetime, updated: datetime, terms: Terms) -> Consent | None:
-    """Read the word on the newsletter; None for those who never had it, which is no refusal.
+    """Read the word on the newsletter. Who never had it refuses nothing; who had it before has left.
 
     The date of subscription stays when somebody leaves, and is not renewed when they come back. Leaving by
     the newsletter block moves no date at all, so it counts from the last one there is.
@@ -300,7 +300,9 @@ def _consent(row: Row, created: datetime, updated: datetime, terms: Terms) -> Co
         return Consent(given=False, at=updated)
     if _flag(row, "newsletter"):
         return Consent(given=True, at=asked_at or created)
-    return Consent(given=False, at=max(updated, asked_at)) if asked_at else None
+    if asked_at:
+        return Consent(given=False, at=max(updated, asked_at))
+    return Consent(given=False, at=updated, lapses=True)
 
 
 def _birthday(value: Any) -> date | None:

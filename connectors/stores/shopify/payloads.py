@@ -50,7 +50,9 @@ STANDINGS: Mapping[str, Standing] = {
 }
 """What a payment status means. An order without any (the field may be null) is unpaid."""
 
-GIVEN: Mapping[str, bool] = {"SUBSCRIBED": True, "UNSUBSCRIBED": False}
+GIVEN: Mapping[str, bool] = {"SUBSCRIBED": True, "UNSUBSCRIBED": False, "REDACTED": False}
+LAPSED = frozenset({"NOT_SUBSCRIBED", "INVALID"})
+"""No refusal (a *not subscribed* with a date is one), but for whoever was subscribed before."""
 LEVELS: Mapping[str, str] = {"SINGLE_OPT_IN": "single_opt_in", "CONFIRMED_OPT_IN": "confirmed_opt_in"}
 MEMBER = "ENABLED"
 """The state of an account that its owner opened; the others were made for guests."""
@@ -290,14 +292,26 @@ def _refund(refund: Row, order_id: str) -> Refund:
 
 
 def _consent(address: Row, created: datetime, updated: datetime) -> Consent | None:
-    """Read a word and when it came; one without a date is as old as the record if given, as new if taken."""
-    state = str(address.get("marketingState"))
-    at = utc(address.get("marketingUpdatedAt"))
+    return read_consent(
+        str(address.get("marketingState")),
+        utc(address.get("marketingUpdatedAt")),
+        str(address.get("marketingOptInLevel")),
+        created,
+        updated,
+    )
+
+
+def read_consent(
+    state: str, at: datetime | None, level: str, created: datetime, updated: datetime
+) -> Consent | None:
+    """Read a word and when it came; one without a date is as old as the record if given, as new if taken.
+
+    Who has yet to confirm (PENDING) has said nothing.
+    """
     given = GIVEN.get(state, False if state == "NOT_SUBSCRIBED" and at else None)
     if given is None:
-        return None
-    level = LEVELS.get(str(address.get("marketingOptInLevel")))
-    return Consent(given, at or (created if given else updated), level)
+        return Consent(given=False, at=updated, lapses=True) if state in LAPSED else None
+    return Consent(given, at or (created if given else updated), LEVELS.get(level))
 
 
 def _person(address: Row, account: Row | None = None, phone: Any = None) -> Person:

@@ -13,6 +13,7 @@ https://shopify.dev/docs/api/webhooks/latest
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -40,11 +41,10 @@ from connectors.stores.shopify.admin import Admin
 from connectors.stores.shopify.operations import DELETE_WEBHOOK, MAKE_WEBHOOK, WEBHOOKS
 from connectors.stores.shopify.payloads import (
     CHANNELS,
-    GIVEN,
-    LEVELS,
     Terms,
     host_of,
     number_of,
+    read_consent,
     source_from_visit,
     standing_of,
     text,
@@ -378,14 +378,9 @@ def _source(row: Row) -> Source | None:
     )
 
 
-def _consent(told: Mapping[str, Any], created: Any, updated: Any) -> Consent | None:
-    state = str(told.get("state")).upper()
-    at = utc(told.get("consent_updated_at"))
-    given = GIVEN.get(state, False if state == "NOT_SUBSCRIBED" and at else None)
-    if given is None:
-        return None
-    level = LEVELS.get(str(told.get("opt_in_level")).upper())
-    return Consent(given, at or (created if given else updated), level)
+def _consent(told: Mapping[str, Any], created: datetime, updated: datetime) -> Consent | None:
+    state, level = str(told.get("state")).upper(), str(told.get("opt_in_level")).upper()
+    return read_consent(state, utc(told.get("consent_updated_at")), level, created, updated)
 
 
 def _person(address: Row, phone: Any) -> Person:

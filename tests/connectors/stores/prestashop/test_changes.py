@@ -240,7 +240,8 @@ async def test_a_customer_who_left_the_newsletter_said_no_and_one_never_asked_sa
     assert (consents["1"].given, consents["1"].at) == (True, NOON)
     assert consents["2"] is not None
     assert (consents["2"].given, consents["2"].at) == (False, clock.now)
-    assert consents["3"] is None
+    assert consents["3"] is not None
+    assert consents["3"].lapses
     assert consents["4"] is not None
     assert not consents["4"].given
 

@@ -1,0 +1,84 @@
+"""What people said of marketing mail: the word of each record, and what stays of it when the record changes (P4)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, select
+
+from connectors.facts import Consent
+from state.dialect import among, chunks, insert_new, json_list, upsert
+from state.scope import ESP
+from state.tables import ConsentRow, table
+
+Word = tuple[str, str | None, Consent | None]
+"""A record, whose word it holds (None while the account is unknown), and the word (None when it has none)."""
+
+CONSENTS = table(ConsentRow)
+STORED = select(CONSENTS).where(CONSENTS.c.origin == bindparam("origin"), among(CONSENTS.c.record, "records"))
+
+
+def save_words(connection: Connection, origin: str, words: Sequence[Word], revision: int) -> None:
+    """Keep each word. Silence takes a yes away and never a no, which goes with its record to another address.
+
+    A no stays behind at the address that its record leaves, too: what others said there before is older.
+    """
+    if not words:
+        return
+    stored = _stored(connection, origin, [record for record, _, _ in words])
+    rows: list[dict[str, Any]] = []
+    silent: list[str] = []
+    for record, told, word in words:
+        known = stored.get(record)
+        kept = _kept(word, known)
+        if kept is None:
+            silent.append(record)
+            continue
+        before = known.email if known else None
+        email = before if word is None and told is None else told
+        rows.append(_row(origin, record, email, kept))
+        if before not in {None, email} and not kept.given:
+            rows.append(_row(origin, f"{record} before revision {revision}", before, kept))
+    for part in chunks(silent):
+        connection.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
+    upsert(connection, CONSENTS, rows)
+
+
+def move_words(connection: Connection, origin: str, owners: Mapping[str, str | None], revision: int) -> None:
+    """Give the words of these records to whom the records belong now."""
+    stored = _stored(connection, origin, list(owners))
+    words: list[Word] = [(record, owners[record], _word(row)) for record, row in stored.items()]
+    save_words(connection, origin, words, revision)
+
+
+def carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:
+    """Let what an account refused at an ESP go with it to its new address; the old one refuses it still."""
+    theirs = connection.execute(
+        select(CONSENTS).where(
+            CONSENTS.c.email.in_(moved), CONSENTS.c.origin.startswith(ESP), CONSENTS.c.given.is_(False)
+        )
+    ).all()
+    rows = [_row(row.origin, f"contact {moved[row.email]}", moved[row.email], _word(row)) for row in theirs]
+    insert_new(connection, CONSENTS, rows, ("origin", "record"))
+
+
+def _stored(connection: Connection, origin: str, records: Sequence[str]) -> dict[str, Row[Any]]:
+    rows = connection.execute(STORED, {"origin": origin, "records": json_list(records)})
+    return {row.record: row for row in rows.all()}
+
+
+def _kept(word: Consent | None, known: Row[Any] | None) -> Consent | None:
+    """Decide what a record's word is now, after what it was."""
+    if word is not None and not word.lapses:
+        return word
+    if known is None or (known.given and word is None):
+        return None
+    return Consent(given=False, at=word.at) if word and known.given else _word(known)
+
+
+def _word(row: Row[Any]) -> Consent:
+    return Consent(row.given, row.at, row.level)
+
+
+def _row(origin: str, record: str, email: str | None, word: Consent) -> dict[str, Any]:
+    told = {"given": word.given, "at": word.at, "level": word.level}
+    return {"origin": origin, "record": record, "email": email, **told}
