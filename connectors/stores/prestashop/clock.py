@@ -7,6 +7,7 @@
 - In spring an hour is missing; what a careless import wrote there is read as if the clock had not moved.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,8 @@ from connectors.facts import in_utc
 SECOND = timedelta(seconds=1)
 LONGEST_SHIFT = timedelta(hours=3)
 """More than any zone has put its clocks back at once since 1970, but for changes of date."""
+ZERO_DATES = ("0000-00-00", "-0001-11-30")
+"""No date at all, as MySQL writes it and as PHP does after counting with it."""
 LAYOUT = "%Y-%m-%d %H:%M:%S"
 
 
@@ -31,6 +34,12 @@ class ShopClock:
         """
         wall = _wall(text)
         return in_utc(wall, self._zone) if wall else None
+
+    def first_or_none(self, text: str | None) -> datetime | None:
+        """Read a moment that a row can do without: what is none costs nothing else of it."""
+        with suppress(ValueError):
+            return self.first(text)
+        return None
 
     def latest(self, text: str | None, now: datetime) -> datetime | None:
         """Read a moment; of two that it can mean, the later one that is not ahead of `now`."""
@@ -53,6 +62,6 @@ def before(text: str) -> str:
 
 
 def _wall(text: str | None) -> datetime | None:
-    if not text or text.startswith("0000-00-00"):
+    if not text or text.startswith(ZERO_DATES):
         return None
     return datetime.fromisoformat(text).replace(tzinfo=None)

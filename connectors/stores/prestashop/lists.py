@@ -87,8 +87,7 @@ class Lists:
             if error.status not in {401, 405} or not self._zone:
                 raise
             rows = []
-        ours = sorted(rows, key=lambda row: bool(id_of(row.get("id_shop"))), reverse=True)
-        self._settings = {str(row["name"]): str(row["value"]) for row in ours if row.get("value")}
+        self._settings = {str(row["name"]): str(row["value"]) for row in _ours(rows) if row.get("value")}
         self._read_at["configurations"] = time.monotonic()
         return self._settings
 
@@ -121,6 +120,12 @@ class Lists:
 
     def _is_stale(self, name: str) -> bool:
         return name not in self._read_at or time.monotonic() - self._read_at[name] > LIFE
+
+
+def _ours(rows: Sequence[Row]) -> Sequence[Row]:
+    """Put the settings that count last: a shop's own where there is one shop, those of all where there are several."""
+    shops = {shop for row in rows if (shop := id_of(row.get("id_shop")))}
+    return sorted(rows, key=lambda row: bool(id_of(row.get("id_shop"))), reverse=len(shops) > 1)
 
 
 def _named(rows: Iterable[Row], fields: Iterable[str]) -> set[str]:

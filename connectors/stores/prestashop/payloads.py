@@ -246,8 +246,8 @@ def _paid_at(row: Row, stands: Standing, terms: Terms) -> datetime | None:
     """Say when it was paid, as near as the order tells: the invoice is written by the paid status."""
     if stands not in EVER_PAID and not (stands is Standing.CANCELLED and _has_payments(row)):
         return None
-    invoiced = terms.clock.first(row.get("invoice_date"))
-    return invoiced or (None if stands is Standing.REFUNDED else terms.clock.first(row.get("date_add")))
+    invoiced = terms.clock.first_or_none(row.get("invoice_date"))
+    return invoiced or (None if stands is Standing.REFUNDED else _moment(row, "date_add", terms))
 
 
 def _lines(row: Row, currency: str) -> list[Line]:
@@ -295,7 +295,7 @@ def _consent(row: Row, created: datetime, updated: datetime, terms: Terms) -> Co
     The date of subscription stays when somebody leaves, and is not renewed when they come back. Leaving by
     the newsletter block moves no date at all, so it counts from the last one there is.
     """
-    asked_at = terms.clock.first(row.get("newsletter_date_add"))
+    asked_at = terms.clock.first_or_none(row.get("newsletter_date_add"))
     if _flag(row, "deleted"):
         return Consent(given=False, at=updated)
     if _flag(row, "newsletter"):
@@ -343,8 +343,9 @@ def _changed(row: Row, terms: Terms, now: datetime) -> datetime | None:
 
 
 def _moment(row: Row, name: str, terms: Terms) -> datetime:
+    """Read when something was made; where that was lost, it is as old as its last change."""
     try:
-        found = terms.clock.first(row[name])
+        found = terms.clock.first(row[name]) or terms.clock.first(row.get("date_upd"))
     except ValueError as error:
         raise UnreadableField(name, "a moment") from error
     if found is None:

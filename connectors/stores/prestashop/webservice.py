@@ -20,7 +20,7 @@ from connectors.stores.prestashop.refusals import OFF, PHP_FAULTS, SENTENCES, ex
 READABLE = frozenset({500, 503})
 """Statuses whose answer may hold the webservice's own words."""
 PATIENCE = 40
-"""How many questions in search of unreadable rows may fail before the shop as a whole counts as broken."""
+"""How many questions in a row may fail, in search of unreadable rows, before a look whether any other can be read."""
 BREATH = 1.0
 """Seconds before a question that PHP stumbled over is asked again."""
 UNREADABLE = "the shop answers with a PHP error for it: a module is broken; see the shop's error log"
@@ -155,7 +155,7 @@ class _Search:
         self._webservice = webservice
         self._ask = ask
         self._error = error
-        self._failures = 0
+        self._failures = 0  # in a row
 
     async def run(self) -> Listing:
         """Read what can be read. Raises the first error when the whole resource seems to be broken."""
@@ -176,11 +176,16 @@ class _Search:
 
     async def _among(self, ids: Sequence[str]) -> Listing:
         try:
-            return await self._webservice._rows(_only(self._ask, ids))  # noqa: SLF001 - its other half
-        except _Stumbled as error:
+            found = await self._webservice._rows(_only(self._ask, ids))  # noqa: SLF001 - its other half
+        except _Stumbled:
             self._failures += 1
-            if self._failures > PATIENCE:
-                raise self._error from error
+        else:
+            self._failures = 0
+            return found
+        if self._failures > PATIENCE:
+            self._failures = 0
+            if not await self._is_readable_elsewhere(ids):
+                raise self._error
         if len(ids) <= 1:
             kind = KINDS.get(self._ask.resource, self._ask.resource)
             return Listing([], datetime.now(UTC), [BadRecord(f"{kind} {one}", UNREADABLE) for one in ids])

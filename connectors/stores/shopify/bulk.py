@@ -95,13 +95,19 @@ class Bulk:
 
     async def start(self, query: str) -> str:
         """Start a job and return its id. Raises NoBulk when Shopify does not let us, even after a while."""
-        for _ in range(3):
+        waited, look = 0.0, FIRST_LOOK
+        while waited < IN_THE_WAY:
             reply = await self._admin.ask(RUN_BULK, {"query": query})
             answer = reply.data["bulkOperationRunQuery"] or {}
             if answer.get("bulkOperation") and not answer.get("userErrors"):
                 return str(answer["bulkOperation"]["id"])
-            await self._clear_the_way(answer.get("userErrors") or [])
-        raise NoBulk("other bulk operations keep running")
+            other = self._in_the_way(answer.get("userErrors") or [])
+            is_running = True
+            while is_running and waited < IN_THE_WAY:
+                await http.wait(look)
+                waited, look = waited + look, min(LONGEST_LOOK, look * 2)
+                is_running = other is not None and (await self.job(other)).status in RUNNING
+        raise NoBulk("another bulk operation is in the way")
 
     async def finished(self, job_id: str) -> Job:
         """Wait for the end of a job, whichever. Raises NoBulk when it does not move, or is not known."""
@@ -170,20 +176,14 @@ class Bulk:
         _check(job, last.place)
         yield last
 
-    async def _clear_the_way(self, errors: list[Mapping[str, Any]]) -> None:
-        """Wait for the job that is in ours' way. Raises NoBulk when it is something else."""
+    def _in_the_way(self, errors: list[Mapping[str, Any]]) -> str | None:
+        """Find the job that is in ours' way; None where Shopify does not name it. Raises NoBulk for anything else."""
         codes = {error.get("code") for error in errors}
         text = " ".join(str(error.get("message", "")) for error in errors)
         if not codes & BUSY:
             raise NoBulk(self._api.redact(f"Shopify refuses the bulk operation: {text}"))
-        other = JOB.search(text)
-        waited, look = 0.0, FIRST_LOOK
-        while waited < IN_THE_WAY:
-            await http.wait(look)
-            if other is None or (await self.job(other[0])).status not in RUNNING:
-                return
-            waited, look = waited + look, min(LONGEST_LOOK, look * 2)
-        raise NoBulk("another bulk operation is in the way")
+        named = JOB.search(text)
+        return named[0] if named else None
 
 
 class _Rows:

@@ -234,6 +234,8 @@ class Shopify:
         if job.status != "COMPLETED":
             raise _failure(job)
         if job.url is None:
+            if job.rows:
+                raise BadFile("the bulk operation found rows and gives no file")
             return
         total = job.rows if window.start is None else None
         async for batch in self._bulk.read(job, place, KINDS[window.resource].children):

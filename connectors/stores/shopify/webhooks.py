@@ -14,6 +14,7 @@ https://shopify.dev/docs/api/webhooks/latest
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -131,6 +132,8 @@ def _news(topic: str, row: Row, terms: Terms) -> News:
         return News(deleted=[f"{DELETED[topic]} {id_of(row)}"])
     if (topic in ORDERS or topic in REFUNDS) and _is_refunded_elsewhere(row):
         return News(ask=[f"order {row['order_id'] if topic in REFUNDS else id_of(row)}"])
+    if topic in ORDERS and _is_paid_otherwise(row):
+        return News(ask=[f"order {id_of(row)}"])
     if found := reader(topic, row, terms):
         facts, bad = read_rows([row], *found)
         return News(facts, bad)
@@ -313,6 +316,22 @@ def _is_refunded_elsewhere(row: Row) -> bool:
         if (own := row.get("currency") or _shop_currency(refund))
         for transaction in _given(refund)
     )
+
+
+def _is_paid_otherwise(row: Row) -> bool:
+    """Tell whether less or more was paid than the first total: a body does not say what was received.
+
+    What was given back makes the current total smaller; anything else that moves it is an edit.
+    """
+    if row.get("test"):
+        return False  # counts for nothing; there is none behind a delivery that the owner tries out
+    if row.get("financial_status") == "partially_paid":
+        return True
+    try:
+        total, current = (Decimal(str(row.get(name) or 0)) for name in ("total_price", "current_total_price"))
+    except ArithmeticError:
+        return False  # reading it says what is wrong
+    return bool(current) and (current > total if row.get("refunds") else current != total)
 
 
 def _shop_currency(refund: Row) -> str | None:

@@ -173,6 +173,18 @@ async def test_a_row_that_php_stumbles_over_is_a_dead_letter_and_the_rest_is_rea
     assert len(ids_of(pages, Order)) == 118
 
 
+@pytest.mark.parametrize("broken", [range(3, 200, 13), range(40, 90)], ids=["scattered", "in a row"])
+async def test_many_rows_that_php_stumbles_over_stop_nothing(connect: Connect, broken: range) -> None:
+    simulation = simulator(orders(200))
+    simulation.state.broken |= {("orders", number) for number in broken}
+    store = connect(simulation)
+
+    pages = await history_of(store)
+
+    assert [letter.record for page in pages for letter in page.bad] == [f"order {n}" for n in broken]
+    assert len(ids_of(pages, Order)) == 200 - len(broken)
+
+
 async def test_a_row_that_cannot_be_read_is_a_dead_letter_that_shows_no_value(connect: Connect) -> None:
     simulation = simulator(orders(4))
     shop = simulation.state

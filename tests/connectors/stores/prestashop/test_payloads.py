@@ -35,6 +35,7 @@ def sample(name: str) -> list[dict[str, Any]]:
 
 
 STATES = {str(row["id"]): read_state(row, "1", {}) for row in sample("order_states.json")}
+PAID = next(number for number, state in STATES.items() if state.paid and state.ends is None)
 CATEGORIES = {
     "1": Category("Root", "0", 0),
     "2": Category("Home", "1", 1),
@@ -169,7 +170,7 @@ def test_a_refunded_status_of_the_shop_s_own_settings_wins_over_its_paid_mark():
     ("changed", "reason"),
     [
         ({"id_currency": 9}, "`id_currency` is not a currency of the shop"),
-        ({"date_add": "0000-00-00 00:00:00"}, "`date_add` is not a moment"),
+        ({"date_add": "0000-00-00 00:00:00", "date_upd": ""}, "`date_add` is not a moment"),
         ({"date_upd": "soon"}, "`date_upd` is not a moment"),
         ({"total_paid_tax_incl": "NaN"}, "`total_paid_tax_incl` is not a number"),
         ({"associations": {"order_rows": [1]}}, "a field does not have the type that the API promises"),
@@ -179,6 +180,25 @@ def test_what_cannot_be_read_says_which_field_and_shows_nothing_of_it(changed, r
     _, (letter,) = read_rows([ORDER | changed], lambda row: read_order(row, TERMS, NOW), "order")
 
     assert (letter.record, letter.reason) == ("order 540", reason)
+
+
+@pytest.mark.parametrize("lost", ["-0001-11-30 00:00:00", "0000-00-00 00:00:00", "soon"])
+def test_a_date_that_a_row_can_do_without_costs_nothing_else_of_it(lost):
+    row = {"id": 1, "date_add": "2026-01-01 00:00:00", "newsletter": "1", "newsletter_date_add": lost}
+
+    bought = order(current_state=PAID, invoice_date=lost)
+    customer = read_customer(row, None, TERMS, NOW)
+
+    assert bought.paid_at == bought.created_at
+    assert customer.consent is not None
+    assert customer.consent.at == customer.created_at
+
+
+@pytest.mark.parametrize("lost", ["-0001-11-30 00:00:00", "0000-00-00 00:00:00"])
+def test_who_has_no_date_of_their_own_is_as_old_as_their_last_change(lost):
+    row = {"id": 1, "date_add": lost, "date_upd": "2026-01-01 00:00:00"}
+
+    assert read_customer(row, None, TERMS, NOW).created_at == datetime(2025, 12, 31, 23, tzinfo=UTC)
 
 
 def test_slips_before_amounts_with_tax_are_read_by_what_they_have():

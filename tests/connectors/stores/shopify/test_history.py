@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -365,6 +366,31 @@ async def test_a_job_in_the_way_is_waited_for_where_only_one_may_run(connect: Co
 
     assert Counter(ids_of(pages)) == Counter(numbers(40))
     assert len(simulation.state.jobs) == 2
+
+
+async def test_jobs_in_the_way_that_shopify_does_not_name_are_waited_for(
+    connect: Connect, pauses: list[float]
+) -> None:
+    store = connect(simulator(orders(3), bulk_at_once=0))
+
+    pages = await history_of(store)
+
+    assert sorted(ids_of(pages)) == numbers(3)
+    assert sum(pauses) >= bulk.IN_THE_WAY
+
+
+async def test_a_job_without_a_file_for_its_rows_is_no_empty_history(connect: Connect, monkeypatch) -> None:
+    really = bulk.Bulk.job
+
+    async def without_file(self: bulk.Bulk, job_id: str) -> bulk.Job:
+        return replace(await really(self, job_id), url=None)
+
+    monkeypatch.setattr(bulk.Bulk, "job", without_file)
+    store = connect(simulator(orders(40)))
+
+    pages = await history_of(store)
+
+    assert sorted(ids_of(pages)) == numbers(40)
 
 
 async def test_a_job_in_the_way_that_stays_gives_way_to_pages(connect: Connect, clock: Clock) -> None:

@@ -328,6 +328,29 @@ def test_what_was_given_back_in_the_shop_s_currency_needs_no_asking(currency, st
     assert news.ask == ()
 
 
+@pytest.mark.parametrize(
+    ("told", "asks"),
+    [
+        ({"current_total_price": "150.00"}, True),  # edited: what was received since is not in the body
+        ({"current_total_price": "1.00"}, True),
+        ({"financial_status": "partially_paid"}, True),
+        ({"current_total_price": "1.00", "test": True}, False),
+        ({"current_total_price": None}, False),
+        ({}, False),
+    ],
+)
+def test_what_was_received_is_asked_for_where_it_is_not_the_first_total(told, asks):
+    news = delivered("orders/updated", ORDER | told)
+
+    assert (list(news.ask), len(news.facts)) == (["order 5512345678901"] if asks else [], 0 if asks else 1)
+
+
+def test_a_refund_that_lowers_the_current_total_is_no_edit():
+    order = ORDER | {"current_total_price": "0.00", "refunds": [given_back("EUR")]}
+
+    assert len(delivered("orders/updated", order).facts) == 1
+
+
 def test_a_body_that_cannot_be_read_is_a_dead_letter():
     page = delivered("orders/create", ORDER | {"total_price": "many"})
 
