@@ -250,6 +250,10 @@ class Blame(enum.StrEnum):
     LATER = "later"  # the ESP gave way before this contact's turn: it stays to be written, and the run ends
 
 
+NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
+"""What a refusal is about when nothing of the contact landed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What of a batch was not taken. `reason` is the vendor's, without addresses or values.

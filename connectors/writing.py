@@ -12,12 +12,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from connectors.base import Blame, Contact, Refusal
+from connectors.base import NOT_LANDED as NOT_LANDED  # noqa: PLC0414 - connectors take it from here
+from connectors.base import Contact, Refusal
 
 log = structlog.get_logger()
-
-NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
-"""What a refusal is about when nothing of the contact landed."""
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from connectors.base import Blame, Contact, Refusal, Subscribe
+from connectors.base import NOT_LANDED, Blame, Contact, Refusal, Subscribe
 from connectors.errors import BadRecord
 from connectors.facts import Consent
 from state import consents, facts, privacy, runs
@@ -110,9 +110,10 @@ def settle_contacts(
     written = json_list(job.contact.profile for job in jobs)
     stamps = json_list(job.stamp for job in jobs)
     connection.execute(DROP_CONTACTS, {"the_sync": sync, "profiles": written, "stamps": stamps})
-    lost = {refusal.profile for refusal in refusals if refusal.blame in {Blame.CONTACT, Blame.BLOCKED}}
+    lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
     withdraw_memberships(connection, sync, lost)
-    _leave_all(connection, sync, {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED})
+    blocked = {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED}
+    _leave_all(connection, sync, blocked - {job.contact.profile for job in jobs if job.contact.was})
     _note_opt_outs(connection, target.esp, jobs, refusals, now)
     bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
     still = {each.record for each in bad}
@@ -275,10 +276,10 @@ def _settled(
         "blocked": None,
     }
     blames = {refusal.blame: refusal.reason for refusal in refusals}
-    if Blame.BLOCKED in blames:
+    if Blame.BLOCKED in blames and contact.was is None:
         unknown = {"fields": "{}", "refused": "{}", "subscribe": None, "accepted_at": None}
         return row | unknown | {"blocked": blames[Blame.BLOCKED], "email": contact.email}
-    if Blame.CONTACT in blames:
+    if blames.keys() & NOT_LANDED:  # of a new address that is blocked, too: the old one is there still
         still = before.blocked if before is not None else None  # their other address
         return row | {"refused_contact": digest(contact), "blocked": still}
     left_out = {refusal.name: refusal.reason for refusal in refusals if refusal.blame in LEFT_OUT}

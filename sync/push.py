@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from connectors.base import Blame, Contact, Esp, Journeys, Refusal
+from connectors.base import NOT_LANDED, Blame, Contact, Esp, Journeys, Refusal, Subscribe
 from connectors.errors import BadRecord, Retryable
 from connectors.facts import is_address
 from connectors.writing import without_values
@@ -232,7 +232,23 @@ async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str
     ]
     impossible = [Refusal(contact.profile, Blame.CONTACT, "this is no e-mail address") for contact in nobody]
     refusals = await esp.push([_without(contact, missing) for contact in contacts]) if contacts else []
+    await _stop_where_they_are(esp, [job.contact for job in batch], [*impossible, *refusals])
     return [*impossible, *left_out, *_without_people(refusals, contacts)]
+
+
+async def _stop_where_they_are(esp: Esp, contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> None:
+    """Unsubscribe at the old address who took their yes back, and whose new address the ESP does not take (P4)."""
+    lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
+    left = [
+        replace(contact, email=contact.was, was=None, fields={})
+        for contact in contacts
+        if contact.profile in lost and contact.was and contact.subscribe is Subscribe.STOP
+    ]
+    again = await esp.push(left) if left else []
+    _end_if_left(again)  # nothing is settled: the next run does all of it again
+    for refusal in again:
+        if refusal.blame in NOT_LANDED:
+            log.warning("stop_refused", profile=refusal.profile, reason=refusal.reason)
 
 
 def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:

@@ -494,6 +494,22 @@ def test_P5_a_blocked_address_is_never_offered_again_a_changed_one_begins_anew(
     )
 
 
+def test_P4_a_new_address_that_is_blocked_leaves_the_old_contact_known(connection: Connection) -> None:
+    """Else nobody could rename it or unsubscribe it any more."""
+    land(connection, want(connection))
+    typo = replace(want(connection), email="ada@gmil.com")
+    offer(connection, typo)
+    take(connection, refusal(connection, Blame.BLOCKED))
+
+    again = offer(connection, typo)
+    offer(connection, replace(typo, email="new@example.com"))
+
+    assert again == Offer()
+    assert contacts(connection)[0].contact == Contact(
+        profile_id(connection), "new@example.com", {}, known=True, was=ADA
+    )
+
+
 def test_P5_a_blocked_address_stays_blocked_although_another_one_was_refused_since(
     connection: Connection,
 ) -> None:

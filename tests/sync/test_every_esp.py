@@ -115,6 +115,28 @@ async def test_P5_what_is_no_address_becomes_a_dead_letter_and_reaches_no_ESP(pl
     assert len(place.on("Customers")) == 7
 
 
+async def test_P4_a_yes_is_taken_back_where_they_are_though_their_new_address_is_none(place: Place) -> None:
+    shop = place.shop.state
+    account = shop.add_account(NEW)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=NEW, account=account, total="5.00")
+    await place.run(history=True)
+    before = place.mailable(NEW)
+    shop.change_account_email(account, "nobody")
+    shop.add_order(email="nobody", account=account, total="5.00")
+    await place.run()
+    shop.set_account_meta(account, SUBSCRIBED, "0")
+    shop.add_order(email="nobody", account=account, total="5.00")
+    await place.run()
+    after = place.mailable(NEW)
+    shop.change_account_email(account, "mended@example.com")
+    shop.add_order(email="mended@example.com", account=account, total="5.00")
+    await place.run()
+
+    mailable = {email for email in place.row.show(place.state) if place.mailable(email)}
+    assert (before, after, mailable & {NEW, "mended@example.com"}) == (True, False, set())
+
+
 async def test_P4_an_opt_out_at_the_ESP_outlives_orders_and_proofs_of_the_store(place: Place) -> None:
     """It is heard within a day although nothing is pushed; a newer proof counts, but raises no status."""
     if not place.row.told:
