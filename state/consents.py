@@ -13,6 +13,7 @@ from state.tables import ConsentRow, table
 Word = tuple[str, str | None, Consent | None]
 """A record, whose word it holds (None while the account is unknown), and the word (None when it has none)."""
 
+MOVED = " (moved)"
 CONSENTS = table(ConsentRow)
 STORED = select(CONSENTS).where(CONSENTS.c.origin == bindparam("origin"), among(CONSENTS.c.record, "records"))
 
@@ -51,14 +52,24 @@ def move_words(connection: Connection, origin: str, owners: Mapping[str, str | N
 
 
 def carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:
-    """Let what an account refused at an ESP go with it to its new address; the old one refuses it still."""
+    """Let what an account refused at an ESP go with it to its new address; the old one refuses it still.
+
+    Its origin says that it moved: of the new address the ESP knows nothing, and is told.
+    """
     theirs = connection.execute(
         select(CONSENTS).where(
             CONSENTS.c.email.in_(moved), CONSENTS.c.origin.startswith(ESP), CONSENTS.c.given.is_(False)
         )
     ).all()
-    rows = [_row(row.origin, f"contact {moved[row.email]}", moved[row.email], _word(row)) for row in theirs]
+    rows = [
+        _row(_moved(row.origin), f"contact {moved[row.email]}", moved[row.email], _word(row))
+        for row in theirs
+    ]
     insert_new(connection, CONSENTS, rows, ("origin", "record"))
+
+
+def _moved(origin: str) -> str:
+    return origin if origin.endswith(MOVED) else f"{origin}{MOVED}"
 
 
 def _stored(connection: Connection, origin: str, records: Sequence[str]) -> dict[str, Row[Any]]:

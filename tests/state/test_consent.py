@@ -245,6 +245,21 @@ def test_P4_an_opt_out_goes_with_the_account_and_stays_with_who_remains(connecti
     assert said(connection, 2) is Subscribe.NO
 
 
+def test_P4_whose_opted_out_account_goes_to_an_address_that_we_subscribed_is_unsubscribed_there(
+    connection: Connection,
+) -> None:
+    """The ESP knows of the opt-out at the old address only."""
+    save(connection, customer(1), customer(2, BOB, consent=GIVEN))
+    assert [said(connection, 1), said(connection, 1, email=BOB)] == [Subscribe.NO, Subscribe.YES]
+    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+
+    save(connection, customer(1, BOB, updated_at=at(60)))
+    save(connection, customer(1, EVE, updated_at=at(70)))
+
+    assert said(connection, 2, email=BOB) is Subscribe.STOP
+    assert said(connection, 2, email=EVE) is Subscribe.NO
+
+
 def test_P4_no_yes_at_the_esp_goes_with_an_account_to_an_address_that_never_gave_it(
     connection: Connection,
 ) -> None:
