@@ -35,7 +35,7 @@ ORDER = f"""
   refunds {{ id createdAt totalRefundedSet {MONEY} }}
 """
 LINE = f"""
-  id title quantity discountedTotalSet(withCodeDiscounts: true) {MONEY} product {{ id }}
+  id title quantity currentQuantity discountedTotalSet(withCodeDiscounts: true) {MONEY} product {{ id }}
 """
 CUSTOMER = f"""
   __typename id firstName lastName createdAt updatedAt state tags

@@ -256,21 +256,25 @@ def _charged(row: Row) -> Money:
 
 
 def _lines(row: Row) -> list[Line]:
+    """Read the lines; what an edit removed counts no more, what was given back has its refund beside it."""
+    counted = "quantity" if row.get("refunds") else "currentQuantity"
     tax = _tax_to_add(row)
-    return [_line(line, tax) for line in (row.get("lineItems") or {}).get("nodes") or ()]
+    return [_line(line, tax, counted) for line in (row.get("lineItems") or {}).get("nodes") or ()]
 
 
-def _line(line: Row, tax: Decimal) -> Line:
+def _line(line: Row, tax: Decimal, counted: str) -> Line:
     total = _shop_money(line["discountedTotalSet"])
     if total is None:
         raise UnreadableField("discountedTotalSet", "an amount")
     product = line.get("product") or {}
+    ordered, quantity = int(line["quantity"]), int(line[counted])
+    share = (1 + tax) * (Decimal(quantity) / ordered if ordered else 1)
     return Line(
         product_id=number_of(product["id"]) if product else None,
         title=str(line.get("title") or ""),
-        quantity=int(line["quantity"]),
-        total=Money(int((total.minor * (1 + tax)).to_integral_value(ROUND_HALF_UP)), total.currency)
-        if tax
+        quantity=quantity,
+        total=Money(int((total.minor * share).to_integral_value(ROUND_HALF_UP)), total.currency)
+        if share != 1
         else total,
     )
 

@@ -200,6 +200,21 @@ def test_a_customer_is_read_whole():
     assert customer.person == Person("Ana", "Costa", "Costa & Filhos", "+33600000000", "75011", "Paris", "FR")
 
 
+@pytest.mark.parametrize(
+    ("left", "refunds", "quantity", "minor"),
+    [(4, [], 4, 10_000), (1, [], 1, 2_500), (0, [], 0, 0), (1, [row("order")["refunds"][0]], 4, 10_000)],
+)
+def test_what_an_edit_removed_from_an_order_counts_no_more(left, refunds, quantity, minor):
+    told = row("order", refunds=refunds)
+    (line, *_) = told["lineItems"]["nodes"]
+    bag = {"shopMoney": {"amount": "100.00", "currencyCode": "EUR"}}
+    line |= {"quantity": 4, "currentQuantity": left, "discountedTotalSet": bag}
+
+    bought = read_order(told | {"taxesIncluded": True}, TERMS).lines[0]
+
+    assert (bought.quantity, bought.total.minor) == (quantity, minor)
+
+
 LAPSED = Consent(given=False, at=at(2026, 11, 20, 10, 14, 2), lapses=True)
 
 
