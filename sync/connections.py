@@ -2,6 +2,8 @@
 
 import asyncio
 
+import typer
+
 from connectors.base import Esp, Store
 from connectors.errors import ConnectorError
 from sync.alerts import check_alerts
@@ -14,6 +16,7 @@ async def check_connections(cartwire: Cartwire) -> dict[str, list[str]]:
 
     Raises ConfigError for addresses that no alert can be sent to.
     """
+    typer.echo("trying the connections; one that nobody answers takes half a minute", err=True)
     await check_alerts(cartwire.plant)
     tried: dict[str, Store | Esp] = {f"stores.{name}": store for name, store in cartwire.stores.items()}
     tried |= {f"esps.{name}": esp for name, esp in cartwire.esps.items()}

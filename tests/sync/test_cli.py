@@ -96,6 +96,7 @@ def test_check_tries_both_ends(shop: World) -> None:
     result = cartwire(shop.folder, "check")
 
     assert result.returncode == 0
+    assert "trying the connections" in result.stderr
     assert "stores.shop: good" in result.stdout
     assert "esps.news: good" in result.stdout
 
