@@ -2,10 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connectors.base import Page, Resource, Window
@@ -366,16 +369,77 @@ async def test_a_file_that_is_not_there_is_refused(tmp_path):
         ("1.234", 3, "1.234"),
         ("-5", 2, "-5"),
         ("0", 2, "0"),
+        (".50", 2, "0.50"),
+        (",5", 2, "0.5"),
+        ("$.99", 2, "0.99"),
+        ("EUR .50", 2, "0.50"),
+        ("(5.00)", 2, "-5.00"),
+        ("(€5.00)", 2, "-5.00"),
+        ("-€9.00", 2, "-9.00"),
+        ("€-9.00", 2, "-9.00"),
+        ("9.00- kr.", 2, "-9.00"),
+        ("9.00 €-", 2, "-9.00"),
+        ("\u22125", 2, "-5"),
+        ("- 7", 2, "-7"),
+        ("5-", 2, "-5"),
+        ("+5", 2, "5"),
+        ("US$ 5", 2, "5"),
+        ("£5.00 GBP", 2, "5.00"),
+        ("₹12,34,567.50", 2, "1234567.50"),
     ],
 )
 def test_amounts_are_read_as_people_and_machines_write_them(text, digits, expected):
     assert str(read_amount(text, "amount", digits)) == expected
 
 
-@pytest.mark.parametrize("text", ["1.234", "1,234", "much", "", "."])
+UNCLEAR = ["1.234", "1,234", "0.500", "1 234.567", "Rs.50", "5,-"]
+NO_AMOUNTS = [
+    "much",
+    "",
+    ".",
+    "€",
+    "1e2",
+    "5 k",
+    "5%",
+    "5€00",
+    "about 5",
+    "12.5.0",
+    "1,2345.6",
+    "1,23,456,00",
+]
+WRONG_SIGNS = ["--5", "-5-", "(-5)", "(5", "5)", "5 EUR XYZ", "2026-11-01"]
+
+
+@pytest.mark.parametrize("text", [*UNCLEAR, *NO_AMOUNTS, *WRONG_SIGNS])
 def test_an_amount_that_may_mean_two_things_is_not_guessed_at(text):
     with pytest.raises(ValueError, match="amount"):
         read_amount(text, "amount", 2)
+
+
+@given(
+    minor=st.integers(-(10**14), 10**14),
+    separators=st.sampled_from([",.", ".,", " .", " ,", "\u00a0,", "\u202f.", "'.", "\u2019,", ".", ","]),
+    sign=st.sampled_from(["-{}", "- {}", "\u2212{}", "{}-", "({})"]),
+    mark=st.sampled_from(["{}", "€{}", "€ {}", "{} €", "{}€", "USD {}", "{} kr", "R$ {}"]),
+    is_outside=st.booleans(),
+)
+def test_an_amount_in_any_form_that_is_documented_comes_back(minor, separators, sign, mark, is_outside):
+    *group, point = separators
+    text = f"{abs(minor) // 100:,}".replace(",", "".join(group)) + f"{point}{abs(minor) % 100:02}"
+    signed = sign if minor < 0 else "{}"
+    outer, inner = (signed, mark) if is_outside or "(" in signed else (mark, signed)
+    text = outer.format(inner.format(text))
+
+    assert read_amount(text, "amount", 2) == Decimal(minor).scaleb(-2)
+
+
+async def test_an_amount_says_its_currency_where_no_column_does(tmp_path):
+    content = "order_id,date,amount\n1,2026-11-01,5.00 usd\n2,2026-11-01,$5\n3,2026-11-01,EUR 5 or so\n"
+
+    pages = await history(store_of(tmp_path, content, currency="chf"))
+
+    assert [order.total.currency for order in orders_in(pages)] == ["USD", "CHF"]
+    assert letters_in(pages) == {"line 4": "`amount` is not an amount"}
 
 
 def test_moments_are_read_as_exports_write_them():
