@@ -108,6 +108,26 @@ async def test_an_export_of_shopify_is_read_with_its_orders_of_several_lines(tmp
     assert (two.standing, two.refunds) == (Standing.CANCELLED, [])
 
 
+async def test_an_export_of_shopify_that_holds_an_order_twice_tells_it_twice(tmp_path):
+    header, first, second, _ = SHOPIFY.splitlines()
+    newer = first.replace("partially_refunded", "refunded")
+
+    orders = orders_in(await history(store_of(tmp_path, f"{header}\n{first}\n{second}\n{newer}\n{second}")))
+
+    assert [(order.standing, len(order.lines)) for order in orders] == [
+        (Standing.PAID, 2),
+        (Standing.REFUNDED, 2),
+    ]
+
+
+async def test_what_was_bought_twice_in_an_export_of_shopify_counts_twice(tmp_path):
+    header, first, second, third = SHOPIFY.splitlines()
+
+    one, _ = orders_in(await history(store_of(tmp_path, f"{header}\n{first}\n{second}\n{second}\n{third}")))
+
+    assert [line.quantity for line in one.lines] == [2, 1, 1]
+
+
 async def test_an_export_of_woocommerce_is_read(tmp_path):
     one, two = orders_in(await history(store_of(tmp_path, WOOCOMMERCE, timezone="Europe/Paris")))
 
@@ -262,6 +282,45 @@ async def test_without_status_all_is_paid_and_without_currency_the_owner_says_it
 
     assert [(order.total.minor, order.total.currency) for order in orders] == [(500, "CHF"), (650, "GBP")]
     assert {order.standing for order in orders} == {Standing.PAID}
+
+
+BETWEEN = ["", "2,2026-11-01,5.00,paid,Tea,1,b\n"]
+
+
+@pytest.mark.parametrize("between", BETWEEN, ids=["together", "apart"])
+@pytest.mark.parametrize(
+    "newer",
+    [
+        "1,2026-11-01,30.00,paid,Tea,1,a",
+        "1,2026-11-01,31.00,unpaid,Tea,1,a",
+        "1,2026-11-02,30.00,unpaid,Tea,1,a",
+    ],
+)
+async def test_a_later_row_of_an_order_replaces_the_one_before_wherever_it_stands(tmp_path, between, newer):
+    header = "order_id,date,amount,status,category,quantity,sku\n"
+    older = "1,2026-11-01,30.00,unpaid,Tea,1,a\n"
+    (wanted,) = orders_in(await history(store_of(tmp_path, f"{header}{newer}", currency="EUR")))
+    store = store_of(tmp_path, f"{header}{older}{between}{newer}", currency="EUR")
+
+    orders = orders_in(await history(store))
+    again = await store.reread(["line 2"])
+
+    assert [order for order in orders if order.id == "1"][1:] == [wanted]
+    assert orders_in([again])[-1] == wanted
+
+
+async def test_rows_of_an_order_that_agree_are_its_lines_and_a_repeated_one_counts_once(tmp_path):
+    content = (
+        "order_id,date,amount,category,price,sku\n"
+        "1,2026-11-01,30.00,Tea,10,a\n"
+        "1,2026-11-01,30.00,Tea,10,b\n"
+        "1,2026-11-01,30.00,Tea,10,a\n"
+        "1,,,Cups,10,\n"
+    )
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [line.title for line in one.lines] == ["Tea", "Tea", "Cups"]
 
 
 async def test_somebody_s_name_is_no_order_number(tmp_path):
