@@ -51,6 +51,9 @@ AMOUNT = re.compile(
 PLACES = ("bracket", "first", "second", "third", "last")
 """Where the sign of an amount may stand; at one of them."""
 
+MOST_PIECES = 10**9
+"""A line that has more is a mistake, and larger than a database's whole number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -86,6 +89,7 @@ def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
     if created is None:
         raise UnreadableField("date", "a date such as 2026-11-20 or 2026-11-20 14:30")
     paid_at = read_moment(first.get("paid_at", ""), terms.zone)
+    total = _money(first, "amount", currency)
     return Order(
         id=identity,
         number=first.get("number") or identity,
@@ -93,12 +97,12 @@ def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
         customer_id=None,
         standing=_standing(first, terms),
         status=first.get("status") or "paid",
-        total=_money(first, "amount", currency),
+        total=total,
         created_at=created,
         updated_at=UNDATED,
         paid_at=paid_at,
-        discount=_money(first, "discount", currency) if first.get("discount") else None,
-        lines=_lines(rows, currency),
+        discount=_unsigned(first, "discount", currency) if first.get("discount") else None,
+        lines=_lines(rows, total),
         refunds=_refunds(first, identity, currency),
         person=_person(first),
         source=Source(first["source"]) if first.get("source") else None,
@@ -202,21 +206,42 @@ def _fulfilment(first: Cells) -> Fulfilment | None:
     return FULFILMENTS.get(word.strip().lower().removeprefix("wc-").replace("_", " "))
 
 
-def _lines(rows: Sequence[Cells], currency: str) -> list[Line]:
-    """Read the lines; without a price, the only line is worth the order's total."""
-    found = []
-    for row in rows:
-        if not (row.get("product") or row.get("category")):
-            continue
-        quantity = int(read_amount(row["quantity"], "quantity", 3)) if row.get("quantity") else 1
-        if row.get("price"):
-            total = read_amount(row["price"], "price", exponent(currency)) * quantity
-        else:
-            whole = len(rows) == 1
-            total = read_amount(row["amount"], "amount", exponent(currency)) if whole else Decimal()
-        title = row.get("product") or row["category"]
-        found.append(Line(_product_id(row), title, quantity, money(total, currency)))
-    return found
+def _lines(rows: Sequence[Cells], whole: Money) -> list[Line]:
+    """Read the lines; where none has a price, the order's total is shared out by their pieces.
+
+    A row that tells of neither product nor category can still tell how many pieces there were.
+    """
+    told = [row for row in rows if any(row.get(name) for name in ("product", "category", "quantity"))]
+    counts = [_quantity(row) for row in told]
+    if any(row.get("price") for row in told):
+        worths = [_worth(row, whole.currency, count) for row, count in zip(told, counts, strict=True)]
+    else:
+        worths = _shares(whole, counts)
+    return [
+        Line(_product_id(row), row.get("product") or row.get("category") or "", int(count), worth)
+        for row, count, worth in zip(told, counts, worths, strict=True)
+    ]
+
+
+def _quantity(row: Cells) -> Decimal:
+    count = read_amount(row["quantity"], "quantity", 3) if row.get("quantity") else Decimal(1)
+    if not 0 <= count <= MOST_PIECES:
+        raise UnreadableField("quantity", "a number of pieces")
+    return count
+
+
+def _worth(row: Cells, currency: str, count: Decimal) -> Money:
+    """Multiply the price of one; what is weighed need not be whole."""
+    each = read_amount(row["price"], "price", exponent(currency)) if row.get("price") else Decimal()
+    return money(each * count, currency)
+
+
+def _shares(whole: Money, counts: Sequence[Decimal]) -> list[Money]:
+    """Share an amount out by pieces, what is left over on the first."""
+    pieces = sum(counts) or 1
+    shares = [int(whole.minor * count / pieces) for count in counts]
+    left = whole.minor - sum(shares)
+    return [Money(share + (0 if place else left), whole.currency) for place, share in enumerate(shares)]
 
 
 def _product_id(row: Cells) -> str | None:
@@ -237,8 +262,7 @@ def _products(rows: Sequence[Cells], order: Order) -> list[Product]:
 def _refunds(first: Cells, order: str, currency: str) -> list[Refund]:
     if not first.get("refunded"):
         return []
-    amount = _money(first, "refunded", currency)
-    back = Money(abs(amount.minor), currency)
+    back = _unsigned(first, "refunded", currency)
     return [Refund(f"{order}/refunded", order, back)] if back.minor else []
 
 
@@ -246,6 +270,11 @@ def _money(first: Cells, name: str, currency: str) -> Money:
     if not first.get(name):
         raise UnreadableField(name, "an amount")
     return money(read_amount(first[name], name, exponent(currency)), currency)
+
+
+def _unsigned(first: Cells, name: str, currency: str) -> Money:
+    """Read what goes off an order: some files write it below zero."""
+    return Money(abs(_money(first, name, currency).minor), currency)
 
 
 def _person(first: Cells) -> Person:

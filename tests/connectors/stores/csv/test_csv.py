@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from connectors.base import Page, Resource, Window
 from connectors.errors import Refused
-from connectors.facts import Fulfilment, Order, Product, Standing
+from connectors.facts import Fulfilment, Money, Order, Product, Standing
 from connectors.stores.csv.connector import PAGE_SIZE, CsvStore
 from connectors.stores.csv.payloads import read_amount, read_moment
 from connectors.stores.csv.settings import CsvStoreSettings
@@ -321,6 +321,61 @@ async def test_rows_of_an_order_that_agree_are_its_lines_and_a_repeated_one_coun
     (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
 
     assert [line.title for line in one.lines] == ["Tea", "Tea", "Cups"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "worths"),
+    [
+        (["30.00,Tea,,", "30.00,Coffee,,"], [1500, 1500]),
+        (["30.00,Tea,2,", ",Coffee,1,"], [2000, 1000]),
+        (["10.00,Tea,,", "10.00,Coffee,,", "10.00,Cups,,"], [334, 333, 333]),
+        (["-10.00,Tea,,", "-10.00,Coffee,,", "-10.00,Cups,,"], [-334, -333, -333]),
+        (["30.00,Tea,0.5,", "30.00,Coffee,1.5,"], [750, 2250]),
+        (["30.00,Tea,0,", "30.00,Coffee,0,"], [3000, 0]),
+        (["30.00,Tea,,20.00", "30.00,Coffee,,"], [2000, 0]),
+        (["30.00,Tea,2.5,10.00"], [2500]),
+        (["30.00,Tea,3,"], [3000]),
+    ],
+)
+async def test_an_order_without_prices_shares_its_total_out_by_pieces(tmp_path, rows, worths):
+    content = "order_id,date,amount,category,quantity,price\n" + "".join(
+        f"1,2026-11-01,{row}\n" for row in rows
+    )
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [line.total.minor for line in one.lines] == worths
+
+
+async def test_pieces_are_counted_where_nothing_says_of_what(tmp_path):
+    content = "order_id,date,amount,quantity\n1,2026-11-01,30.00,3\n2,2026-11-01,5.00,\n"
+
+    pages = await history(store_of(tmp_path, content, currency="EUR"))
+
+    one, two = orders_in(pages)
+    assert [(line.product_id, line.title, line.quantity, line.total.minor) for line in one.lines] == [
+        (None, "", 3, 3000)
+    ]
+    assert two.lines == []
+    assert not [fact for fact in pages[0].facts if isinstance(fact, Product)]
+
+
+async def test_a_discount_and_a_refund_below_zero_mean_the_same_as_above(tmp_path):
+    content = "order_id,date,amount,discount,refunded\n1,2026-11-01,30.00,-5.00,-2.00\n"
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert one.discount == Money(500, "EUR")
+    assert [refund.amount.minor for refund in one.refunds or ()] == [200]
+
+
+@pytest.mark.parametrize("quantity", ["-1", "(2)", "99999999999"])
+async def test_a_quantity_that_cannot_be_is_a_dead_letter(tmp_path, quantity):
+    content = f"order_id,date,amount,category,quantity\n1,2026-11-01,30.00,Tea,{quantity}\n"
+
+    pages = await history(store_of(tmp_path, content, currency="EUR"))
+
+    assert letters_in(pages) == {"line 2": "`quantity` is not a number of pieces"}
 
 
 async def test_somebody_s_name_is_no_order_number(tmp_path):
