@@ -69,8 +69,8 @@ VIRTUAL = (
     ProfileColumn(
         "night_share",
         Kind.NUMBER,
-        "Percent of the counted orders that were placed at night.",
-        "round(100 * night_orders / orders_count, 2)",
+        "Percent of timed_orders that were placed at night.",
+        "round(100 * night_orders / timed_orders, 2)",
     ),
     ProfileColumn(
         "refund_rate",

@@ -248,7 +248,11 @@ class ProfileRow(SQLModel, table=True):
         Kind.NUMBER, "Counted orders with a discount; unknown when no store says."
     )
     night_orders: int | None = _column(
-        Kind.NUMBER, "Counted orders placed from 22:00 to 06:00, in the sync's timezone."
+        Kind.NUMBER,
+        "Counted orders placed from 22:00 to 06:00, in the sync's timezone; unknown when none has a time of day.",
+    )
+    timed_orders: int | None = _column(
+        Kind.NUMBER, "Counted orders with a time of day; 00:00:00 in the sync's timezone is a date alone."
     )
     paid_orders: int | None = _column(
         Kind.NUMBER, "Orders that were ever paid: the counted ones, and those refunded or cancelled since."

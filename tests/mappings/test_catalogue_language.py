@@ -480,16 +480,21 @@ def test_what_coalesce_replaces_is_known(base: Base) -> None:
 
 
 def test_shares_are_in_percent_and_unknown_without_orders(base: Base) -> None:
-    base.add(orders_count=3, discounted_orders=1, night_orders=0, paid_orders=4, refunded_orders=1)
-    base.add(
-        "b@example.com", orders_count=0, discounted_orders=0, night_orders=0, paid_orders=0, refunded_orders=0
+    none = dict.fromkeys(
+        ("discounted_orders", "night_orders", "timed_orders", "paid_orders", "refunded_orders"), 0
     )
+    base.add(
+        orders_count=3, discounted_orders=1, night_orders=1, timed_orders=2, paid_orders=4, refunded_orders=1
+    )
+    base.add("b@example.com", orders_count=0, **none)
+    base.add("c@example.com", orders_count=1, night_orders=None, timed_orders=0)
     mapping = compiled(fields={"D": "discounted_share", "N": "night_share", "R": "refund_rate"})
 
-    ada, bob = base.run(mapping)
+    ada, bob, eve = base.run(mapping)
 
-    assert ada.fields == {"D": Decimal("33.33"), "N": 0, "R": 25}
+    assert ada.fields == {"D": Decimal("33.33"), "N": 50, "R": 25}
     assert bob.fields == {"D": None, "N": None, "R": None}
+    assert eve.fields["N"] is None
 
 
 def test_days_between_orders_need_two(base: Base) -> None:
