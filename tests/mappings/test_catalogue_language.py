@@ -162,6 +162,14 @@ def test_a_window_s_basket_has_the_decimals_of_its_currency(
     assert (ada.fields["B"], ada.lists["L"]) == (Decimal(basket), True)
 
 
+@pytest.mark.parametrize("type_", ["number", "text"])
+@pytest.mark.parametrize(("minor", "shown"), [(-4, "0.00"), (4, "0.00"), (-5, "-0.01"), (-10, "-0.01")])
+def test_an_amount_that_rounds_to_nothing_has_no_sign(base: Base, type_: str, minor: int, shown: str) -> None:
+    base.add(total_spent=minor)
+
+    assert str(base.value("total_spent / 10", type_)) == shown
+
+
 def test_a_window_moves_by_itself_and_concerns_whose_orders_leave_it(base: Base) -> None:
     ada = base.add(ADA)
     base.add("bob@example.com")
