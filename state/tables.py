@@ -269,10 +269,13 @@ class ProfileRow(SQLModel, table=True):
         words=("open", "partial", "fulfilled"),
     )
     preferred_category: str | None = _column(
-        Kind.TEXT, "Category that most was spent on; between equals, the one bought last."
+        Kind.TEXT,
+        "Category that most was spent on, as ordered: refunds in part are not taken off. Between equals, the one "
+        "bought last.",
     )
     top_categories: str | None = _column(
-        Kind.TEXT, "The three categories that most was spent on, the first first, with commas between."
+        Kind.TEXT,
+        "The three categories that most was spent on, as in preferred_category, the first first, with commas between.",
     )
     checkout_id: str | None = _column(
         Kind.TEXT, "The newest open checkout; gone once the person has paid for an order begun after it."
