@@ -68,6 +68,7 @@ def _profile(number: int, chance: random.Random) -> dict[str, Any]:
         "refunded_orders": 0,
         "order_in_progress": chance.random() < 0.1,
         "preferred_category": "Tea",
+        "stores": "shop",
         "checkout_id": None,
     }
 

@@ -69,7 +69,7 @@ from state.tables import Kind
 
 __all__ = ["FUNCTIONS", "LANGUAGE", "function_table"]
 
-LANGUAGE = 2
+LANGUAGE = 3
 """Raise it when a function begins to give other results: every profile is then evaluated anew."""
 
 DIGITS = 9
