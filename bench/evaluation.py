@@ -63,10 +63,12 @@ def _profile(number: int, chance: random.Random) -> dict[str, Any]:
         "items_bought": orders * 2,
         "discounted_orders": orders // 3,
         "night_orders": orders // 5,
+        "timed_orders": orders,
         "paid_orders": orders,
         "refunded_orders": 0,
         "order_in_progress": chance.random() < 0.1,
         "preferred_category": "Tea",
+        "stores": "shop",
         "checkout_id": None,
     }
 

@@ -48,7 +48,8 @@ VIRTUAL = (
     ProfileColumn(
         "purchase_frequency",
         Kind.NUMBER,
-        "Orders in 365 days, since the first one: orders_count * 365 / days since first_order_at.",
+        "Orders in 365 days, since the first one: orders_count * 365 / days since first_order_at, of which there is at "
+        "least one: a first order has 365 on its first day.",
         "round(orders_count * 365 / greatest(days_since(first_order_at), 1), 2)",
     ),
     ProfileColumn(
@@ -57,7 +58,7 @@ VIRTUAL = (
     ProfileColumn(
         "days_between_orders",
         Kind.NUMBER,
-        "Days from one order to the next, on average; unknown with fewer than two.",
+        "Days from one order to the next, on average, with one digit; unknown with fewer than two.",
         "round(days_between(first_order_at, last_order_at) / (orders_count - 1), 1)",
     ),
     ProfileColumn(
@@ -69,8 +70,8 @@ VIRTUAL = (
     ProfileColumn(
         "night_share",
         Kind.NUMBER,
-        "Percent of the counted orders that were placed at night.",
-        "round(100 * night_orders / orders_count, 2)",
+        "Percent of timed_orders that were placed at night.",
+        "round(100 * night_orders / timed_orders, 2)",
     ),
     ProfileColumn(
         "refund_rate",

@@ -1,6 +1,7 @@
 """Numbers over the whole base, as SELECTs whose rows (rank, value) are kept in the table `figures`.
 
-Amounts of money stay in minor units. Profiles of which the value is unknown count nowhere.
+Amounts of money stay in minor units. Profiles of which the value is unknown count nowhere, and neither do those
+that no store knows any more: a base that is read anew has none of them (P1).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from mappings.catalogue import PROFILES
 from mappings.clock import Bound, Clock, clock_values
 from mappings.portable import Portable, of_sync
 from mappings.terms import Overall
@@ -42,7 +44,7 @@ def make_figure(overall: Overall) -> Figure:
 
 def _known(*columns: ColumnElement[Any], amount: ColumnElement[Any]) -> Select[Any]:
     known = select(amount.label("value"), *columns)
-    return known.where(of_sync(bindparam("sync")), amount.is_not(None))
+    return known.where(of_sync(bindparam("sync")), PROFILES.c.stores.is_not(None), amount.is_not(None))
 
 
 def _single(values: Any, *where: ColumnElement[bool]) -> Select[Any]:

@@ -69,7 +69,7 @@ from state.tables import Kind
 
 __all__ = ["FUNCTIONS", "LANGUAGE", "function_table"]
 
-LANGUAGE = 2
+LANGUAGE = 3
 """Raise it when a function begins to give other results: every profile is then evaluated anew."""
 
 DIGITS = 9
@@ -152,7 +152,7 @@ def months_since(moment: Moment) -> Term:
 
 @function
 def days_between(first: Moment, last: Moment) -> Term:
-    """Count the whole days from one moment to another, by the clock on the wall."""
+    """Count the whole days from one moment to another, by the clock on the wall, rounded down."""
     _, zone = clock_parameters()
     sql = Portable("days_between", first.sql, last.sql, zone, kind=Kind.NUMBER)
     return Term(Kind.NUMBER, sql, needs_of((first, last)))
@@ -382,7 +382,7 @@ def _overall(kind: str, amount: Term) -> Term:
 
 @function
 def top_percent(amount: Amount) -> Term:
-    """Tell in which top share of all profiles a value is, in percent: `<= 10` is the best tenth."""
+    """Tell in which top share of all profiles a value is, in percent, rounded up to tenths: `<= 10` is the best tenth, `< 0.1` nobody, and the best of 50 has 2."""
     figure = _figure("percentiles", amount)
     value = Portable("double", amount.sql, kind=Kind.NUMBER)
     below = select(FIGURES.c.rank).where(*figure_rows(figure.key), FIGURES.c.value <= value)

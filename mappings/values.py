@@ -30,11 +30,15 @@ def number(value: Any) -> int | Decimal | None:
 
 
 def amount(value: Any, digits: int) -> Decimal | None:
-    """Read minor units as an amount with the decimals of its currency, half a minor unit rounded up."""
+    """Read minor units as an amount with the decimals of its currency, half a minor unit rounded up.
+
+    Zero has no sign, whichever side it was rounded from.
+    """
     minor = number(value)
     if minor is None:
         return None
-    return Decimal(minor).quantize(Decimal(1), ROUND_HALF_UP, EXACT).scaleb(-digits, EXACT)
+    whole = int(Decimal(minor).quantize(Decimal(1), ROUND_HALF_UP, EXACT))
+    return Decimal(whole).scaleb(-digits, EXACT)
 
 
 def _number(value: Any, _: Clock, __: int) -> Value:

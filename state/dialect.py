@@ -293,22 +293,22 @@ def gathered(text: str | None, kind: type[Gathered]) -> Gathered:
     return msgspec.json.decode(text, type=kind) if text else kind()
 
 
-class local_hour(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function
-    """The hour (0..23) that the clocks of a zone show at a moment: local_hour(moment, zone)."""
+class local_second(FunctionElement[int]):  # noqa: N801 - written where SQL writes a function
+    """The second (0..86399) of the day that the clocks of a zone show: local_second(moment, zone)."""
 
     type = Integer()
     inherit_cache = True
 
 
-@compiles(local_hour, "sqlite")
-def _local_hour_sqlite(element: local_hour, compiler: SQLCompiler, **settings: Any) -> str:
-    return f"cartwire_local_hour({compiler.process(element.clauses, **settings)})"
+@compiles(local_second, "sqlite")
+def _local_second_sqlite(element: local_second, compiler: SQLCompiler, **settings: Any) -> str:
+    return f"cartwire_local_second({compiler.process(element.clauses, **settings)})"
 
 
-@compiles(local_hour, "postgresql")
-def _local_hour_postgresql(element: local_hour, compiler: SQLCompiler, **settings: Any) -> str:
+@compiles(local_second, "postgresql")
+def _local_second_postgresql(element: local_second, compiler: SQLCompiler, **settings: Any) -> str:
     moment, zone = (compiler.process(clause, **settings) for clause in element.clauses)
-    return f"CAST(extract(hour FROM {moment} AT TIME ZONE {zone}) AS INTEGER)"
+    return f"CAST(floor(extract(epoch FROM CAST({moment} AT TIME ZONE {zone} AS TIME))) AS INTEGER)"
 
 
 def prepare(engine: Engine) -> None:

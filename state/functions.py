@@ -185,8 +185,11 @@ def _sql_next_anniversary(day: str | None, today: str) -> str | None:
     return next_anniversary(date.fromisoformat(day), date.fromisoformat(today)).isoformat()
 
 
-def _sql_local_hour(moment: str | None, zone: str) -> int | None:
-    return None if moment is None else _wall(_stored(moment), ZoneInfo(zone)).hour
+def _sql_local_second(moment: str | None, zone: str) -> int | None:
+    if moment is None:
+        return None
+    wall = _wall(_stored(moment), ZoneInfo(zone))
+    return (wall.hour * 60 + wall.minute) * 60 + wall.second
 
 
 def _decimal(number: Number) -> Decimal:
@@ -265,7 +268,7 @@ SQLITE_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "cartwire_local_date": (2, _sql_local_date),
     "cartwire_is_anniversary": (2, _sql_is_anniversary),
     "cartwire_next_anniversary": (2, _sql_next_anniversary),
-    "cartwire_local_hour": (2, _sql_local_hour),
+    "cartwire_local_second": (2, _sql_local_second),
     "cartwire_round": (2, _sql_round),
     "cartwire_floor": (2, _sql_floor),
     "cartwire_ceil": (2, _sql_ceil),

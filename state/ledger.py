@@ -27,14 +27,16 @@ from sqlalchemy import (
 
 from connectors.currencies import exponent
 from connectors.facts import Fulfilment, Standing
-from state.dialect import as_stored, local_hour
+from state.dialect import as_stored, local_second
 from state.scope import Scope
 from state.tables import CheckoutRow, OrderLineRow, OrderRow, ProductCategoryRow, RefundRow, table
 
 ORDERS, LINES, REFUNDS = table(OrderRow), table(OrderLineRow), table(RefundRow)
 CHECKOUTS, CATEGORIES = table(CheckoutRow), table(ProductCategoryRow)
 
-NIGHT_BEGINS, NIGHT_ENDS = 22, 6
+NIGHT_BEGINS, NIGHT_ENDS = 22 * 3600, 6 * 3600
+MIDNIGHT = 0
+"""An order placed in this second has a date and no time: nobody knows whether it was night."""
 TOP = 3
 ON_THE_WAY = (Fulfilment.OPEN.value, Fulfilment.PARTIAL.value)
 
@@ -49,6 +51,7 @@ AMOUNTS = (
     "items_bought",
     "discounted_orders",
     "night_orders",
+    "timed_orders",
     "paid_orders",
     "refunded_orders",
     "order_in_progress",
@@ -61,6 +64,7 @@ NO_ORDERS = {
     "items_bought": 0,
     "discounted_orders": 0,
     "night_orders": 0,
+    "timed_orders": 0,
     "paid_orders": 0,
     "refunded_orders": 0,
     "order_in_progress": False,
@@ -205,20 +209,21 @@ def _paid(scope: Scope, dirty: Select[Any]) -> Any:
         ORDERS.c.discount_minor,
         refunded().label("back"),
         items().label("pieces"),
-        local_hour(ORDERS.c.created_at, literal(scope.timezone)).label("hour"),
+        local_second(ORDERS.c.created_at, literal(scope.timezone)).label("second"),
     )
     paid = orders.where(ORDERS.c.person.in_(dirty), ORDERS.c.store.in_(scope.stores), was_paid())
     return paid.cte("paid").prefix_with("MATERIALIZED")
 
 
 def _valued(scope: Scope, paid: Any) -> Select[Any]:
-    back = paid.c.back
+    back, second = paid.c.back, paid.c.second
     return select(
         paid,
         net(scope, paid, back).label("net"),
         counts(paid, back).label("is_counted"),
         or_(paid.c.standing != Standing.PAID.value, back > 0).label("came_back"),
-        or_(paid.c.hour >= NIGHT_BEGINS, paid.c.hour < NIGHT_ENDS).label("at_night"),
+        (second != MIDNIGHT).label("is_timed"),
+        or_(second >= NIGHT_BEGINS, second.between(MIDNIGHT + 1, NIGHT_ENDS - 1)).label("at_night"),
     )
 
 
@@ -228,6 +233,8 @@ def _sums(orders: Any) -> Select[Any]:
     total = cast(func.coalesce(func.sum(orders.c.net).filter(counting), 0), BigInteger)
     twice = type_coerce(func.nullif(2 * count, 0), BigInteger)
     known = func.count(orders.c.net).filter(counting) == count
+    timed = func.count().filter(counting, orders.c.is_timed)
+    times_told = or_(count == 0, timed > 0)
     discounts_told = or_(count == 0, func.count(orders.c.discount_minor).filter(counting) > 0)
     parcels_told = or_(count == 0, func.count(orders.c.fulfilment).filter(counting) > 0)
     on_the_way = func.count().filter(counting, orders.c.fulfilment.in_(ON_THE_WAY)) > 0
@@ -244,7 +251,10 @@ def _sums(orders: Any) -> Select[Any]:
         case(
             (discounts_told, func.count().filter(counting, orders.c.discount_minor > 0)), else_=null()
         ).label("discounted_orders"),
-        func.count().filter(counting, orders.c.at_night).label("night_orders"),
+        case((times_told, func.count().filter(counting, orders.c.at_night)), else_=null()).label(
+            "night_orders"
+        ),
+        timed.label("timed_orders"),
         func.count().label("paid_orders"),
         func.count().filter(orders.c.came_back).label("refunded_orders"),
         case((parcels_told, on_the_way), else_=null()).label("order_in_progress"),

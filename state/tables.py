@@ -248,7 +248,11 @@ class ProfileRow(SQLModel, table=True):
         Kind.NUMBER, "Counted orders with a discount; unknown when no store says."
     )
     night_orders: int | None = _column(
-        Kind.NUMBER, "Counted orders placed from 22:00 to 06:00, in the sync's timezone."
+        Kind.NUMBER,
+        "Counted orders placed from 22:00 to 06:00, in the sync's timezone; unknown when none has a time of day.",
+    )
+    timed_orders: int | None = _column(
+        Kind.NUMBER, "Counted orders with a time of day; 00:00:00 in the sync's timezone is a date alone."
     )
     paid_orders: int | None = _column(
         Kind.NUMBER, "Orders that were ever paid: the counted ones, and those refunded or cancelled since."
@@ -265,10 +269,13 @@ class ProfileRow(SQLModel, table=True):
         words=("open", "partial", "fulfilled"),
     )
     preferred_category: str | None = _column(
-        Kind.TEXT, "Category that most was spent on; between equals, the one bought last."
+        Kind.TEXT,
+        "Category that most was spent on, as ordered: refunds in part are not taken off. Between equals, the one "
+        "bought last.",
     )
     top_categories: str | None = _column(
-        Kind.TEXT, "The three categories that most was spent on, the first first, with commas between."
+        Kind.TEXT,
+        "The three categories that most was spent on, as in preferred_category, the first first, with commas between.",
     )
     checkout_id: str | None = _column(
         Kind.TEXT, "The newest open checkout; gone once the person has paid for an order begun after it."

@@ -42,7 +42,7 @@ CHANNELS = {
 """Sources -> the kinds they are of."""
 WHO = ("first_name", "last_name", "company", "vat_number", "phone", "postal_code", "city", "country")
 NOT_A_PERSON = {Standing.TEST, Standing.DELETED}
-EVENING, MORNING = time(22), time(6)
+EVENING, MORNING, MIDNIGHT = time(22), time(6), time()
 
 
 @dataclass(frozen=True)
@@ -284,12 +284,15 @@ def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> 
     parcels = [each.order.fulfilment for each in orders if each.order.fulfilment is not None]
     parcel = _last(orders).fulfilment if orders else None
     categories = _categories(orders)
+    walls = [each.order.created_at.astimezone(zone).time() for each in orders]
+    clocks = [wall for wall in walls if wall.replace(microsecond=0) != MIDNIGHT]
     return {
         "items_bought": _pieces(orders),
         "discounted_orders": (
             sum(discount.minor > 0 for discount in discounts) if discounts or not orders else None
         ),
-        "night_orders": sum(_is_night(each.order.created_at, zone) for each in orders),
+        "night_orders": sum(map(_is_night, clocks)) if clocks or not orders else None,
+        "timed_orders": len(clocks),
         "paid_orders": len(paid),
         "refunded_orders": sum(each.came_back for each in paid),
         "order_in_progress": (
@@ -301,8 +304,7 @@ def _habits(orders: Sequence[Counted], paid: Sequence[Paid], zone: ZoneInfo) -> 
     }
 
 
-def _is_night(moment: datetime, zone: ZoneInfo) -> bool:
-    clock = moment.astimezone(zone).time()
+def _is_night(clock: time) -> bool:
     return clock >= EVENING or clock < MORNING
 
 

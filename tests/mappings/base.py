@@ -73,8 +73,8 @@ class Base:
         self.engine.dispose()
 
     def add(self, email: str = "ada@example.com", sync: str = SYNC, **columns: Any) -> int:
-        """Store a profile; money in minor units, what is not named is unknown."""
-        row = {"sync": sync, "email": email, **REQUIRED, **columns}
+        """Store a profile that a store knows; money in minor units, what is not named is unknown."""
+        row = {"sync": sync, "email": email, "stores": "shop", **REQUIRED, **columns}
         return int(self.connection.execute(insert(table(ProfileRow)), [row]).lastrowid or 0)
 
     def order(self, number: int, email: str, created_at: datetime, total: int = 1000, **columns: Any) -> None:

@@ -162,6 +162,14 @@ def test_a_window_s_basket_has_the_decimals_of_its_currency(
     assert (ada.fields["B"], ada.lists["L"]) == (Decimal(basket), True)
 
 
+@pytest.mark.parametrize("type_", ["number", "text"])
+@pytest.mark.parametrize(("minor", "shown"), [(-4, "0.00"), (4, "0.00"), (-5, "-0.01"), (-10, "-0.01")])
+def test_an_amount_that_rounds_to_nothing_has_no_sign(base: Base, type_: str, minor: int, shown: str) -> None:
+    base.add(total_spent=minor)
+
+    assert str(base.value("total_spent / 10", type_)) == shown
+
+
 def test_a_window_moves_by_itself_and_concerns_whose_orders_leave_it(base: Base) -> None:
     ada = base.add(ADA)
     base.add("bob@example.com")
@@ -480,16 +488,21 @@ def test_what_coalesce_replaces_is_known(base: Base) -> None:
 
 
 def test_shares_are_in_percent_and_unknown_without_orders(base: Base) -> None:
-    base.add(orders_count=3, discounted_orders=1, night_orders=0, paid_orders=4, refunded_orders=1)
-    base.add(
-        "b@example.com", orders_count=0, discounted_orders=0, night_orders=0, paid_orders=0, refunded_orders=0
+    none = dict.fromkeys(
+        ("discounted_orders", "night_orders", "timed_orders", "paid_orders", "refunded_orders"), 0
     )
+    base.add(
+        orders_count=3, discounted_orders=1, night_orders=1, timed_orders=2, paid_orders=4, refunded_orders=1
+    )
+    base.add("b@example.com", orders_count=0, **none)
+    base.add("c@example.com", orders_count=1, night_orders=None, timed_orders=0)
     mapping = compiled(fields={"D": "discounted_share", "N": "night_share", "R": "refund_rate"})
 
-    ada, bob = base.run(mapping)
+    ada, bob, eve = base.run(mapping)
 
-    assert ada.fields == {"D": Decimal("33.33"), "N": 0, "R": 25}
+    assert ada.fields == {"D": Decimal("33.33"), "N": 50, "R": 25}
     assert bob.fields == {"D": None, "N": None, "R": None}
+    assert eve.fields["N"] is None
 
 
 def test_days_between_orders_need_two(base: Base) -> None:

@@ -1,6 +1,7 @@
 """Numbers over the whole base, and rules that rest on them."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from statistics import mean, median
@@ -8,16 +9,19 @@ from statistics import mean, median
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from tests.mappings.base import NOW, Base, compiled
+from tests.state.makers import ADA, BOB, EVE, SCOPE, at, customer, order, profile_id, refresh, save
 
 amounts = st.lists(st.none() | st.integers(0, 50), min_size=1, max_size=30)
+OVERALL_FIELDS = {
+    "AVERAGE": "overall_avg(orders_count)",
+    "MEDIAN": "overall_median(orders_count)",
+    "TOP": "top_percent(orders_count)",
+}
 OVERALL = compiled(
-    fields={
-        "AVERAGE": "overall_avg(orders_count)",
-        "MEDIAN": "overall_median(orders_count)",
-        "TOP": "top_percent(orders_count)",
-    },
+    fields=OVERALL_FIELDS,
     lists={
         "at most": "top_percent(orders_count) <= 25",
         "below": "top_percent(orders_count) < 25",
@@ -65,6 +69,30 @@ def test_figures_are_those_of_everybody_who_is_known(counts) -> None:
             [None] * 7 if top is None else [top <= 25, top < 25, top > 25, top >= 25, top > 25, True, False]
         )
         assert list(person.lists.values()) == expected
+
+
+def test_P1_a_base_that_grew_has_the_figures_of_one_that_is_read_anew(connection: Connection) -> None:
+    mapping = compiled(fields={"F": "quintile(orders_count)", **OVERALL_FIELDS})
+    save(
+        connection,
+        customer(5, ADA),
+        order(1, ADA, customer_id="5"),
+        order(2, BOB),
+        order(3, BOB),
+        order(4, EVE),
+    )
+    refresh(connection)
+    save(connection, customer(5, BOB, updated_at=at(1)))
+    refresh(connection)
+    refresh(connection, replace(SCOPE, sync="anew"))
+
+    grown, anew = (
+        [connection.execute(figure.at(NOW), {"sync": sync}).all() for figure in mapping.figures]
+        for sync in (SCOPE.sync, "anew")
+    )
+
+    assert profile_id(connection, ADA)  # the address that was left stays as a contact
+    assert list(map(sorted, grown)) == list(map(sorted, anew))
 
 
 def test_without_figures_the_answer_is_unknown(base: Base) -> None:

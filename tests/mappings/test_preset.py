@@ -599,7 +599,7 @@ class Expected:
             else round_(Fraction(365 * count, max(tenure, 1)), 2),
             "days-between-orders": between,
             "discounted-orders-share": percent(row["discounted_orders"], count),
-            "night-orders-share": percent(row["night_orders"], count),
+            "night-orders-share": percent(row["night_orders"], row["timed_orders"]),
             "refund-rate": percent(row["refunded_orders"], row["paid_orders"]),
             "items-bought": row["items_bought"],
             "rfm-recency": self.fifth("last_order_at"),

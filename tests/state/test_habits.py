@@ -25,7 +25,14 @@ from tests.state.makers import (
 
 # --- habits --------------------------------------------------------------------------------------------
 
-NIGHT_CLOCKS = [("21:59:59", 0), ("22:00", 1), ("05:59:59", 1), ("06:00", 0)]
+NIGHT_CLOCKS = [
+    ("21:59:59", 0),
+    ("22:00", 1),
+    ("23:59:59", 1),
+    ("00:00:01", 1),
+    ("05:59:59", 1),
+    ("06:00", 0),
+]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,23 @@ def test_a_night_goes_from_ten_to_six_by_the_clocks_of_the_sync(
     save(connection, order(1, created_at=local(day, clock, zone)))
 
     assert profile(connection, scope=replace(SCOPE, timezone=zone))["night_orders"] == count
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kolkata"])
+def test_midnight_is_a_date_alone_and_neither_night_nor_day(connection: Connection, zone: str) -> None:
+    midnight, night = (local("2026-03-29", clock, zone) for clock in ("00:00", "23:00"))
+    save(
+        connection,
+        order(1, created_at=midnight),
+        order(2, created_at=night),
+        order(3, EVE, created_at=midnight),
+    )
+
+    found = profile(connection, scope=replace(SCOPE, timezone=zone))
+
+    assert (found["night_orders"], found["timed_orders"]) == (1, 1)
+    eve = columns(connection)[EVE]
+    assert (eve["night_orders"], eve["timed_orders"]) == (None, 0)
 
 
 def test_another_timezone_counts_the_nights_again(connection: Connection) -> None:

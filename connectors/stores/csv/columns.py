@@ -182,6 +182,13 @@ FULFILMENTS: Mapping[str, Fulfilment] = {
 SYMBOLS: Mapping[str, str] = {"€": "EUR", "£": "GBP", "₺": "TRY", "zł": "PLN", "₹": "INR"}
 """Signs that mean one currency alone."""
 
+SIGNS = "$£¥฿\u20a0-\u20cf"
+"""Signs of currencies, as a class of characters."""
+ABBREVIATIONS = frozenset(
+    ("zł", "kr", "kč", "ft", "lei", "лв", "din", "kn", "tl", "fr", "sfr", "грн", "r", "rs", "rm", "rp")
+)
+"""What stands beside amounts in place of a currency's code or sign."""
+
 WORDS: Mapping[str, bool] = {
     **dict.fromkeys(("yes", "true", "1", "on", "subscribed"), True),
     **dict.fromkeys(("no", "false", "0", "off", "unsubscribed"), False),

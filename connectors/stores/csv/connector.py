@@ -105,13 +105,17 @@ class CsvStore:
         return facts, bad
 
     def _reread(self, wanted: set[str]) -> Page:
-        """Read the orders that begin on these lines ("line 17") or have these ids ("order 727") again."""
+        """Read the orders that begin on these lines ("line 17") or have these ids ("order 727") again.
+
+        Copies further down come along: else the older one would replace them.
+        """
         facts: list[Fact] = []
         bad: list[BadRecord] = []
         with closing(reading.lines(self._path, self._layout())) as lines:
             for group in reading.orders(lines):
-                names = {f"line {group[0].number}", f"order {group[0].cells.get('order_id')}"}
-                if names & wanted:
+                identity = f"order {group[0].cells.get('order_id')}"
+                if {f"line {group[0].number}", identity} & wanted:
+                    wanted.add(identity)
                     found, unreadable = self._read([group], None)
                     facts += found
                     bad += unreadable

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from connectors.currencies import exponent
@@ -28,7 +28,7 @@ from connectors.facts import (
 )
 from connectors.paging import UnreadableField
 from connectors.stores.csv import reading
-from connectors.stores.csv.columns import FULFILMENTS, STATUSES, SYMBOLS, WORDS
+from connectors.stores.csv.columns import ABBREVIATIONS, FULFILMENTS, SIGNS, STATUSES, SYMBOLS, WORDS
 
 Cells = Mapping[str, str]
 
@@ -37,7 +37,22 @@ UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
 
 DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ ,]+(\d{1,2}:\d\d(?::\d\d)?))?")
 ZONED = re.compile(r"(.*\d) ?(UTC|[+-]\d\d:?\d\d)")
-NUMBER = re.compile(r"-?\d[\d., '\u00a0\u202f]*")
+MARK = rf"[^\W\d_]{{0,3}}[{SIGNS}]|[^\W\d_]{{1,3}}(?:\.(?!\d)|(?!\.))"
+"""What says the currency: €, US$, EUR, kr. Not with a point before a digit: `Rs.50` may be fifty or a half."""
+NUMBER = (
+    r"\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?"  # 12,34,567.50, as India writes it
+    r"|(?:\d{1,3}(?:(?P<group>[.,' ])\d{3})(?:(?P=group)\d{3})*|\d+)(?:(?!(?P=group))[.,]\d+)?"
+    r"|[.,]\d+"
+)
+AMOUNT = re.compile(
+    rf"(?P<bracket>\()?(?P<first>[-+])? ?(?P<before>{MARK})? ?(?P<second>[-+])? ?(?P<number>{NUMBER})"
+    rf" ?(?P<third>[-+])? ?(?P<after>{MARK})? ?(?P<last>[-+])?(?(bracket)\))"
+)
+PLACES = ("bracket", "first", "second", "third", "last")
+"""Where the sign of an amount may stand; at one of them."""
+
+MOST_PIECES = 10**9
+"""A line that has more is a mistake, and larger than a database's whole number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,7 @@ def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
     if created is None:
         raise UnreadableField("date", "a date such as 2026-11-20 or 2026-11-20 14:30")
     paid_at = read_moment(first.get("paid_at", ""), terms.zone)
+    total = _money(first, "amount", currency)
     return Order(
         id=identity,
         number=first.get("number") or identity,
@@ -81,12 +97,12 @@ def read_order(rows: Sequence[Cells], terms: Terms) -> Order:
         customer_id=None,
         standing=_standing(first, terms),
         status=first.get("status") or "paid",
-        total=_money(first, "amount", currency),
+        total=total,
         created_at=created,
         updated_at=UNDATED,
         paid_at=paid_at,
-        discount=_money(first, "discount", currency) if first.get("discount") else None,
-        lines=_lines(rows, currency),
+        discount=_unsigned(first, "discount", currency) if first.get("discount") else None,
+        lines=_lines(rows, total),
         refunds=_refunds(first, identity, currency),
         person=_person(first),
         source=Source(first["source"]) if first.get("source") else None,
@@ -111,38 +127,66 @@ def read_moment(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def read_amount(text: str, name: str, digits: int) -> Decimal:
-    """Read an amount as people and machines write it: 1234.50, 1.234,50 €, 1 234,50.
+    """Read an amount as people and machines write it: 1234.50, 1.234,50 €, 1 234,50, (5.00).
 
-    Raises UnreadableField where the only sign is followed by three digits, which may mean thousands, unless
-    the currency has three `digits`.
+    Raises UnreadableField for a cell that is anything beside, and where the only sign is followed by three
+    digits, which may mean thousands, unless the currency has three `digits`.
     """
-    found = NUMBER.search(text)
+    found = _amount(text)
     if not found:
         raise UnreadableField(name, "an amount")
-    number = re.sub(r"[ '\u00a0\u202f]", "", found[0])
+    number = re.sub("[ ']", "", found["number"])
     signs = [letter for letter in number if letter in ".,"]
-    if len(set(signs)) == 2:
-        number = number.replace(signs[0], "").replace(signs[-1], ".")
-    elif len(signs) > 1:
+    if len(signs) > 1:
         number = number.replace(signs[0], "")
     elif signs and len(number.rpartition(signs[0])[2]) == 3 and digits != 3:
         raise UnreadableField(name, "an amount whose decimal sign is clear")
+    value = Decimal(number.replace(",", "."))
+    return -value if any(found[place] in {"-", "("} for place in PLACES) else value
+
+
+def _amount(text: str) -> re.Match[str] | None:
+    """Take a cell apart; None where it holds anything beside one amount, one sign and currencies."""
+    plain = " ".join(text.split()).replace("\u2212", "-").replace("\u2019", "'")
+    found = AMOUNT.fullmatch(plain)
+    if not found or sum(found[place] is not None for place in PLACES) > 1:
+        return None
+    return found if all(map(_is_mark, _marks(found))) else None
+
+
+def _marks(found: re.Match[str]) -> list[str]:
+    return [found[place] for place in ("before", "after") if found[place]]
+
+
+def _is_mark(mark: str) -> bool:
+    word = mark.rstrip(".").lower()
+    return not word[-1].isalpha() or word in ABBREVIATIONS or _is_currency(word.upper())
+
+
+def _is_currency(code: str) -> bool:
     try:
-        return Decimal(number.replace(",", "."))
-    except InvalidOperation as error:
-        raise UnreadableField(name, "an amount") from error
+        exponent(code)
+    except ValueError:
+        return False
+    return True
 
 
 def _currency(first: Cells, terms: Terms) -> str:
-    told = first.get("currency") or next(
-        (code for sign, code in SYMBOLS.items() if sign in first.get("amount", "")), None
-    )
-    code = (told or terms.currency or "").strip().upper()
-    try:
-        exponent(code)
-    except (ValueError, KeyError) as error:
-        raise UnreadableField("currency", "a currency; set `currency` where the file has none") from error
+    code = (first.get("currency") or _told(first.get("amount", "")) or terms.currency or "").strip().upper()
+    if not _is_currency(code):
+        raise UnreadableField("currency", "a currency; set `currency` where the file has none")
     return code
+
+
+def _told(amount: str) -> str | None:
+    """Find the currency beside an amount, where that is one alone: € or EUR, but not $."""
+    if not amount:
+        return None
+    found = _amount(amount)
+    if not found:
+        raise UnreadableField("amount", "an amount")
+    codes = (SYMBOLS.get(mark.lower(), mark.upper()) for mark in _marks(found))
+    return next((code for code in codes if _is_currency(code)), None)
 
 
 def _standing(first: Cells, terms: Terms) -> Standing:
@@ -162,21 +206,42 @@ def _fulfilment(first: Cells) -> Fulfilment | None:
     return FULFILMENTS.get(word.strip().lower().removeprefix("wc-").replace("_", " "))
 
 
-def _lines(rows: Sequence[Cells], currency: str) -> list[Line]:
-    """Read the lines; without a price, the only line is worth the order's total."""
-    found = []
-    for row in rows:
-        if not (row.get("product") or row.get("category")):
-            continue
-        quantity = int(read_amount(row["quantity"], "quantity", 3)) if row.get("quantity") else 1
-        if row.get("price"):
-            total = read_amount(row["price"], "price", exponent(currency)) * quantity
-        else:
-            whole = len(rows) == 1
-            total = read_amount(row["amount"], "amount", exponent(currency)) if whole else Decimal()
-        title = row.get("product") or row["category"]
-        found.append(Line(_product_id(row), title, quantity, money(total, currency)))
-    return found
+def _lines(rows: Sequence[Cells], whole: Money) -> list[Line]:
+    """Read the lines; where none has a price, the order's total is shared out by their pieces.
+
+    A row that tells of neither product nor category can still tell how many pieces there were.
+    """
+    told = [row for row in rows if any(row.get(name) for name in ("product", "category", "quantity"))]
+    counts = [_quantity(row) for row in told]
+    if any(row.get("price") for row in told):
+        worths = [_worth(row, whole.currency, count) for row, count in zip(told, counts, strict=True)]
+    else:
+        worths = _shares(whole, counts)
+    return [
+        Line(_product_id(row), row.get("product") or row.get("category") or "", int(count), worth)
+        for row, count, worth in zip(told, counts, worths, strict=True)
+    ]
+
+
+def _quantity(row: Cells) -> Decimal:
+    count = read_amount(row["quantity"], "quantity", 3) if row.get("quantity") else Decimal(1)
+    if not 0 <= count <= MOST_PIECES:
+        raise UnreadableField("quantity", "a number of pieces")
+    return count
+
+
+def _worth(row: Cells, currency: str, count: Decimal) -> Money:
+    """Multiply the price of one; what is weighed need not be whole."""
+    each = read_amount(row["price"], "price", exponent(currency)) if row.get("price") else Decimal()
+    return money(each * count, currency)
+
+
+def _shares(whole: Money, counts: Sequence[Decimal]) -> list[Money]:
+    """Share an amount out by pieces, what is left over on the first."""
+    pieces = sum(counts) or 1
+    shares = [int(whole.minor * count / pieces) for count in counts]
+    left = whole.minor - sum(shares)
+    return [Money(share + (0 if place else left), whole.currency) for place, share in enumerate(shares)]
 
 
 def _product_id(row: Cells) -> str | None:
@@ -197,8 +262,7 @@ def _products(rows: Sequence[Cells], order: Order) -> list[Product]:
 def _refunds(first: Cells, order: str, currency: str) -> list[Refund]:
     if not first.get("refunded"):
         return []
-    amount = _money(first, "refunded", currency)
-    back = Money(abs(amount.minor), currency)
+    back = _unsigned(first, "refunded", currency)
     return [Refund(f"{order}/refunded", order, back)] if back.minor else []
 
 
@@ -206,6 +270,11 @@ def _money(first: Cells, name: str, currency: str) -> Money:
     if not first.get(name):
         raise UnreadableField(name, "an amount")
     return money(read_amount(first[name], name, exponent(currency)), currency)
+
+
+def _unsigned(first: Cells, name: str, currency: str) -> Money:
+    """Read what goes off an order: some files write it below zero."""
+    return Money(abs(_money(first, name, currency).minor), currency)
 
 
 def _person(first: Cells) -> Person:

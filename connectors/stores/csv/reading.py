@@ -2,7 +2,8 @@
 
 - Encoding: a byte order mark says it; else the whole file is UTF-8, or it is Windows-1252, as Excel writes.
 - Delimiter: the one with which the header names most of what we know.
-- An order of several lines (Shopify) has its total on the first, and the others right below it.
+- An order of several lines has its total on the first (Shopify) or on all, and the others right below it.
+- Any other row of an order is a newer copy of it, and comes later: it replaces the one before.
 - A line that the parser cannot take is told by its number; the next one goes on.
 """
 
@@ -24,6 +25,8 @@ MARKS: Mapping[bytes, str] = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 FALLBACK = "cp1252"
+OF_A_LINE = {"product", "category", "quantity", "price"}
+"""What may differ between the rows of one order; all else is told of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,15 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line by its number in the file, as text by field; `trouble` when the parser could not take it."""
+    """One line by its number in the file, as text by field; `trouble` when the parser could not take it.
+
+    `row` is all that stands on it, columns that we do not read among it.
+    """
 
     number: int
     cells: Mapping[str, str]
     trouble: str | None = None
+    row: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,28 +111,46 @@ def lines(path: Path, layout: Layout) -> Generator[Line]:
                 yield Line(number, {}, "it is no line of a CSV file")
                 continue
             if any(cell.strip() for cell in row):
-                yield Line(number, _cells(row, layout.columns))
+                yield Line(number, _cells(row, layout.columns), row=row)
 
 
 def orders(found: Iterator[Line]) -> Iterator[Sequence[Line]]:
-    """Put the lines of one order together, as long as they stand together."""
+    """Put the lines of one order together, as long as they stand together and agree about it."""
     held: list[Line] = []
     for line in found:
-        if held and not _belongs(line, held[0]):
+        if held and not _belongs(line, held):
             yield held
             held = []
-        held.append(line)
+        if not _repeats(line, held):
+            held.append(line)
     if held:
         yield held
 
 
-def _belongs(line: Line, first: Line) -> bool:
-    """Tell a further line of an order: by its id, else (Shopify leaves that out) by its number."""
-    if line.trouble or first.trouble:
+def _belongs(line: Line, held: Sequence[Line]) -> bool:
+    """Tell a further line of an order; one that says something else of the whole is a newer copy.
+
+    So is one with a total below one without: the same order, exported twice.
+    """
+    first = held[0]
+    if line.trouble or first.trouble or not _is_same(line.cells, first.cells):
         return False
-    if line.cells.get("order_id"):
-        return line.cells["order_id"] == first.cells.get("order_id")
-    return bool(line.cells.get("number")) and line.cells["number"] == first.cells.get("number")
+    if not line.cells.get("amount"):
+        return True
+    return bool(held[-1].cells.get("amount")) and all(
+        text == first.cells.get(name) for name, text in line.cells.items() if text and name not in OF_A_LINE
+    )
+
+
+def _is_same(cells: Mapping[str, str], first: Mapping[str, str]) -> bool:
+    """Compare the orders' ids, else (Shopify leaves that out) their numbers."""
+    name = "order_id" if cells.get("order_id") else "number"
+    return bool(cells.get(name)) and cells[name] == first.get(name)
+
+
+def _repeats(line: Line, held: Sequence[Line]) -> bool:
+    """Tell a row that stands there twice; without a total it can be a line that was bought twice."""
+    return bool(line.cells.get("amount")) and any(line.row == other.row for other in held)
 
 
 def _cells(row: Sequence[str], columns: Mapping[str, int]) -> dict[str, str]:

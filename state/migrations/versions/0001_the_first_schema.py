@@ -294,6 +294,7 @@ def upgrade() -> None:
         sa.Column("items_bought", sa.Integer(), nullable=True),
         sa.Column("discounted_orders", sa.Integer(), nullable=True),
         sa.Column("night_orders", sa.Integer(), nullable=True),
+        sa.Column("timed_orders", sa.Integer(), nullable=True),
         sa.Column("paid_orders", sa.Integer(), nullable=True),
         sa.Column("refunded_orders", sa.Integer(), nullable=True),
         sa.Column("order_in_progress", sa.Boolean(), nullable=True),

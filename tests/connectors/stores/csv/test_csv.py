@@ -2,15 +2,18 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connectors.base import Page, Resource, Window
 from connectors.errors import Refused
-from connectors.facts import Fulfilment, Order, Product, Standing
+from connectors.facts import Fulfilment, Money, Order, Product, Standing
 from connectors.stores.csv.connector import PAGE_SIZE, CsvStore
 from connectors.stores.csv.payloads import read_amount, read_moment
 from connectors.stores.csv.settings import CsvStoreSettings
@@ -103,6 +106,26 @@ async def test_an_export_of_shopify_is_read_with_its_orders_of_several_lines(tmp
     assert one.consent is not None
     assert one.consent.given
     assert (two.standing, two.refunds) == (Standing.CANCELLED, [])
+
+
+async def test_an_export_of_shopify_that_holds_an_order_twice_tells_it_twice(tmp_path):
+    header, first, second, _ = SHOPIFY.splitlines()
+    newer = first.replace("partially_refunded", "refunded")
+
+    orders = orders_in(await history(store_of(tmp_path, f"{header}\n{first}\n{second}\n{newer}\n{second}")))
+
+    assert [(order.standing, len(order.lines)) for order in orders] == [
+        (Standing.PAID, 2),
+        (Standing.REFUNDED, 2),
+    ]
+
+
+async def test_what_was_bought_twice_in_an_export_of_shopify_counts_twice(tmp_path):
+    header, first, second, third = SHOPIFY.splitlines()
+
+    one, _ = orders_in(await history(store_of(tmp_path, f"{header}\n{first}\n{second}\n{second}\n{third}")))
+
+    assert [line.quantity for line in one.lines] == [2, 1, 1]
 
 
 async def test_an_export_of_woocommerce_is_read(tmp_path):
@@ -261,6 +284,100 @@ async def test_without_status_all_is_paid_and_without_currency_the_owner_says_it
     assert {order.standing for order in orders} == {Standing.PAID}
 
 
+BETWEEN = ["", "2,2026-11-01,5.00,paid,Tea,1,b\n"]
+
+
+@pytest.mark.parametrize("between", BETWEEN, ids=["together", "apart"])
+@pytest.mark.parametrize(
+    "newer",
+    [
+        "1,2026-11-01,30.00,paid,Tea,1,a",
+        "1,2026-11-01,31.00,unpaid,Tea,1,a",
+        "1,2026-11-02,30.00,unpaid,Tea,1,a",
+    ],
+)
+async def test_a_later_row_of_an_order_replaces_the_one_before_wherever_it_stands(tmp_path, between, newer):
+    header = "order_id,date,amount,status,category,quantity,sku\n"
+    older = "1,2026-11-01,30.00,unpaid,Tea,1,a\n"
+    (wanted,) = orders_in(await history(store_of(tmp_path, f"{header}{newer}", currency="EUR")))
+    store = store_of(tmp_path, f"{header}{older}{between}{newer}", currency="EUR")
+
+    orders = orders_in(await history(store))
+    again = await store.reread(["line 2"])
+
+    assert [order for order in orders if order.id == "1"][1:] == [wanted]
+    assert orders_in([again])[-1] == wanted
+
+
+async def test_rows_of_an_order_that_agree_are_its_lines_and_a_repeated_one_counts_once(tmp_path):
+    content = (
+        "order_id,date,amount,category,price,sku\n"
+        "1,2026-11-01,30.00,Tea,10,a\n"
+        "1,2026-11-01,30.00,Tea,10,b\n"
+        "1,2026-11-01,30.00,Tea,10,a\n"
+        "1,,,Cups,10,\n"
+    )
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [line.title for line in one.lines] == ["Tea", "Tea", "Cups"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "worths"),
+    [
+        (["30.00,Tea,,", "30.00,Coffee,,"], [1500, 1500]),
+        (["30.00,Tea,2,", ",Coffee,1,"], [2000, 1000]),
+        (["10.00,Tea,,", "10.00,Coffee,,", "10.00,Cups,,"], [334, 333, 333]),
+        (["-10.00,Tea,,", "-10.00,Coffee,,", "-10.00,Cups,,"], [-334, -333, -333]),
+        (["30.00,Tea,0.5,", "30.00,Coffee,1.5,"], [750, 2250]),
+        (["30.00,Tea,0,", "30.00,Coffee,0,"], [3000, 0]),
+        (["30.00,Tea,,20.00", "30.00,Coffee,,"], [2000, 0]),
+        (["30.00,Tea,2.5,10.00"], [2500]),
+        (["30.00,Tea,3,"], [3000]),
+    ],
+)
+async def test_an_order_without_prices_shares_its_total_out_by_pieces(tmp_path, rows, worths):
+    content = "order_id,date,amount,category,quantity,price\n" + "".join(
+        f"1,2026-11-01,{row}\n" for row in rows
+    )
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [line.total.minor for line in one.lines] == worths
+
+
+async def test_pieces_are_counted_where_nothing_says_of_what(tmp_path):
+    content = "order_id,date,amount,quantity\n1,2026-11-01,30.00,3\n2,2026-11-01,5.00,\n"
+
+    pages = await history(store_of(tmp_path, content, currency="EUR"))
+
+    one, two = orders_in(pages)
+    assert [(line.product_id, line.title, line.quantity, line.total.minor) for line in one.lines] == [
+        (None, "", 3, 3000)
+    ]
+    assert two.lines == []
+    assert not [fact for fact in pages[0].facts if isinstance(fact, Product)]
+
+
+async def test_a_discount_and_a_refund_below_zero_mean_the_same_as_above(tmp_path):
+    content = "order_id,date,amount,discount,refunded\n1,2026-11-01,30.00,-5.00,-2.00\n"
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert one.discount == Money(500, "EUR")
+    assert [refund.amount.minor for refund in one.refunds or ()] == [200]
+
+
+@pytest.mark.parametrize("quantity", ["-1", "(2)", "99999999999"])
+async def test_a_quantity_that_cannot_be_is_a_dead_letter(tmp_path, quantity):
+    content = f"order_id,date,amount,category,quantity\n1,2026-11-01,30.00,Tea,{quantity}\n"
+
+    pages = await history(store_of(tmp_path, content, currency="EUR"))
+
+    assert letters_in(pages) == {"line 2": "`quantity` is not a number of pieces"}
+
+
 async def test_somebody_s_name_is_no_order_number(tmp_path):
     content = "order_id,name,email,date,amount,currency\n" + "".join(
         f"{number},Ada Lovelace,ada@example.com,2026-11-0{number},5,EUR\n" for number in (1, 2, 3)
@@ -366,16 +483,77 @@ async def test_a_file_that_is_not_there_is_refused(tmp_path):
         ("1.234", 3, "1.234"),
         ("-5", 2, "-5"),
         ("0", 2, "0"),
+        (".50", 2, "0.50"),
+        (",5", 2, "0.5"),
+        ("$.99", 2, "0.99"),
+        ("EUR .50", 2, "0.50"),
+        ("(5.00)", 2, "-5.00"),
+        ("(€5.00)", 2, "-5.00"),
+        ("-€9.00", 2, "-9.00"),
+        ("€-9.00", 2, "-9.00"),
+        ("9.00- kr.", 2, "-9.00"),
+        ("9.00 €-", 2, "-9.00"),
+        ("\u22125", 2, "-5"),
+        ("- 7", 2, "-7"),
+        ("5-", 2, "-5"),
+        ("+5", 2, "5"),
+        ("US$ 5", 2, "5"),
+        ("£5.00 GBP", 2, "5.00"),
+        ("₹12,34,567.50", 2, "1234567.50"),
     ],
 )
 def test_amounts_are_read_as_people_and_machines_write_them(text, digits, expected):
     assert str(read_amount(text, "amount", digits)) == expected
 
 
-@pytest.mark.parametrize("text", ["1.234", "1,234", "much", "", "."])
+UNCLEAR = ["1.234", "1,234", "0.500", "1 234.567", "Rs.50", "5,-"]
+NO_AMOUNTS = [
+    "much",
+    "",
+    ".",
+    "€",
+    "1e2",
+    "5 k",
+    "5%",
+    "5€00",
+    "about 5",
+    "12.5.0",
+    "1,2345.6",
+    "1,23,456,00",
+]
+WRONG_SIGNS = ["--5", "-5-", "(-5)", "(5", "5)", "5 EUR XYZ", "2026-11-01"]
+
+
+@pytest.mark.parametrize("text", [*UNCLEAR, *NO_AMOUNTS, *WRONG_SIGNS])
 def test_an_amount_that_may_mean_two_things_is_not_guessed_at(text):
     with pytest.raises(ValueError, match="amount"):
         read_amount(text, "amount", 2)
+
+
+@given(
+    minor=st.integers(-(10**14), 10**14),
+    separators=st.sampled_from([",.", ".,", " .", " ,", "\u00a0,", "\u202f.", "'.", "\u2019,", ".", ","]),
+    sign=st.sampled_from(["-{}", "- {}", "\u2212{}", "{}-", "({})"]),
+    mark=st.sampled_from(["{}", "€{}", "€ {}", "{} €", "{}€", "USD {}", "{} kr", "R$ {}"]),
+    is_outside=st.booleans(),
+)
+def test_an_amount_in_any_form_that_is_documented_comes_back(minor, separators, sign, mark, is_outside):
+    *group, point = separators
+    text = f"{abs(minor) // 100:,}".replace(",", "".join(group)) + f"{point}{abs(minor) % 100:02}"
+    signed = sign if minor < 0 else "{}"
+    outer, inner = (signed, mark) if is_outside or "(" in signed else (mark, signed)
+    text = outer.format(inner.format(text))
+
+    assert read_amount(text, "amount", 2) == Decimal(minor).scaleb(-2)
+
+
+async def test_an_amount_says_its_currency_where_no_column_does(tmp_path):
+    content = "order_id,date,amount\n1,2026-11-01,5.00 usd\n2,2026-11-01,$5\n3,2026-11-01,EUR 5 or so\n"
+
+    pages = await history(store_of(tmp_path, content, currency="chf"))
+
+    assert [order.total.currency for order in orders_in(pages)] == ["USD", "CHF"]
+    assert letters_in(pages) == {"line 4": "`amount` is not an amount"}
 
 
 def test_moments_are_read_as_exports_write_them():
