@@ -129,7 +129,8 @@ class _Loading:
             self._say((*place, "type"), "unknown type", suggestion(str(kind), types))
             return None
         keys = {key: value for key, value in entry.items() if key != "type"}
-        settings, faults = check(types[kind], keys, {"folder": self.folder})
+        around = {"folder": self.folder, "timezone": self.data.get("timezone")}
+        settings, faults = check(types[kind], keys, around)
         faults += _bad_addresses(keys, {fault.place for fault in faults})
         self._say_all(place, faults)
         return (kind, settings) if settings is not None and not faults else None

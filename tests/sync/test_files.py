@@ -83,3 +83,11 @@ def test_a_file_of_orders_is_not_written_over_with_contacts(folder: Path) -> Non
 
     with pytest.raises(ConfigError, match=r"file.path: is the file that the store `shop` is read from"):
         read_plant(folder, {})
+
+
+async def test_dates_alone_are_days_of_the_configuration_s_timezone_and_no_nights(folder: Path) -> None:
+    await run(folder, "1,ada@example.com,2026-11-06,6\n2,bob@example.com,2026-11-06 23:00,6\n")
+
+    with (folder / "contacts.csv").open(encoding="utf-8-sig", newline="") as file:
+        found = {row["email"]: (row["LAST"], row["NIGHTS"]) for row in csv.DictReader(file)}
+    assert found == {"ada@example.com": ("2026-11-06", ""), "bob@example.com": ("2026-11-06", "1")}

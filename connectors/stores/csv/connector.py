@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import islice
-from zoneinfo import ZoneInfo
 
 from connectors.base import Page, Resource, Window
 from connectors.errors import BadRecord
@@ -34,7 +33,7 @@ class CsvStore:
         self.tally: Counter[str] = Counter()
         self._path = settings.file
         self._encoding = settings.encoding
-        self._terms = Terms(ZoneInfo(settings.timezone), settings.currency, settings.statuses)
+        self._terms = Terms(settings.zone, settings.currency, settings.statuses)
 
     async def check(self) -> Sequence[str]:
         layout = await asyncio.to_thread(self._layout)

@@ -1,12 +1,10 @@
 """What the owner writes about a file of orders."""
 
 import codecs
-from typing import Annotated
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    Field,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from connectors.currencies import exponent
 from connectors.facts import Standing
@@ -45,8 +43,9 @@ class CsvStoreSettings(FileSettings):
     currency: Annotated[str, AfterValidator(_currency)] | None = Field(
         default=None, description="Currency of the amounts, as EUR, where the file does not say it."
     )
-    timezone: TimeZone = Field(
-        default="UTC", description="Timezone of the moments that come without one, as Europe/Paris."
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="Timezone of the moments that come without one, as America/Montreal; without it the configuration's.",
     )
     encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
         default=None,
@@ -56,3 +55,14 @@ class CsvStoreSettings(FileSettings):
         default_factory=dict,
         description="What the file's own status words mean: paid, unpaid, cancelled, refunded or test.",
     )
+    _around: str = PrivateAttr("UTC")
+
+    @model_validator(mode="after")
+    def _take_timezone(self, info: ValidationInfo) -> Self:
+        self._around = (info.context or {}).get("timezone") or "UTC"
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The timezone of moments without one."""
+        return ZoneInfo(self.timezone or self._around)
