@@ -100,10 +100,10 @@ def known_store(name: str, store: str) -> None:
 
 def stop(text: str, code: int) -> NoReturn:
     """End with a sentence and an exit code; scripts that asked for JSON get the sentence as that."""
-    typer.echo(text, err=True)
-    if "--json" in sys.argv:
-        from sync.show import as_json
+    from sync.show import as_json, say
 
+    say(*text.split("\n"), err=True)
+    if "--json" in sys.argv:
         as_json({"error": text})
     raise SystemExit(code)
 
