@@ -82,7 +82,9 @@ def main() -> None:
     from connectors.errors import ConnectorError
     from state.errors import StateError
 
-    # A container's first process would not hear it; the worker hears it in its own way.
+    # A container's first process would not hear SIGTERM, and what a script put into the background ignores SIGINT;
+    # the worker hears both in its own way.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)  # else the interpreter looks through everything once more before it ends
