@@ -578,3 +578,13 @@ async def test_another_state_store_needs_another_start(world: World) -> None:
         rewrite(world, "cartwire.yaml", "currency: EUR", "currency: EUR\ndatabase: sqlite:///other.db")
         with pytest.raises(ConfigError, match="start `cartwire run` anew"):
             await worker.adopt(read_plant(world.folder, {}))
+
+
+async def test_a_configuration_without_a_schedule_is_refused_as_at_the_start(world: World) -> None:
+    world.configure(extra=OFTEN)
+    async with world.open() as cartwire, Beside(cartwire) as worker:
+        rewrite(world, "cartwire.yaml", "    schedule: every 5 minutes\n", "")
+        with pytest.raises(ConfigError, match="no sync has a schedule"):
+            await worker.adopt(read_plant(world.folder, {}))
+
+        assert worker.cartwire is cartwire
