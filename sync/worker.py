@@ -114,6 +114,7 @@ class Worker:
     async def work(self, sides: Sequence[Side] = ()) -> None:
         """Follow every sync, and do what else there is, until `stop`."""
         await self.troubles.load()
+        await self.troubles.keep_only(_names(self.cartwire))
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -140,6 +141,7 @@ class Worker:
         self._leave_syncs(self.followers.keys() - new.syncs.keys())  # before they look for themselves in it
         await self._generations.replace(new)
         self.alerts.urls = urls_of(plant)
+        await self.troubles.keep_only(_names(new))
         await self.troubles.try_now(self.clock.now())
         for follower in self.followers.values():
             follower.poke(Order(kind="reload"))
@@ -275,6 +277,11 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _names(cartwire: Cartwire) -> Iterable[str]:
+    """Name all that can be in trouble."""
+    return {*cartwire.stores, *cartwire.esps, *cartwire.syncs}
 
 
 async def _run(job: Awaitable[None]) -> None:
