@@ -65,7 +65,10 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
 @app.callback()
 def main_options(
     folder: Annotated[
-        Path, typer.Option("--dir", envvar="CARTWIRE_DIR", help="Folder that holds cartwire.yaml.")
+        Path,
+        typer.Option(
+            "--dir", envvar="CARTWIRE_DIR", file_okay=False, help="Folder that holds cartwire.yaml."
+        ),
     ] = Path(),
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every page and batch.")] = False,
@@ -94,10 +97,10 @@ def main() -> None:
         stop(str(error), BAD_USAGE)
     except StateError as error:
         stop(str(error), BAD_USAGE)
-    except (FileNotFoundError, PermissionError) as error:
-        stop(said_of(error), BAD_USAGE)
     except ConnectorError as error:
         stop(str(error), REMOTE)
+    except OSError as error:
+        stop(said_of(error), BAD_USAGE)
 
 
 @app.command()
