@@ -316,7 +316,13 @@ def runs(
     """List the last runs."""
     from sync.status import runs_of, show_runs
 
-    show_runs(in_app(lambda cartwire: runs_of(cartwire, name, most)), json=json)
+    async def work(cartwire: "Cartwire") -> Any:
+        found = await runs_of(cartwire, name, most)
+        if name and not found:  # who has left the configuration may have runs all the same
+            named(cartwire, name)
+        return found
+
+    show_runs(in_app(work), json=json)
 
 
 @app.command("dead-letters")

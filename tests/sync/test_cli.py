@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -204,6 +205,20 @@ def test_status_runs_and_dead_letters_report(shop: World) -> None:
     assert status[0]["contacts_waiting"] == 0
     assert runs[-1]["kind"] == "backfill"
     assert (json.loads(letters.stdout), letters.returncode) == ([], 0)
+
+
+def test_runs_of_a_sync_that_never_was_are_refused_and_of_one_that_left_are_listed(
+    shop: World, tmp_path: Path
+) -> None:
+    shutil.copytree(shop.folder, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "cartwire.yaml"
+    file.write_text(file.read_text().replace("  crm:", "  mails:"))
+
+    wrong, left, none = (cartwire(tmp_path, "runs", name) for name in ("mals", "crm", "mails"))
+
+    assert (wrong.returncode, left.returncode, none.returncode) == (2, 0, 0)
+    assert "no sync is named `mals`; did you mean `mails`?" in wrong.stderr
+    assert "backfill" in left.stdout
 
 
 def test_backup_copies_a_working_state_store_and_never_overwrites(shop: World, tmp_path: Path) -> None:
