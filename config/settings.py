@@ -24,6 +24,7 @@ __all__ = ["MAIN_FILE", "EspConfig", "Limits", "Loaded", "Settings", "StoreConfi
 
 MAIN_FILE = "cartwire.yaml"
 QUOTING = frozenset({"unknown type", "unknown store", "unknown ESP", "unknown time zone", "unknown currency"})
+KINDS: Mapping[str, str] = {"stores": "store", "esps": "ESP", "syncs": "sync"}
 PLAIN = re.compile(r"[A-Za-z0-9_+./-]{1,40}")
 
 
@@ -89,6 +90,7 @@ class _Loading:
         if "folder" in self.data:
             self._say(("folder",), "unknown key", "call cartwire with --dir to name the folder")
         names = {"store": self._names("stores"), "ESP": self._names("esps"), "folder": self.folder}
+        self._refuse_shared_names()
         settings, faults = check(Settings, written, names)
         self._say_all((), faults)
         return settings
@@ -140,6 +142,17 @@ class _Loading:
             checks.name(str(place[-1]))
         except Wrong as wrong:
             self._say(place, wrong.what, wrong.instead)
+
+    def _refuse_shared_names(self) -> None:
+        """Let no two have one name: troubles, dead letters and metrics are kept by name alone."""
+        taken: dict[str, str] = {}
+        for section, kind in KINDS.items():
+            for name in self._names(section):
+                if name in taken:
+                    what = f"{taken[name]} has this name too"
+                    self._say((section, name), what, "give each a name of its own")
+                line = self._document.line_of((section, name))
+                taken.setdefault(name, f"the {kind} on line {line}")
 
     def _names(self, section: str) -> Sequence[str]:
         entries = self.data.get(section)

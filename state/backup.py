@@ -108,7 +108,7 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
     source = make_url(url)
     if source.get_backend_name() != "sqlite" or not source.database:
         raise StateError("restore puts SQLite state stores back; use pg_restore for PostgreSQL")
-    store, copy = Path(source.database), verify(file)
+    store, copy = Path(source.database).resolve(), verify(file)  # a link stays one, and leads to what is new
     try:
         with Absence(store):
             fresh = store.with_name(f".{store.name}.restoring")

@@ -54,7 +54,9 @@ class Absence:
 
 
 def _open(file: Path) -> int:
-    return os.open(file.with_name(f".{file.name}.open"), os.O_RDWR | os.O_CREAT, 0o600)
+    """Open the lock, beside the file itself where links lead to it: each way in meets the same one."""
+    real = file.resolve()
+    return os.open(real.with_name(f".{real.name}.open"), os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _try(lock: int, kind: int) -> bool:
@@ -66,5 +68,6 @@ def _try(lock: int, kind: int) -> bool:
 
 
 def _has_log(file: Path) -> bool:
-    log = file.with_name(f"{file.name}-wal")
+    real = file.resolve()  # where SQLite keeps it, too
+    log = real.with_name(f"{real.name}-wal")
     return log.exists() and log.stat().st_size > 0

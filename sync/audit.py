@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-import typer
 
 from connectors.base import Audited, Counting, Held, Resource, Subscribe, Window
 from connectors.currencies import exponent
@@ -24,7 +23,7 @@ from sync.app import Cartwire
 from sync.leases import one_run
 from sync.pull import Source
 from sync.run import Sync
-from sync.show import as_json, as_table
+from sync.show import as_json, as_table, say
 
 log = structlog.get_logger()
 
@@ -308,7 +307,7 @@ def show_audit(report: AuditReport, *, json: bool) -> None:
 
 def _show_store(store: StoreAudit) -> None:
     if store.skipped:
-        typer.echo(f"stores.{store.store}: not compared: {store.skipped}")
+        say(f"stores.{store.store}: not compared: {store.skipped}")
         return
     rows = [
         (
@@ -321,10 +320,10 @@ def _show_store(store: StoreAudit) -> None:
     ]
     as_table(f"orders of {store.store}", ["month", "here", "there", "paid, as stored"], rows)
     if store.unreadable:
-        typer.echo(f"stores.{store.store}: {store.unreadable} orders are dead letters")
+        say(f"stores.{store.store}: {store.unreadable} orders are dead letters")
     if store.drift:
         differing = next(each.month for each in store.months if each.counted not in {None, each.stored})
-        typer.echo(
+        say(
             f"stores.{store.store}: {store.drift} orders differ;"
             f" read again what is missing: cartwire backfill … --store {store.store} --since {differing}-01"
         )
@@ -333,22 +332,20 @@ def _show_store(store: StoreAudit) -> None:
 def _show_esp(report: AuditReport) -> None:
     esp = report.esp
     if esp.skipped:
-        typer.echo(f"contacts: not compared: {esp.skipped}")
+        say(f"contacts: not compared: {esp.skipped}")
         return
-    typer.echo(f"contacts: {esp.compared} compared, {esp.drifted} drifted, {esp.missing} of them missing")
+    say(f"contacts: {esp.compared} compared, {esp.drifted} drifted, {esp.missing} of them missing")
     counts = [("field", *each) for each in esp.fields.most_common()]
     counts += [("list", *each) for each in esp.lists.most_common()]
     if counts:
         as_table("drift", ["of", "name", "people"], counts)
     if esp.lower or esp.higher:
-        typer.echo(
-            f"status: {esp.lower} not mailed though they agreed, {esp.higher} mailed without our doing"
-        )
-        typer.echo("A status is nothing that Cartwire repairs: look at them at the ESP.")
+        say(f"status: {esp.lower} not mailed though they agreed, {esp.higher} mailed without our doing")
+        say("A status is nothing that Cartwire repairs: look at them at the ESP.")
     if esp.samples:
         as_table("first people", ["profile", "address", "repair"], [_plan(drift) for drift in esp.samples])
     if esp.drifted and not report.repaired:
-        typer.echo("The next run writes this again after: cartwire audit … --repair")
+        say("The next run writes this again after: cartwire audit … --repair")
 
 
 def _plan(drift: Drift) -> tuple[int, str, str]:

@@ -3,11 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-import typer
-
 from mappings.compile import Unknown
 from sync.plant import Plant
-from sync.show import as_json
+from sync.show import as_json, say
 
 REFUSED = 3
 
@@ -22,17 +20,17 @@ def show_checks(plant: Plant, problems: dict[str, list[str]], *, json: bool, off
         as_json(state)
         return REFUSED if wrong else 0
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo("configuration: good")
+        say(f"warning: {warning}", err=True)
+    say("configuration: good")
     for name, found in unknown.items():
         for line in unknown_lines(found):
-            typer.echo(f"syncs.{name}: {line}")
+            say(f"syncs.{name}: {line}")
     for name, said in problems.items():
-        typer.echo(f"{name}: {'good' if not said else ''}".rstrip())
+        say(f"{name}: {'good' if not said else ''}".rstrip())
         for line in said:
-            typer.echo(f"  {line}")
+            say(f"  {line}")
     if offline:
-        typer.echo("connections: not tried")
+        say("connections: not tried")
     return REFUSED if wrong else 0
 
 

@@ -65,7 +65,10 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
 @app.callback()
 def main_options(
     folder: Annotated[
-        Path, typer.Option("--dir", envvar="CARTWIRE_DIR", help="Folder that holds cartwire.yaml.")
+        Path,
+        typer.Option(
+            "--dir", envvar="CARTWIRE_DIR", file_okay=False, help="Folder that holds cartwire.yaml."
+        ),
     ] = Path(),
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every page and batch.")] = False,
@@ -82,7 +85,9 @@ def main() -> None:
     from connectors.errors import ConnectorError
     from state.errors import StateError
 
-    # A container's first process would not hear it; the worker hears it in its own way.
+    # A container's first process would not hear SIGTERM, and what a script put into the background ignores SIGINT;
+    # the worker hears both in its own way.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)  # else the interpreter looks through everything once more before it ends
@@ -92,10 +97,10 @@ def main() -> None:
         stop(str(error), BAD_USAGE)
     except StateError as error:
         stop(str(error), BAD_USAGE)
-    except (FileNotFoundError, PermissionError) as error:
-        stop(said_of(error), BAD_USAGE)
     except ConnectorError as error:
         stop(str(error), REMOTE)
+    except OSError as error:
+        stop(said_of(error), BAD_USAGE)
 
 
 @app.command()
@@ -311,7 +316,13 @@ def runs(
     """List the last runs."""
     from sync.status import runs_of, show_runs
 
-    show_runs(in_app(lambda cartwire: runs_of(cartwire, name, most)), json=json)
+    async def work(cartwire: "Cartwire") -> Any:
+        found = await runs_of(cartwire, name, most)
+        if name and not found:  # who has left the configuration may have runs all the same
+            named(cartwire, name)
+        return found
+
+    show_runs(in_app(work), json=json)
 
 
 @app.command("dead-letters")

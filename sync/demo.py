@@ -17,9 +17,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import typer
-from rich.console import Console
-from rich.table import Table
 from ruamel.yaml import YAML
 
 from config import logging
@@ -29,7 +26,7 @@ from sync.plant import read_plant
 from sync.progress import progress
 from sync.report import Outcome, Report
 from sync.run import Order, run_sync
-from sync.show import as_json
+from sync.show import as_json, as_table, say
 from sync.simulate import simulated_types, simulator_module
 
 SYNC, STORE, ESP = "demo", "shop", "news"
@@ -190,20 +187,21 @@ def _peak_megabytes(whose: int) -> int:
 
 def _show(summary: Summary) -> None:
     version = importlib.metadata.version("cartwire")
-    table = Table(title=f"Cartwire {version}: CDNOW, real orders, {summary.title}", show_header=False)
-    first, second = summary.first, summary.second
-    table.add_row("orders read", f"{summary.orders:,}")
-    table.add_row("profiles", f"{summary.profiles:,}")
-    table.add_row("fields pushed", ", ".join(summary.fields))
+    as_table(f"Cartwire {version}: CDNOW, real orders, {summary.title}", (), _figures(summary))
+    if summary.second.outcome is Outcome.DONE and not summary.second.writes:
+        say("A second sync found nothing changed and made no write request.")
+
+
+def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
+    yield "orders read", f"{summary.orders:,}"
+    yield "profiles", f"{summary.profiles:,}"
+    yield "fields pushed", ", ".join(summary.fields)
     for name, members in summary.lists.items():
-        table.add_row(f"list {name}", f"{members:,}")
+        yield f"list {name}", f"{members:,}"
     for name, least in summary.least.items():
-        made = sum(count for method, count in first.requests[name].items() if method != "retry")
-        table.add_row(f"requests to {name}", f"{made:,} (the least possible: {min(made, least):,})")
-    table.add_row("the same in per-order automation tasks", f"{summary.orders:,} at one task an order")
-    table.add_row("seconds", f"{summary.seconds:.1f}")
+        made = sum(count for method, count in summary.first.requests[name].items() if method != "retry")
+        yield f"requests to {name}", f"{made:,} (the least possible: {min(made, least):,})"
+    yield "the same in per-order automation tasks", f"{summary.orders:,} at one task an order"
+    yield "seconds", f"{summary.seconds:.1f}"
     memory = f"{summary.megabytes} MB, and the simulators' {summary.simulators_megabytes} MB"
-    table.add_row("memory at its peak", memory)
-    Console().print(table)
-    if second.outcome is Outcome.DONE and not second.writes:
-        typer.echo("A second sync found nothing changed and made no write request.")
+    yield "memory at its peak", memory

@@ -6,8 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import typer
-
 from connectors.base import Subscribe
 from connectors.currencies import exponent
 from connectors.facts import normal_email
@@ -21,7 +19,7 @@ from state.dossier import Dossier, Membership, OrderLine, dossier
 from sync.app import Cartwire
 from sync.job import Job
 from sync.run import Sync
-from sync.show import as_json, as_table, cell
+from sync.show import as_json, as_table, cell, say
 
 UNKNOWN = {True: "true", False: "false", None: "unknown"}
 
@@ -166,9 +164,9 @@ def show_explanation(found: list[Explanation], *, forgotten: bool, json: bool) -
     if json:
         as_json(found)
     elif not found and forgotten:
-        typer.echo("nobody is known by this address: somebody who had it was forgotten, and stays so")
+        say("nobody is known by this address: somebody who had it was forgotten, and stays so")
     elif not found:
-        typer.echo("nobody is known by this address; see `cartwire status` for what has been read")
+        say("nobody is known by this address; see `cartwire status` for what has been read")
     else:
         for explanation in found:
             _show(explanation)
@@ -177,14 +175,14 @@ def show_explanation(found: list[Explanation], *, forgotten: bool, json: bool) -
 
 def _show(explanation: Explanation) -> None:
     known = explanation.dossier
-    typer.echo(f"sync {explanation.sync}, profile {known.profile}, live since {_date(known.live_since)}")
+    say(f"sync {explanation.sync}, profile {known.profile}, live since {_date(known.live_since)}")
     _show_orders(known, explanation.currency)
     for rule in explanation.rules:
         if rule.kind == "fields":
-            typer.echo("\n".join(_field_lines(rule, known)))
+            say(*_field_lines(rule, known))
     for rule in explanation.rules:
         if rule.kind == "lists":
-            typer.echo("\n".join(_list_lines(rule, explanation.lists[rule.name])))
+            say(*_list_lines(rule, explanation.lists[rule.name]))
     _show_sources(known)
     _show_consent(explanation)
     _show_pushed(known)
@@ -269,25 +267,23 @@ def _show_consent(explanation: Explanation) -> None:
         for w in known.words
     ]
     as_table("consent, oldest first", ["where", "record", "given", "when (UTC)", "level", ""], words)
-    typer.echo(explanation.consent)
+    say(explanation.consent)
     heard = _date(known.opt_outs_heard_at) if explanation.tells_opt_outs else "it cannot be asked"
-    typer.echo(f"opt-outs last heard from the ESP: {heard}")
+    say(f"opt-outs last heard from the ESP: {heard}")
 
 
 def _show_pushed(known: Dossier) -> None:
     for letter in known.letters:
-        typer.echo(f"dead letter {letter.record}, since {_date(letter.first_at)}: {letter.reason}")
+        say(f"dead letter {letter.record}, since {_date(letter.first_at)}: {letter.reason}")
     accepted = known.accepted
     if accepted is None:
-        typer.echo("nothing was pushed yet")
+        say("nothing was pushed yet")
         return
     if accepted.blocked:
-        typer.echo(f"blocked at the ESP: {accepted.blocked}")
-    typer.echo(
-        f"last accepted by the ESP: {_date(accepted.accepted_at) if accepted.accepted_at else 'never'}"
-    )
+        say(f"blocked at the ESP: {accepted.blocked}")
+    say(f"last accepted by the ESP: {_date(accepted.accepted_at) if accepted.accepted_at else 'never'}")
     if accepted.waiting:
-        typer.echo("changes wait in the outbox")
+        say("changes wait in the outbox")
 
 
 def _net(order: OrderLine) -> str:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import structlog
-import typer
 
 from connectors.base import Eraser
 from connectors.errors import ConnectorError
@@ -19,7 +18,7 @@ from state import privacy
 from state.errors import StateError
 from sync.app import Cartwire
 from sync.leases import one_run
-from sync.show import as_json
+from sync.show import as_json, say
 
 log = structlog.get_logger()
 
@@ -99,8 +98,8 @@ def show_cleaned(cleaned: dict[str, int], *, json: bool) -> None:
     if json:
         as_json(cleaned)
         return
-    typer.echo(_cleaned(cleaned))
-    typer.echo("The contact at the ESP is still there: delete it there too, or use --esp.")
+    say(_cleaned(cleaned))
+    say("The contact at the ESP is still there: delete it there too, or use --esp.")
 
 
 def show_forgotten(result: Forgotten, *, json: bool) -> None:
@@ -108,15 +107,15 @@ def show_forgotten(result: Forgotten, *, json: bool) -> None:
         as_json({**asdict(result), **result.cleaned})
         return
     for name in result.erased:
-        typer.echo(f"esps.{name}: nothing of them is left there")
+        say(f"esps.{name}: nothing of them is left there")
     for name in result.unable:
-        typer.echo(f"esps.{name}: it takes no deletion from us; delete the contact there by hand", err=True)
+        say(f"esps.{name}: it takes no deletion from us; delete the contact there by hand", err=True)
     for name, reason in result.failed.items():
-        typer.echo(f"esps.{name}: {reason}", err=True)
+        say(f"esps.{name}: {reason}", err=True)
     if result.failed:
-        typer.echo("Nothing was erased here yet: run the same command again.", err=True)
+        say("Nothing was erased here yet: run the same command again.", err=True)
     else:
-        typer.echo(_cleaned(result.cleaned))
+        say(_cleaned(result.cleaned))
 
 
 def _cleaned(cleaned: dict[str, int]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import structlog
-import typer
 
 from connectors.errors import ConnectorError
 from state import cursors, runs, settling
@@ -15,7 +14,7 @@ from sync.leases import PATIENCE
 from sync.progress import verdict
 from sync.report import Outcome, Report
 from sync.run import Order, run_sync
-from sync.show import as_json, as_table
+from sync.show import as_json, as_table, say
 from sync.terminal import REMOTE
 
 log = structlog.get_logger()
@@ -78,10 +77,10 @@ async def _reread(cartwire: Cartwire, done: Retried) -> None:
 def show_retried(done: Retried) -> None:
     """Say what kept anything from being tried; the letters that are left say the rest."""
     for store, reason in done.failed.items():
-        typer.echo(f"stores.{store}: {reason}", err=True)
+        say(f"stores.{store}: {reason}", err=True)
     for report in done.troubled:
-        for line in (*report.errors, *report.held, verdict(report)):
-            typer.echo(f"syncs.{report.sync}: {line}", err=True)
+        for line in (*report.errors, *report.held, *verdict(report)):
+            say(f"syncs.{report.sync}: {line}", err=True)
 
 
 def show_letters(letters: list[DeadLetter], *, json: bool) -> None:

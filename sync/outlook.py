@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-import typer
-
 from connectors.base import Value
 from state.showing import Sample
 from sync.compare import GONE, Comparison
 from sync.preview import Preview
-from sync.show import as_json, as_table, cell
+from sync.show import as_json, as_table, cell, say
 
 Rows = Iterator[Sequence[object]]
 
@@ -19,10 +17,10 @@ def show_preview(found: Preview, *, json: bool) -> None:
         as_json(found)
         return
     for name in found.unread:
-        typer.echo(f"{name}: its history is not read to its end as yet: `cartwire backfill {found.sync}`")
+        say(f"{name}: its history is not read to its end as yet: `cartwire backfill {found.sync}`")
     if found.comparison:
         _show_comparison(found.comparison)
-    typer.echo(
+    say(
         f"sync {found.sync} at {found.at:%Y-%m-%d %H:%M %Z}: {found.contacts} contacts to write "
         f"({found.created} of them new), {sum(change.count for change in found.lists)} list entries, "
         f"at least {found.writes} write requests"
@@ -37,7 +35,7 @@ def show_preview(found: Preview, *, json: bool) -> None:
         as_table(f"unknown, of {found.profiles} profiles", ["", "name", "profiles"], unknown)
     _show_missing(found)
     for line in found.held:
-        typer.echo(f"would be held: {line}")
+        say(f"would be held: {line}")
 
 
 def _field_rows(found: Preview) -> Rows:
@@ -60,12 +58,12 @@ def _value(value: Value) -> str:
 
 def _show_missing(found: Preview) -> None:
     if found.unasked:
-        typer.echo(f"what would be made at the ESP: {found.unasked}")
+        say(f"what would be made at the ESP: {found.unasked}")
     for what, names in (("fields", found.missing.fields), ("lists", found.missing.lists)):
         if names:
-            typer.echo(f"{what} that would be made at the ESP: {', '.join(names)}")
+            say(f"{what} that would be made at the ESP: {', '.join(names)}")
     for name, reason in found.missing.unfit.items():
-        typer.echo(f"left out, {name}: {reason}")
+        say(f"left out, {name}: {reason}")
 
 
 def _show_comparison(found: Comparison) -> None:
@@ -85,4 +83,4 @@ def _show_comparison(found: Comparison) -> None:
     as_table("", ["list", "", "enter", "leave", "for example"], lists)
     kinds = {*(each.what for each in found.fields), *(each.what for each in found.lists)}
     if GONE in kinds:
-        typer.echo("what is gone from the mapping stays at the ESP as it is; nothing changes it any more")
+        say("what is gone from the mapping stays at the ESP as it is; nothing changes it any more")

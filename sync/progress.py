@@ -1,17 +1,15 @@
 """How a run looks on a terminal: bars while it goes, a summary at its end."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from sync.job import Silent, Ticks
 from sync.report import HeldPlan, Outcome, Report
-from sync.show import as_json, as_table
+from sync.show import as_json, as_table, say
 
 
 class Bars:
@@ -57,14 +55,15 @@ WORDS = {
 }
 
 
-def verdict(report: Report) -> str:
-    """Say in a sentence how a run ended, and what to do about it."""
-    return WORDS[report.outcome].format(
+def verdict(report: Report) -> Sequence[str]:
+    """Say how a run ended, and what to do about it, in a line or more."""
+    said = WORDS[report.outcome].format(
         missing=report.missing,
         letters=report.dead_letters,
         sync=report.sync,
         approve=report.approve_command,
     )
+    return said.split("\n")
 
 
 def show_report(report: Report, *, json: bool) -> None:
@@ -72,29 +71,28 @@ def show_report(report: Report, *, json: bool) -> None:
     if json:
         as_json(report.as_dict())
         return
-    table = Table(title=f"{report.kind} {report.sync}", show_header=False)
-    for name, pulled in report.stores.items():
-        bad = f", {pulled.bad} unreadable" if pulled.bad else ""
-        table.add_row(f"read from {name}", f"{pulled.rows} rows, {pulled.changed} new or changed{bad}")
-        for resource, reason in pulled.refused.items():
-            table.add_row(f"not read from {name}: {resource}", reason)
-    table.add_row("profiles computed, compared", f"{report.profiles}, {report.compared}")
-    pushed = report.pushed
-    refused = f", {pushed.refused} refused" if pushed.refused else ""
-    table.add_row("pushed", f"{pushed.contacts} contacts, {pushed.entries} list entries{refused}")
-    for name, counts in report.requests.items():
-        table.add_row(
-            f"requests to {name}", ", ".join(f"{n} {method}" for method, n in counts.items()) or "none"
-        )
-    table.add_row("seconds", f"{report.seconds:.1f}")
-    Console().print(table)
+    as_table(f"{report.kind} {report.sync}", (), _figures(report))
     if report.plan is not None:
         _show_plan(report.plan)
-    for line in (*report.errors, *report.held):
-        typer.echo(line, err=True)
-    typer.echo(verdict(report))
+    say(*report.errors, *report.held, err=True)
+    say(*verdict(report))
     if report.outcome is Outcome.DONE and not report.writes:
-        typer.echo("nothing had changed: no write request was made")
+        say("nothing had changed: no write request was made")
+
+
+def _figures(report: Report) -> Iterator[tuple[str, str]]:
+    for name, pulled in report.stores.items():
+        bad = f", {pulled.bad} unreadable" if pulled.bad else ""
+        yield f"read from {name}", f"{pulled.rows} rows, {pulled.changed} new or changed{bad}"
+        for resource, reason in pulled.refused.items():
+            yield f"not read from {name}: {resource}", reason
+    yield "profiles computed, compared", f"{report.profiles}, {report.compared}"
+    pushed = report.pushed
+    refused = f", {pushed.refused} refused" if pushed.refused else ""
+    yield "pushed", f"{pushed.contacts} contacts, {pushed.entries} list entries{refused}"
+    for name, counts in report.requests.items():
+        yield f"requests to {name}", ", ".join(f"{n} {method}" for method, n in counts.items()) or "none"
+    yield "seconds", f"{report.seconds:.1f}"
 
 
 def _show_plan(plan: HeldPlan) -> None:

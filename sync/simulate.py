@@ -86,9 +86,10 @@ def _listen(port: int) -> socket.socket:
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((HOST, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        what = f"port {port} is taken" if isinstance(error, OSError) else f"there is no port {port}"
         instead = "name another, or 0 for a free one"
-        raise ConfigError([Problem("simulate", None, "--port", f"port {port} is taken", instead)]) from error
+        raise ConfigError([Problem("simulate", None, "--port", what, instead)]) from error
     return door
 
 

@@ -3,13 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
-import typer
-
 from state import audits, cursors, evaluation, inbox, outbox, runs, troubles
 from state.runs import Run
 from state.troubles import Trouble
 from sync.app import Cartwire
-from sync.show import as_json, as_table
+from sync.show import as_json, as_table, say
 
 SHOWN = {
     "profiles": "profiles",
@@ -68,7 +66,7 @@ def show_status(lines: list[dict[str, Any]], *, json: bool) -> None:
     rows = [(words, *(line[key] for line in lines)) for key, words in SHOWN.items()]
     as_table("status", ["sync", *(line["sync"] for line in lines)], rows)
     for trouble in dict.fromkeys(each for line in lines for each in line["troubles"]):
-        typer.echo(trouble)
+        say(trouble)
 
 
 async def runs_of(cartwire: Cartwire, sync: str | None, most: int) -> list[Run]:

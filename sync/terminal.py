@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -100,15 +101,17 @@ def known_store(name: str, store: str) -> None:
 
 def stop(text: str, code: int) -> NoReturn:
     """End with a sentence and an exit code; scripts that asked for JSON get the sentence as that."""
-    typer.echo(text, err=True)
-    if "--json" in sys.argv:
-        from sync.show import as_json
+    from sync.show import as_json, say
 
-        as_json({"error": text})
+    say(*text.split("\n"), err=True)
+    if "--json" in sys.argv:
+        with suppress(OSError):  # a standard output that takes nothing may be what the sentence is about
+            as_json({"error": text})
     raise SystemExit(code)
 
 
 def said_of(error: OSError) -> str:
-    """Say which file was refused, and to whom: in a container that is a number which the host knows nothing of."""
+    """Say what failed, and for a right, who lacks it: in a container that is a number which the host does not know."""
     who = f"; Cartwire runs as user {os.getuid()} here" if isinstance(error, PermissionError) else ""
-    return f"{error.filename}: {error.strerror}{who}" if error.filename else str(error)
+    said = f"{error.strerror or error or type(error).__name__}{who}"
+    return f"{error.filename}: {said}" if error.filename else said

@@ -85,6 +85,13 @@ class Troubles:
         found = await self._db.read(troubles.list_troubles)
         self._known = {(each.name, each.kind): each for each in found}
 
+    async def keep_only(self, names: Iterable[str]) -> None:
+        """Forget whoever has left the configuration, without a word: one that comes back begins anew."""
+        known = set(names)
+        for each in list(self._known.values()):
+            if each.name not in known:
+                await self._drop(each.name, each.kind)
+
     def of(self, names: Iterable[str]) -> list[Trouble]:
         """Return the troubles of these stores, ESPs and syncs, the oldest first."""
         wanted = set(names)
@@ -169,11 +176,11 @@ class Troubles:
         with _noted():
             await self._db.run(troubles.save_trouble, trouble)
 
-    async def _drop(self, name: str, kind: Kind) -> Trouble | None:
+    async def _drop(self, name: str, kind: str) -> Trouble | None:
         trouble = self._known.pop((name, kind), None)
         if trouble is not None:
             with _noted():
-                await self._db.run(troubles.drop_trouble, name, kind.value)
+                await self._db.run(troubles.drop_trouble, name, str(kind))
         return trouble
 
     async def _say(self, trouble: Trouble, words: str) -> None:

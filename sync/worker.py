@@ -114,6 +114,7 @@ class Worker:
     async def work(self, sides: Sequence[Side] = ()) -> None:
         """Follow every sync, and do what else there is, until `stop`."""
         await self.troubles.load()
+        await self.troubles.keep_only(_names(self.cartwire))
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -133,13 +134,14 @@ class Worker:
         Raises ConfigError, and changes nothing, when it cannot be used by a worker that runs.
         """
         self._refuse_another_store(plant)
-        await check_alerts(plant)
+        await _check(plant)
         self._secrets |= plant.loaded.secrets  # runs of before may still fail, and say why
         self._hide(self._secrets)
         new = Cartwire(plant, self.cartwire.db)
         self._leave_syncs(self.followers.keys() - new.syncs.keys())  # before they look for themselves in it
         await self._generations.replace(new)
         self.alerts.urls = urls_of(plant)
+        await self.troubles.keep_only(_names(new))
         await self.troubles.try_now(self.clock.now())
         for follower in self.followers.values():
             follower.poke(Order(kind="reload"))
@@ -248,16 +250,21 @@ async def work(
     Raises ConfigError when no sync has a schedule, or an alert cannot be sent; Busy when another worker
     keeps this state store, LeaseLost when one has taken over.
     """
-    if not any(sync.schedule for sync in cartwire.plant.settings.syncs.values()):
-        instead = "write `schedule: every 5 minutes` below a sync"
-        raise ConfigError([Problem("cartwire.yaml", None, "syncs", "no sync has a schedule", instead)])
-    await check_alerts(cartwire.plant)
+    await _check(cartwire.plant)
     worker = Worker(cartwire, clock, hide=hide, spread=random.random())  # noqa: S311 - spreads load, keeps no secret
     async with one_worker(cartwire.db, cartwire.folder, worker.lose):
         with _signals(worker.stop):
             await worker.work(sides)
     if worker.is_lost:
         raise LeaseLost("another `cartwire run` has taken over this state store")
+
+
+async def _check(plant: Plant) -> None:
+    """Hold a configuration to what a worker needs. Raises ConfigError."""
+    if not any(sync.schedule for sync in plant.settings.syncs.values()):
+        instead = "write `schedule: every 5 minutes` below a sync"
+        raise ConfigError([Problem(MAIN_FILE, None, "syncs", "no sync has a schedule", instead)])
+    await check_alerts(plant)
 
 
 @contextmanager
@@ -270,6 +277,11 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _names(cartwire: Cartwire) -> Iterable[str]:
+    """Name all that can be in trouble."""
+    return {*cartwire.stores, *cartwire.esps, *cartwire.syncs}
 
 
 async def _run(job: Awaitable[None]) -> None:

@@ -175,6 +175,12 @@ BAD = {
     "cron weekday by number": ("every 5 minutes", '"0 8 * * 1"', ["18: syncs.crm.schedule: a day of the week by its number; write its name: `mon`, `tue-fri`, `sat,sun`"]),
     "cron line for 31 February": ("every 5 minutes", '"0 0 31 2 *"', [f"18: syncs.crm.schedule: a moment that never comes; {FORMS}"]),
     "refresh": ("every 5 minutes", "every 5 minutes\n    refresh: nightly", [f"19: syncs.crm.refresh: is no schedule; {FORMS}"]),
+    "a store and an ESP of one name": ("  news:", "  boutique:", [
+        "9: esps.boutique: the store on line 4 has this name too; give each a name of its own",
+        "16: syncs.crm.esp: unknown ESP `news`; known: boutique",
+    ]),
+    "a sync that is called like its store": ("  crm:", "  boutique:", ["14: syncs.boutique: the store on line 4 has this name too; give each a name of its own"]),
+    "a sync that is called like its ESP": ("  crm:", "  news:", ["14: syncs.news: the ESP on line 9 has this name too; give each a name of its own"]),
     "the same key twice": ("    esp: news\n", "    esp: news\n    esp: other\n", ["17: syncs.crm.esp: the key stands here twice, first on line 16; remove one of them"]),
 }  # fmt: skip
 APPENDED = {

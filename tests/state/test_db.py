@@ -26,6 +26,7 @@ from state.backup import backup
 from state.bookkeeping import RenameRow, RunRow, metadata
 from state.db import Database
 from state.errors import StateError
+from state.presence import Presence
 from state.tables import ProfileRow, table
 from tests.state.makers import ADA, START, columns, customer, order, refresh, save
 
@@ -582,3 +583,14 @@ def test_a_damaged_state_store_is_not_taken_for_a_backup(tmp_path: Path, damage:
         backup(url(file), tmp_path / "copy.db")
 
     assert not (tmp_path / "copy.db").exists()
+
+
+def test_an_unclean_stop_is_seen_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.db-wal").write_bytes(b"what was not closed")  # SQLite keeps it there
+    link = tmp_path / "state.db"
+    link.symlink_to(tmp_path / "real.db")
+
+    presence = Presence(link)
+    presence.close()
+
+    assert presence.after_unclean_stop

@@ -113,6 +113,23 @@ def test_it_is_put_where_nothing_was(tmp_path: Path, copy: Path) -> None:
     assert people(f"sqlite:///{tmp_path / 'new' / 'state.db'}") == sorted([ADA, BOB])
 
 
+def test_a_link_to_the_store_stays_one_and_leads_to_the_copy(url: str, copy: Path, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "state.db")
+    worker = Database(url)
+
+    with pytest.raises(StateError, match="Cartwire has it open"):
+        restore(f"sqlite:///{link}", copy, START)
+    worker.close()
+    restored = restore(f"sqlite:///{link}", copy, START)
+
+    assert link.is_symlink()
+    assert people(url) == sorted([ADA, BOB])
+    assert restored.aside
+    assert restored.aside.parent == tmp_path
+
+
 def test_a_store_that_is_open_is_not_replaced(url: str, copy: Path) -> None:
     worker = Database(url)
 

@@ -1,6 +1,7 @@
 """The command in a process of its own, forked from one that has imported everything: a tenth of the time."""
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -50,11 +51,15 @@ class Result:
 class Running:
     """A command that goes on while the test does something else."""
 
-    def __init__(self, folder: Path, *arguments: str, die_after: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, die_after: int | None = None, in_background: bool = False
+    ) -> None:
         self._kept = TemporaryDirectory()
         self._files = (Path(self._kept.name, "stdout"), Path(self._kept.name, "stderr"))
         self._process = _processes.Process(
-            target=_run, args=((str(folder), *arguments), self._files, die_after)
+            target=_run,
+            args=((str(folder), *arguments), self._files, die_after),
+            kwargs={"in_background": in_background},
         )
         self._process.start()
         self.pid = self._process.pid or 0
@@ -86,12 +91,16 @@ def cartwire(folder: Path, *arguments: str, die_after: int | None = None) -> Res
     return result
 
 
-def _run(arguments: tuple[str, ...], files: tuple[Path, Path], die_after: int | None) -> None:
+def _run(
+    arguments: tuple[str, ...], files: tuple[Path, Path], die_after: int | None, *, in_background: bool
+) -> None:
     for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
         with file.open("wb") as into:
             os.dup2(into.fileno(), stream.fileno())
     os.environ["COLUMNS"] = "200"
     sys.argv = ["cartwire", "--dir", *arguments]
+    if in_background:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell without a terminal does with `&`
     if die_after is not None:
         kill_after(die_after)
     main()

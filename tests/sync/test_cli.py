@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -207,6 +208,20 @@ def test_status_runs_and_dead_letters_report(shop: World) -> None:
     assert (json.loads(letters.stdout), letters.returncode) == ([], 0)
 
 
+def test_runs_of_a_sync_that_never_was_are_refused_and_of_one_that_left_are_listed(
+    shop: World, tmp_path: Path
+) -> None:
+    shutil.copytree(shop.folder, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "cartwire.yaml"
+    file.write_text(file.read_text().replace("  crm:", "  mails:"))
+
+    wrong, left, none = (cartwire(tmp_path, "runs", name) for name in ("mals", "crm", "mails"))
+
+    assert (wrong.returncode, left.returncode, none.returncode) == (2, 0, 0)
+    assert "no sync is named `mals`; did you mean `mails`?" in wrong.stderr
+    assert "backfill" in left.stdout
+
+
 def test_backup_copies_a_working_state_store_and_never_overwrites(shop: World, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
 
@@ -258,11 +273,42 @@ def test_nobody_and_somebody_forgotten_are_told_apart(shop: World) -> None:
 def test_whom_a_file_is_refused_to_is_said() -> None:
     refused = PermissionError(13, "Permission denied", "/data/cartwire.yaml")
     missing = FileNotFoundError(2, "No such file or directory", "/data")
+    full = OSError(28, "No space left on device")
 
     assert said_of(refused) == (
         f"/data/cartwire.yaml: Permission denied; Cartwire runs as user {os.getuid()} here"
     )
     assert said_of(missing) == "/data: No such file or directory"
+    assert said_of(full) == "No space left on device"
+    assert said_of(ChildProcessError("it did not start")) == "it did not start"
+
+
+def test_what_the_system_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "mapping.schema.json").mkdir(parents=True)
+
+    results = [
+        cartwire(tmp_path / "file", "init"),
+        cartwire(tmp_path / "folder", "schema"),
+        cartwire(tmp_path, "simulate", "woocommerce", "--orders", str(tmp_path)),
+    ]
+
+    assert [result.returncode for result in results] == [2, 2, 2]
+    assert "is a file" in results[0].stderr
+    assert results[2].stderr == f"{tmp_path}: Is a directory\n"
+    assert not any("Traceback" in result.stderr for result in results)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_a_full_disk_under_standard_output_is_said_in_a_sentence(tmp_path: Path) -> None:
+    def said(*arguments: str) -> tuple[int, int]:
+        command = [sys.executable, "-m", "sync.cli", "--dir", str(tmp_path), *arguments]
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        return result.returncode, len(result.stderr.splitlines())
+
+    assert said("schema", "--docs") == (2, 1)
+    assert said("runs", "--json") == (2, 1)  # that there is no configuration
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:
@@ -349,7 +395,9 @@ def test_simulate_refuses_what_it_cannot_serve(tmp_path: Path) -> None:
     history = tmp_path / "orders.csv"
     history.write_text("a,b\n1,2\n")
     strange = cartwire(tmp_path, "simulate", "woocommerce", "--orders", str(history))
+    beyond = cartwire(tmp_path, "simulate", "woocommerce", "brevo", "--port", "65535")
 
-    assert (unknown.returncode, strange.returncode) == (2, 2)
+    assert (unknown.returncode, strange.returncode, beyond.returncode) == (2, 2, 2)
+    assert "--port: there is no port 65536" in beyond.stderr
     assert "did you mean `woocommerce`" in unknown.stderr
     assert "unknown header" in strange.stderr

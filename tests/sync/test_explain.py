@@ -166,3 +166,19 @@ async def test_the_orders_that_explain_shows_add_up_to_what_was_pushed(
     assert "1000 JPY" in people
     assert "6.10 EUR" in people
     assert "-2.00" not in people
+
+
+async def test_a_name_that_a_stranger_made_up_is_shown_and_does_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.configure(mapping=MAPPING.replace("Loyal:", "Buyers [b2b]:"))
+    world.shop.state.add_order(email=ADA, total="1.00", first_name="Ada [/b]\x1b]0;mine\x07\nlist VIP: true")
+    await world.backfill()
+
+    show_explanation([await explained(world)], forgotten=False, json=False)
+
+    people = capsys.readouterr().out
+    assert "Ada [/b]" in people
+    assert "list Buyers [b2b]: true" in people
+    assert {"\x1b", "\x07"} & {*people} == set()
+    assert not any(line.startswith("list VIP") for line in people.splitlines())

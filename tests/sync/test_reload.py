@@ -41,6 +41,34 @@ def test_a_file_of_a_secret_that_the_env_file_names_is_watched(world: World) -> 
     assert stamp(world.plant, {}) != before
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("cartwire.yaml", "mapping: mappings/crm.yaml", "mapping: later/base.yaml"),
+        ("mappings/crm.yaml", "fields:", "extends: ../later/base.yaml\nfields:"),
+    ],
+)
+def test_what_a_refused_configuration_misses_is_watched(world: World, file: str, old: str, new: str) -> None:
+    in_use = world.plant
+    written = world.folder / file
+    written.write_text(written.read_text().replace(old, new))
+    before = stamp(in_use, {})
+
+    (world.folder / "later").mkdir()
+    (world.folder / "later" / "base.yaml").write_text("fields: {}\n")
+
+    assert stamp(in_use, {}) != before
+
+
+@pytest.mark.parametrize("name", ["a\\0b/c.yaml", f"{'a' * 300}/c.yaml", "[a]", "", "../../.."])
+def test_a_mapping_that_no_file_can_be_ends_no_watch(world: World, name: str) -> None:
+    in_use = world.plant
+    written = world.folder / "cartwire.yaml"
+    written.write_text(written.read_text().replace("mapping: mappings/crm.yaml", f'mapping: "{name}"'))
+
+    assert stamp(in_use, {}) == stamp(in_use, {})
+
+
 class Generation:
     """Wired parts that say whether they were closed."""
 

@@ -80,15 +80,19 @@ def test_P2_a_worker_that_is_killed_is_followed_by_the_next_at_once(scheduled: W
     assert orders_of(scheduled) == EVERYBODY
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "in_background"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    ids=["SIGINT", "SIGTERM", "SIGTERM in a script's background"],
+)
 def test_a_command_that_is_stopped_says_so_and_goes_on_the_next_time(
-    servers: World, number: signal.Signals
+    servers: World, number: signal.Signals, *, in_background: bool
 ) -> None:
     is_busy = threading.Event()
     is_busy.set()
     busy = Fault(status=503, headers={"retry-after": "60"})
     servers.news.fail(busy, times=1000, when=lambda *_: is_busy.is_set())
-    running = Running(servers.folder, "backfill", "crm")
+    running = Running(servers.folder, "backfill", "crm", in_background=in_background)
     wait(lambda: servers.news.requests, running)
 
     running.send(number)

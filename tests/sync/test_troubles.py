@@ -68,3 +68,14 @@ async def test_what_a_server_needs_to_start_anew_is_nobodys_concern(
         "10 minutes",
         "40 minutes",
     ]
+
+
+async def test_who_comes_back_after_having_left_is_told_of_anew(troubles: Troubles, told: list[str]) -> None:
+    for name in ("shop", "outlet"):
+        await troubles.begin(name, Kind.REFUSED, "401", NOW)
+    await troubles.keep_only(["shop"])
+    await troubles.load()
+    for name in ("shop", "outlet"):
+        await troubles.begin(name, Kind.REFUSED, "401", NOW)
+
+    assert [words.split()[0] for words in told] == ["shop", "outlet", "outlet"]

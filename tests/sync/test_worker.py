@@ -20,7 +20,7 @@ from sync.generations import Generations
 from sync.job import Pulse
 from sync.plant import read_plant
 from sync.run import Order
-from sync.troubles import Troubles
+from sync.troubles import Kind, Troubles
 from sync.worker import Worker, work
 from tests.sync.clocks import AllWait, Enough, Look, OneWaits
 from tests.sync.conftest import UNLIMITED, World, order
@@ -578,3 +578,30 @@ async def test_another_state_store_needs_another_start(world: World) -> None:
         rewrite(world, "cartwire.yaml", "currency: EUR", "currency: EUR\ndatabase: sqlite:///other.db")
         with pytest.raises(ConfigError, match="start `cartwire run` anew"):
             await worker.adopt(read_plant(world.folder, {}))
+
+
+async def test_the_troubles_of_who_has_left_the_configuration_are_forgotten(world: World) -> None:
+    world.configure(extra=OFTEN)
+    second = f"  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/crm.yaml\n{OFTEN}"
+    left = Trouble("left", "refused", "401", START, told=True)
+    async with world.open() as cartwire:
+        await cartwire.db.run(troubles.save_trouble, left)
+        async with Beside(cartwire) as worker:
+            rewrite(world, "cartwire.yaml", OFTEN, OFTEN + second)
+            await worker.reread()
+            await worker.troubles.begin("second", Kind.STALLED, "no run", START)
+            rewrite(world, "cartwire.yaml", second, "")
+            await worker.reread()
+
+            assert worker.troubles.of(["left", "second"]) == []
+        assert await cartwire.db.read(troubles.list_troubles, ["left", "second"]) == []
+
+
+async def test_a_configuration_without_a_schedule_is_refused_as_at_the_start(world: World) -> None:
+    world.configure(extra=OFTEN)
+    async with world.open() as cartwire, Beside(cartwire) as worker:
+        rewrite(world, "cartwire.yaml", "    schedule: every 5 minutes\n", "")
+        with pytest.raises(ConfigError, match="no sync has a schedule"):
+            await worker.adopt(read_plant(world.folder, {}))
+
+        assert worker.cartwire is cartwire
