@@ -24,7 +24,6 @@ __all__ = ["MAIN_FILE", "EspConfig", "Limits", "Loaded", "Settings", "StoreConfi
 
 MAIN_FILE = "cartwire.yaml"
 QUOTING = frozenset({"unknown type", "unknown store", "unknown ESP", "unknown time zone", "unknown currency"})
-KINDS: Mapping[str, str] = {"stores": "store", "esps": "ESP", "syncs": "sync"}
 PLAIN = re.compile(r"[A-Za-z0-9_+./-]{1,40}")
 
 
@@ -65,7 +64,8 @@ def load(
     problems = [*loading.problems, *(found for each in documents.values() for found in each.problems)]
     if settings is None or problems:
         raise ConfigError(problems, documents)
-    return Loaded(settings, tuple(_literals(settings, document)), documents, frozenset(_secrets(settings)))
+    warnings = (*_literals(settings, document), *_shared_names(settings, document))
+    return Loaded(settings, warnings, documents, frozenset(_secrets(settings)))
 
 
 class _Loading:
@@ -144,15 +144,12 @@ class _Loading:
             self._say(place, wrong.what, wrong.instead)
 
     def _refuse_shared_names(self) -> None:
-        """Let no two have one name: troubles, dead letters and metrics are kept by name alone."""
-        taken: dict[str, str] = {}
-        for section, kind in KINDS.items():
-            for name in self._names(section):
-                if name in taken:
-                    what = f"{taken[name]} has this name too"
-                    self._say((section, name), what, "give each a name of its own")
-                line = self._document.line_of((section, name))
-                taken.setdefault(name, f"the {kind} on line {line}")
+        """Let no store have the name of an ESP: of either's troubles the other would be kept waiting."""
+        for name in set(self._names("stores")) & set(self._names("esps")):
+            line = self._document.line_of(("stores", name))
+            self._say(
+                ("esps", name), f"the store on line {line} has this name too", "give each a name of its own"
+            )
 
     def _names(self, section: str) -> Sequence[str]:
         entries = self.data.get(section)
@@ -194,6 +191,14 @@ def _literals(settings: Settings, document: Document) -> Iterator[Problem]:
         if isinstance(written, str) and not refers(written):
             instead = f"write `${{NAME}}` and set NAME in the environment or in {ENV_FILE}"
             yield document.problem(place, "a secret stands in the file", instead)
+
+
+def _shared_names(settings: Settings, document: Document) -> Iterator[Problem]:
+    """Warn of syncs that are named as a store or an ESP: their dead letters and alerts are told as one."""
+    for name in settings.syncs:
+        if name in settings.stores or name in settings.esps:
+            what = "a store or an ESP has this name too: dead letters, alerts and metrics of both are told as one"
+            yield document.problem(("syncs", name), what, "give each a name of its own")
 
 
 def _at(data: Any, place: Place) -> Any:
