@@ -228,6 +228,11 @@ class Contact:
     was: str | None = None
     change: str = field(default="", compare=False)
 
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether writing this can send a confirmation mail: whom the ESP has accepted once is not asked again."""
+        return self.subscribe is Subscribe.ASK and not self.known
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -277,8 +282,8 @@ class OptOut:
 class Traits:
     """What an ESP can express, as data: checked when the configuration is read.
 
-    Sizes: contacts per `push`, members per `change_list`, `pushes` that may run at once. Lengths in
-    characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
+    Sizes: contacts per `push` (of them `asking_size` who may be asked to confirm, where a mail that is asked
+    for twice is sent twice), members per `change_list`, `pushes` that may run at once. Lengths in characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
     None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
     expression), `name_rule` says it in words. `short_names` says that a short name is
     better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that
@@ -287,6 +292,7 @@ class Traits:
 
     batch_size: int
     list_batch_size: int
+    asking_size: int | None = None
     pushes: int = 1
     field_types: frozenset[FieldType] = frozenset(FieldType)
     max_fields: int | None = None
