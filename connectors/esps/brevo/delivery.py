@@ -23,12 +23,16 @@ from connectors.esps.brevo.settings import Confirmation
 from connectors.esps.brevo.writes import (
     BLOCKED_AT_BIRTH,
     MARK,
+    MOVED,
+    UNPROVEN,
     Turn,
     Verdict,
     Write,
     first_write,
     judge,
+    mark_of,
     missing_places,
+    moving,
     plain,
     problem_of,
     stands,
@@ -246,9 +250,18 @@ class Delivery:
         if any(refusal.blame in NOT_LANDED for refusal in refusals):
             return refusals
         row = await self._book.find(write.email)
-        if row is None or row.get("emailBlacklisted") or await self._block(write.email):
+        if row is None:
+            return refusals
+        if row.get("emailBlacklisted") or await self._block(write.email):
+            await self._end_moving(row)
             return refusals
         return write.refused(Blame.CONTACT, "Brevo does not block this contact, and does not say why")
+
+    async def _end_moving(self, row: Row) -> None:
+        """Give a contact that is blocked again the mark that it had before its address changed."""
+        if (mark := mark_of(row)) in MOVED:
+            body = {"attributes": {MARK: MOVED[mark]}}
+            await self._api.send("PUT", contact_path(str(row["email"])), body, expect=BAD)
 
     async def _block(self, email: str) -> bool:
         """Block an address until Brevo says that it is; False when it never does."""
@@ -274,18 +287,20 @@ class Delivery:
     async def _rename(self, write: Write, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Change the address of the contact; where the new address has its own, retire the old one.
 
-        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes, so the block is sent along, and looked at afterwards.
+        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes, so the
+        block is sent along, and looked at afterwards; a mark goes with it, in case we do not come to look.
         """
         old = plain(write.contact.was or "")
         stranger = replace(write, contact=replace(write.contact, known=False))
         row = await self._book.find(old)
         if row is None:
-            return await self._alone(stranger, creates=False)
+            return await self._write_moved(stranger)
         blocked = bool(row.get("emailBlacklisted")) or write.stops
+        if blocked:
+            await self._account.prepare_mark()
         for _ in range(TURNS):
-            answer = await self._api.send(
-                "PUT", contact_path(old), _renaming(write, blocked=blocked), expect=BAD
-            )
+            body = _renaming(write, moving(mark_of(row)) if blocked else None)
+            answer = await self._api.send("PUT", contact_path(old), body, expect=BAD)
             if answer.status == 404:  # an earlier try, whose answer got lost, has renamed it
                 verdict: Verdict = tuple(await self._alone(stranger, creates=False))
             else:
@@ -296,6 +311,13 @@ class Delivery:
                 return await self._merge(stranger, old, claims)
             write = replace(verdict.write, absent=True)
         return write.refused(Blame.CONTACT, "Brevo does not change this address, and does not say why")
+
+    async def _write_moved(self, write: Write) -> Sequence[Refusal]:
+        """Update somebody whose address was changed before; block whom an earlier try could not block again."""
+        row = await self._book.find(write.email)
+        refusals = await self._alone(write, creates=False)
+        was_blocked = row is not None and mark_of(row) in MOVED
+        return await self._blocked(write, refusals) if was_blocked else refusals
 
     async def _merge(self, write: Write, old: str, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Update the contact that has the new address, which keeps its status, and delete the old one.
@@ -319,12 +341,15 @@ class Delivery:
         return False
 
 
-def _renaming(write: Write, *, blocked: bool) -> dict[str, Any]:
+def _renaming(write: Write, mark: str | None) -> dict[str, Any]:
+    """Make the body that changes an address; with a mark for a contact that is to be blocked, else without."""
     attributes = {**write.attributes, "EMAIL": write.email}
-    return {"attributes": attributes, **({"emailBlacklisted": True} if blocked else {})}
+    if mark is None:
+        return {"attributes": attributes}
+    return {"attributes": attributes | {MARK: mark}, "emailBlacklisted": True}
 
 
 def _is_unblocked(write: Write, row: Row) -> bool:
     """Tell whether a contact that we made for somebody without proof can be mailed all the same."""
-    ours = bool((row.get("attributes") or {}).get(MARK))
+    ours = mark_of(row) == UNPROVEN
     return write.birth is Subscribe.NO and ours and not row.get("emailBlacklisted")

@@ -323,6 +323,39 @@ async def test_a_rename_of_a_blocked_contact_leaves_it_blocked(
     assert simulation.state.contact(BOB).blocked
 
 
+@pytest.mark.parametrize("mark", [None, "no consent"])
+async def test_a_block_that_a_rename_lifted_in_a_push_that_broke_off_is_set_by_the_next(
+    esp: Brevo, simulation: Simulation, mark: str | None
+) -> None:
+    await esp.prepare([], [])
+    simulation.state.add(ADA, blocked=True, **({MARK: mark} if mark else {}))
+    simulation.state.keeps_block = False
+    rename = Contact(1, BOB, {"FIRSTNAME": "B"}, Subscribe.YES, known=True, was=ADA)
+    simulation.fail(Fault(status=503), times=50, when=lambda *_: simulation.state.find(BOB) is not None)
+    with pytest.raises(RemoteFault):
+        await esp.push([rename])
+    assert not simulation.state.contact(BOB).blocked
+    simulation._planned.clear()
+
+    heard = [opt_out.email async for page in esp.opt_outs(None) for opt_out in page]
+    assert await esp.push([rename]) == []
+
+    assert heard == ([] if mark else [BOB])
+    assert simulation.state.contact(BOB).blocked
+    assert simulation.state.contact(BOB).fields.get(MARK) == mark
+
+
+async def test_a_rename_after_which_brevo_never_blocks_is_refused_each_time(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    simulation.state.add(ADA, blocked=True)
+    simulation.state.keeps_block, simulation.state.deaf = False, True
+
+    for fields in ({}, {"FIRSTNAME": "B"}):
+        (refusal,) = await esp.push([Contact(1, BOB, fields, known=True, was=ADA)])
+        assert (refusal.profile, refusal.blame) == (1, Blame.CONTACT)
+
+
 async def test_the_block_is_sent_along_with_a_new_address(
     esp: Brevo, simulation: Simulation, recorder: Recorder
 ) -> None:
@@ -336,9 +369,11 @@ async def test_the_block_is_sent_along_with_a_new_address(
         ]
     )
 
-    blocked, free = sorted(bodies(recorder, "PUT"), key=len, reverse=True)
-    assert blocked == {"attributes": {"EMAIL": BOB}, "emailBlacklisted": True}
-    assert free == {"attributes": {"EMAIL": "zoe@example.com"}}
+    sent = bodies(recorder, "PUT")
+    blocked = {"attributes": {"EMAIL": BOB, MARK: "moving"}, "emailBlacklisted": True}
+    free = {"attributes": {"EMAIL": "zoe@example.com"}}
+    assert [body for body in (blocked, free, {"attributes": {MARK: ""}}) if body not in sent] == []
+    assert len(sent) == 3
 
 
 @pytest.mark.parametrize("kind", [Kind.AFTER, Kind.DROP])
