@@ -54,6 +54,9 @@ BLOCKINGS = 3
 GIVE_UP = 3
 """Contacts at which Brevo breaks, without having taken another, after which it is down."""
 BAD = frozenset({400, 404})
+ABSENT = frozenset({404})
+KEPT = frozenset({400, 405})
+"""What is answered to the deletion of a contact that may not be deleted; 400 also where the address is none."""
 LANDED = frozenset({200, 201, 204})
 IMPORTED = frozenset({Subscribe.NO, Subscribe.YES})
 
@@ -146,8 +149,9 @@ class Delivery:
         done = await together([self._block(write.email) for write in writes])
         still_open = [write for write, is_blocked in zip(writes, done, strict=True) if not is_blocked]
         if still_open:
-            await together([self._delete(write.email) for write in still_open])
-            raise RemoteFault("Brevo: does not block new contacts without consent; they were deleted again")
+            deleted = await together([self._delete(write.email) for write in still_open])
+            end = "they were deleted again" if all(deleted) else "nor delete all of them"
+            raise RemoteFault(f"Brevo: does not block new contacts without consent; {end}")
 
     async def _check_born(self) -> None:
         """Look whether those who were created one by one are blocked: all in one reading, as after an import."""
@@ -273,8 +277,10 @@ class Delivery:
             await wait(trial + 1.0)
         return False
 
-    async def _delete(self, email: str) -> None:
-        await self._api.send("DELETE", contact_path(email), expect=BAD)
+    async def _delete(self, email: str) -> bool:
+        """Delete; False when Brevo does not let us."""
+        answer = await self._api.send("DELETE", contact_path(email), expect=KEPT | ABSENT)
+        return answer.status not in KEPT
 
     async def unmark(self, emails: Sequence[str]) -> None:
         """Take our mark off people whose block somebody lifted: another block will be their own word."""
@@ -322,13 +328,14 @@ class Delivery:
     async def _merge(self, write: Write, old: str, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Update the contact that has the new address, which keeps its status, and delete the old one.
 
-        But if somebody came to the old address, in an earlier try of this push, the contact there is theirs.
+        One that Brevo does not let us delete is blocked. But if somebody came to the old address, in an earlier try of this push, the contact there is theirs.
         """
         refusals = await self._alone(write, creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
-        if not lost and not await self._is_taken(old, claims):
-            await self._delete(old)
-        return refusals
+        if lost or await self._is_taken(old, claims) or await self._delete(old) or await self._block(old):
+            return refusals
+        reason = "Brevo neither deletes nor blocks the contact with the address before"
+        return write.refused(Blame.CONTACT, reason)
 
     async def _is_taken(self, email: str, claims: Mapping[str, Contact]) -> bool:
         """Tell whether who is to have an address has it: the end of the chain still stands where it began."""

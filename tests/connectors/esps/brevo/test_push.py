@@ -404,6 +404,29 @@ async def test_a_rename_to_an_address_that_has_its_own_contact_retires_the_old_o
     assert fields_of(simulation, BOB) == {"FIRSTNAME": "Bob", "LASTNAME": "B"}
 
 
+@pytest.mark.parametrize("status", [400, 405])
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_an_old_contact_that_may_not_be_deleted_is_blocked_or_its_person_is_refused(
+    *, esp: Brevo, simulation: Simulation, status: int, deaf: bool
+) -> None:
+    for email in (ADA, BOB, "eve@example.com"):
+        simulation.state.add(email)
+    simulation.fail(Fault(status=status), times=5, when=lambda method, _: method == "DELETE")
+    simulation.state.deaf = deaf
+
+    refusals = await esp.push(
+        [
+            Contact(1, BOB, {}, known=True, was=ADA),
+            Contact(2, "eve@example.com", {"FIRSTNAME": "E"}, known=True),
+        ]
+    )
+
+    assert [(each.profile, each.blame) for each in refusals] == ([(1, Blame.CONTACT)] if deaf else [])
+    blocked = {email: each.blocked for email, each in simulation.state.contacts.items()}
+    assert blocked == {ADA: not deaf, BOB: False, "eve@example.com": False}
+    assert fields_of(simulation, "eve@example.com") == {"FIRSTNAME": "E"}
+
+
 async def test_a_rename_of_somebody_who_is_gone_writes_the_new_address(
     esp: Brevo, simulation: Simulation
 ) -> None:
@@ -685,6 +708,16 @@ async def test_new_contacts_whom_brevo_cannot_be_made_to_block_are_deleted_again
     simulation.state.deaf = False
     assert await esp.push(contacts) == []
     assert {email for email, each in simulation.state.contacts.items() if not each.blocked} == {ADA}
+
+
+async def test_whom_brevo_neither_blocks_nor_deletes_is_told_so(esp: Brevo, simulation: Simulation) -> None:
+    simulation.state.deaf = True
+    simulation.state.registered.add(ADA)
+
+    with pytest.raises(RemoteFault, match="nor delete all of them"):
+        await esp.push([*people(ALONE), Contact(900, ADA, {})])
+
+    assert set(simulation.state.contacts) == {ADA}
 
 
 async def test_single_new_contacts_are_looked_at_together_and_blocked_where_brevo_forgot_it(
