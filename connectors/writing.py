@@ -16,7 +16,7 @@ from connectors.base import Blame, Contact, Refusal
 
 log = structlog.get_logger()
 
-NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
+NOT_LANDED = frozenset({Blame.CONTACT, Blame.BROKEN, Blame.BLOCKED})
 """What a refusal is about when nothing of the contact landed."""
 
 T = TypeVar("T")

@@ -45,7 +45,9 @@ from state.scope import esp_origin
 
 RETRIED = ("profile ", "name ")
 LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
-BURIED = frozenset({Blame.CONTACT, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
+BURIED = frozenset({Blame.CONTACT, Blame.BROKEN, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
+WAITING = frozenset({Blame.LATER, Blame.BROKEN})
+"""What leaves a contact's job where it is."""
 NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
 """Dead letters of one field or list."""
 
@@ -90,12 +92,13 @@ def settle_contacts(
 ) -> int:
     """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed.
 
-    Of people who were forgotten meanwhile nothing is kept. Whose turn did not come stay where they are.
+    Of people who were forgotten meanwhile nothing is kept. Whose turn did not come stay where they are, and so do
+    those at whom the ESP broke.
     """
     sync = target.sync
-    later = {refusal.profile for refusal in refusals if refusal.blame is Blame.LATER}
-    alive = _alive(connection, sync, (job.contact.profile for job in jobs)) - later
-    jobs = [job for job in jobs if job.contact.profile in alive]
+    waiting = {refusal.profile for refusal in refusals if refusal.blame in WAITING}
+    alive = _alive(connection, sync, (job.contact.profile for job in jobs))
+    jobs = [job for job in jobs if job.contact.profile in alive - waiting]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against: defaultdict[int, list[Refusal]] = defaultdict(list)
     for refusal in refusals:

@@ -778,6 +778,27 @@ def test_a_contact_that_is_left_for_later_stays_in_the_outbox_as_it_is(connectio
     assert letters(connection) == []
 
 
+def test_a_contact_at_which_the_esp_broke_is_a_dead_letter_until_the_next_run_lands_it(
+    connection: Connection,
+) -> None:
+    offer(connection, want(connection))
+    take(connection)
+    save(connection, order(2, consent=Consent(given=False, at=at(1))))
+    refresh(connection)
+    connection.execute(update(settling.ACCEPTED).values(subscribe=Subscribe.YES))
+    offer(connection, want(connection), want(connection, BOB))
+    (stop,) = [job for job in contacts(connection) if job.contact.subscribe is Subscribe.STOP]
+
+    assert take(connection, refusal(connection, Blame.BROKEN)) == 1
+
+    assert contacts(connection) == [stop]
+    assert letters(connection) == [f"profile {stop.contact.profile}"]
+    offer(connection, want(connection))  # compared anew, it is as urgent as it was
+    assert [job.contact.subscribe for job in contacts(connection)] == [Subscribe.STOP]
+    assert take(connection) == 1
+    assert (contacts(connection), letters(connection)) == ([], [])
+
+
 def test_a_sync_that_never_ran_knows_nothing(connection: Connection) -> None:
     assert evaluation.sync_state(connection, "other") == evaluation.SyncState(
         0, 0, None, None, None, None, None

@@ -198,7 +198,7 @@ class Delivery:
         return refusals
 
     async def _each(self, writes: Sequence[Write]) -> Sequence[Refusal]:
-        """Write one after the other; a contact at which Brevo breaks is refused, if it takes others."""
+        """Write one after the other; a contact at which Brevo breaks waits for the next run, if it takes others."""
         refusals: list[Refusal] = []
         broken: list[Write] = []
         for write in writes:
@@ -215,7 +215,7 @@ class Delivery:
             raise RemoteFault("Brevo: breaks at every contact")
         await self._alone(witnesses[-1], creates=False)  # raises when Brevo is down by now
         reason = "Brevo breaks at this contact"
-        return refusals + [refusal for write in broken for refusal in write.refused(Blame.CONTACT, reason)]
+        return refusals + [refusal for write in broken for refusal in write.refused(Blame.BROKEN, reason)]
 
     # One by one
 

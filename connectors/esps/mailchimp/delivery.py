@@ -13,6 +13,7 @@ from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.batches import Outcome, Pace, operation, outcomes_of, submit
 from connectors.esps.mailchimp.writes import Verdict, Write, document_of, judge, rename_rounds
 from connectors.http import Answer, Api
+from connectors.writing import NOT_LANDED
 
 SINGLE_WRITES = 50
 """Contacts up to which single calls are sooner done than a batch, which takes seconds at least."""
@@ -22,7 +23,6 @@ ABSENT = frozenset({404})
 KEPT = frozenset({405})
 """What is answered to the archiving of a member that cannot be archived."""
 MAILED = frozenset({"subscribed", "pending"})
-NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ class Delivery:
         return final + await self._write_each(again, answered)
 
     async def _write_each(self, writes: Sequence[Write], answered: Sequence[Write] = ()) -> list[Refusal]:
-        """Write each alone. Where Mailchimp breaks at one it is refused, if it takes others; else raise.
+        """Write each alone. Where Mailchimp breaks at one that waits for the next run, if it takes others; else raise.
 
         `answered` are writes that went through before.
         """
@@ -76,7 +76,7 @@ class Delivery:
         for write, outcome in zip(writes, outcomes, strict=True):
             if isinstance(outcome, RemoteFault):
                 reason = f"Mailchimp breaks at this contact: {outcome}"
-                broken.append(Refusal(write.contact.profile, Blame.CONTACT, reason))
+                broken.append(Refusal(write.contact.profile, Blame.BROKEN, reason))
             else:
                 refusals += outcome
                 witnesses.append(write)

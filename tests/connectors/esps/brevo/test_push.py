@@ -588,7 +588,7 @@ async def test_a_contact_at_which_brevo_breaks_stops_no_other(esp: Brevo, simula
 
     refusals = await esp.push(known(people(8), ORDERS=1))
 
-    assert [(each.profile, each.blame) for each in refusals] == [(5, Blame.CONTACT)]
+    assert [(each.profile, each.blame) for each in refusals] == [(5, Blame.BROKEN)]
     assert sum("ORDERS" in each.fields for each in simulation.state.contacts.values()) == 7
 
 

@@ -499,7 +499,7 @@ async def test_a_contact_at_which_mailchimp_breaks_does_not_stop_the_others(
 
     (refusal,) = await esp.push(with_one(people(count), Contact(0, ADA, {})))
 
-    assert (refusal.profile, refusal.blame) == (0, Blame.CONTACT)
+    assert (refusal.profile, refusal.blame) == (0, Blame.BROKEN)
     assert refusal.reason == "Mailchimp breaks at this contact: us21.api.mailchimp.com: answered 500"
     assert len(simulation.state.contacts) == count - 1
 
