@@ -17,8 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.base import Contact, Field, FieldType, Held, Member, Missing, OptOut, Refusal, Value
+from connectors.errors import Refused
 from connectors.esps.brevo.account import Account
-from connectors.esps.brevo.book import ABSENT, Book, Row, contact_path
+from connectors.esps.brevo.book import Book, Row
 from connectors.esps.brevo.delivery import Delivery
 from connectors.esps.brevo.memberships import Memberships
 from connectors.esps.brevo.settings import BrevoSettings
@@ -108,7 +109,8 @@ class Brevo:
         return _as_read(field, attribute_value(value))
 
     async def erase(self, email: str) -> None:
-        await self._api.send("DELETE", contact_path(email), expect=ABSENT)
+        if not await self._delivery.delete(email) and await self._book.find(email) is not None:
+            raise Refused("Brevo: does not delete this contact; delete it there by hand")
 
     async def aclose(self) -> None:
         await self._api.aclose()

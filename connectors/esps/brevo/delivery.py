@@ -149,7 +149,7 @@ class Delivery:
         done = await together([self._block(write.email) for write in writes])
         still_open = [write for write, is_blocked in zip(writes, done, strict=True) if not is_blocked]
         if still_open:
-            deleted = await together([self._delete(write.email) for write in still_open])
+            deleted = await together([self.delete(write.email) for write in still_open])
             end = "they were deleted again" if all(deleted) else "nor delete all of them"
             raise RemoteFault(f"Brevo: does not block new contacts without consent; {end}")
 
@@ -277,7 +277,7 @@ class Delivery:
             await wait(trial + 1.0)
         return False
 
-    async def _delete(self, email: str) -> bool:
+    async def delete(self, email: str) -> bool:
         """Delete; False when Brevo does not let us."""
         answer = await self._api.send("DELETE", contact_path(email), expect=KEPT | ABSENT)
         return answer.status not in KEPT
@@ -332,7 +332,7 @@ class Delivery:
         """
         refusals = await self._alone(write, creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
-        if lost or await self._is_taken(old, claims) or await self._delete(old) or await self._block(old):
+        if lost or await self._is_taken(old, claims) or await self.delete(old) or await self._block(old):
             return refusals
         reason = "Brevo neither deletes nor blocks the contact with the address before"
         return write.refused(Blame.CONTACT, reason)

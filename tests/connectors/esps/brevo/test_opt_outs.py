@@ -3,11 +3,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors.base import Contact, OptOut, Subscribe
-from connectors.errors import RemoteFault
+from connectors.errors import Refused, RemoteFault
 from connectors.esps.brevo import book
 from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.writes import MARK
-from connectors.simulation import Simulation
+from connectors.simulation import Fault, Simulation
 from tests.connectors.esps.brevo.test_push import ADA, BOB, MANY, people
 from tests.connectors.esps.specs import Recorder
 
@@ -151,3 +151,27 @@ async def test_a_server_that_knows_no_pages_is_read_once(esp: Brevo, simulation:
 
 async def test_nobody_is_nothing(esp: Brevo) -> None:
     assert await read(esp) == []
+
+
+# Erasing
+
+
+@pytest.mark.parametrize("status", [400, 405])
+async def test_an_erasure_that_brevo_refuses_is_raised_without_the_address(
+    esp: Brevo, simulation: Simulation, status: int
+) -> None:
+    simulation.state.add(ADA)
+    simulation.fail(Fault(status=status, body=ADA.encode()), when=lambda method, _: method == "DELETE")
+
+    with pytest.raises(Refused, match="does not delete this contact") as raised:
+        await esp.erase(ADA)
+
+    assert "@" not in str(raised.value)
+
+
+async def test_an_erasure_that_is_refused_of_somebody_who_is_not_there_is_done(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    simulation.fail(Fault(status=400), when=lambda method, _: method == "DELETE")
+
+    await esp.erase(ADA)
