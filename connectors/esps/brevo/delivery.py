@@ -285,8 +285,15 @@ class Delivery:
     async def unmark(self, emails: Sequence[str]) -> None:
         """Take our mark off people whose block somebody lifted: another block will be their own word."""
         for part in parts(emails, UPDATES):
-            contacts = [{"email": email, "attributes": {MARK: ""}} for email in part]
-            await self._api.send("POST", "/contacts/batch", {"contacts": contacts}, expect=BAD)
+            await self._unmark(part)
+
+    async def _unmark(self, emails: Sequence[str]) -> None:
+        """Take the mark off; where Brevo refuses all for one of them, who was deleted as a rule, off the others."""
+        contacts = [{"email": email, "attributes": {MARK: ""}} for email in emails]
+        answer = await self._api.send("POST", "/contacts/batch", {"contacts": contacts}, expect=BAD)
+        if answer.status in BAD and len(emails) > 1:
+            for half in halves(emails):
+                await self._unmark(half)
 
     # Another address
 

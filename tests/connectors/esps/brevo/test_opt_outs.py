@@ -1,7 +1,9 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from connectors.asgi import Reply
 from connectors.base import Contact, OptOut, Subscribe
 from connectors.errors import Refused, RemoteFault
 from connectors.esps.brevo import book
@@ -51,6 +53,26 @@ async def test_who_came_back_and_left_again_opted_out(esp: Brevo, simulation: Si
     simulation.state.block(ADA)
 
     assert [each.email for each in await read(esp)] == [ADA]
+
+
+async def test_who_came_back_is_noted_though_another_is_deleted_meanwhile(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    state = simulation.state
+    await esp.push(people(5))
+    for each in list(state.stored.values()):
+        each.created -= timedelta(days=2)
+        each.blocked = False
+
+    def delete_one(method: str, _path: Sequence[str], reply: Reply) -> Reply:
+        if method == "GET" and len(state.stored) == 5:
+            state.delete(state.existing("person-3@example.com"))
+        return reply
+
+    state.mend = delete_one
+
+    assert await read(esp) == []
+    assert [MARK in each.fields for each in state.contacts.values()] == [False] * 4
 
 
 async def test_whose_block_never_was_set_does_not_look_as_if_somebody_lifted_it(
