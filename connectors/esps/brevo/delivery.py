@@ -77,6 +77,8 @@ class Delivery:
         """Who is to be asked in this push, by profile."""
         self._born: list[Write] = []
         """Whom we created to be blocked, and have not seen blocked yet."""
+        self._met: list[Write] = []
+        """Whom Brevo had when we were to create them so: by an earlier try of ours, perhaps, whose answer was lost."""
 
     async def push(self, contacts: Sequence[Contact]) -> list[Refusal]:
         """Write a batch; one at a time, though several syncs may push here."""
@@ -154,14 +156,18 @@ class Delivery:
             raise RemoteFault(f"Brevo: does not block new contacts without consent; {end}")
 
     async def _check_born(self) -> None:
-        """Look whether those who were created one by one are blocked: all in one reading, as after an import."""
-        if not self._born:
+        """Look whether those who were created one by one are blocked: all in one reading, as after an import.
+
+        Of those whom Brevo had it goes by our mark whether it was we who created them.
+        """
+        if not self._born and not self._met:
             return
-        emails = [write.email for write in self._born]
+        emails = [write.email for write in (*self._born, *self._met)]
         there = await self._book.created(emails, datetime.now(UTC) - LAG)
         unblocked = {email for email, row in there.items() if not row.get("emailBlacklisted")}
-        await self._block_all([write for write in self._born if folded(write.email) in unblocked])
-        self._born = []
+        ours = [write for write in self._met if _is_unblocked(write, there.get(folded(write.email), {}))]
+        await self._block_all([*ours, *(write for write in self._born if folded(write.email) in unblocked)])
+        self._born, self._met = [], []
 
     # Updating in bulk
 
@@ -232,6 +238,8 @@ class Delivery:
             verdict = judge(write, answer, creates=creates)
             if not isinstance(verdict, Turn):
                 return await self._blocked(write, verdict) if write.stops else verdict
+            if creates and not verdict.creates and write.birth is Subscribe.NO:
+                self._met.append(write)
             write, creates = verdict.write, verdict.creates
         return write.refused(Blame.CONTACT, "Brevo says of this contact that it has it, and that it has not")
 

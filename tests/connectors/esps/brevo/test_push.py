@@ -710,6 +710,32 @@ async def test_new_contacts_whom_brevo_cannot_be_made_to_block_are_deleted_again
     assert {email for email, each in simulation.state.contacts.items() if not each.blocked} == {ADA}
 
 
+@pytest.mark.parametrize("breaks_off", [False, True])
+async def test_a_new_contact_whose_creation_was_answered_by_a_503_is_looked_at_too(
+    *, esp: Brevo, simulation: Simulation, breaks_off: bool
+) -> None:
+    create = simulation.state.create
+    simulation.state.create = lambda body: create({**body, "emailBlacklisted": False})
+    simulation.fail(
+        Fault(Kind.AFTER, 503),
+        times=50 if breaks_off else 1,
+        when=lambda method, path: method == "POST" and path.endswith("/contacts"),
+    )
+    simulation.state.add(BOB)
+    contacts = [Contact(1, ADA, {"FIRSTNAME": "A"}), Contact(2, BOB, {"FIRSTNAME": "B"})]
+    if breaks_off:
+        with pytest.raises(RemoteFault):
+            await esp.push(contacts)
+        simulation._planned.clear()
+
+    assert await esp.push(contacts) == []
+
+    assert {email: each.blocked for email, each in simulation.state.contacts.items()} == {
+        ADA: True,
+        BOB: False,
+    }
+
+
 async def test_whom_brevo_neither_blocks_nor_deletes_is_told_so(esp: Brevo, simulation: Simulation) -> None:
     simulation.state.deaf = True
     simulation.state.registered.add(ADA)
