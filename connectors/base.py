@@ -249,7 +249,7 @@ class Blame(enum.StrEnum):
     CONTACT = "contact"  # nothing of this contact landed
     FIELD = "field"  # `name` was left out, the rest landed
     MEMBERSHIP = "membership"  # this profile's change of this list did not land
-    BROKEN = "broken"  # as CONTACT, by a fault of the ESP's: a dead letter, and written again by the next run
+    BROKEN = "broken"  # as CONTACT, but it passes: a dead letter that the next run writes again
     BLOCKED = "blocked"  # the address may never come back here: believe it, do not try again
     ABSENT = "absent"  # the ESP has no field or list `name` (`Esp.prepare` said so, once for all)
     OPTED_OUT = "opted out"  # the contact landed, but the ESP says that they opted out: remember it
@@ -284,7 +284,8 @@ class Traits:
     """What an ESP can express, as data: checked when the configuration is read.
 
     Sizes: contacts per `push` (of them `asking_size` who may be asked to confirm, where a mail that is asked
-    for twice is sent twice), members per `change_list`, `pushes` that may run at once. Lengths in characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
+    for twice is sent twice), members per `change_list`, `pushes` that may run at once. Lengths in characters,
+    `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
     None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
     expression), `name_rule` says it in words. `short_names` says that a short name is
     better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that

@@ -228,7 +228,7 @@ async def test_an_address_that_signed_up_too_often_may_come_later(
 
     (refusal,) = await esp.push(with_one(people(count), Contact(0, ADA, {})))
 
-    assert (refusal.profile, refusal.blame) == (0, Blame.CONTACT)
+    assert (refusal.profile, refusal.blame) == (0, Blame.BROKEN)
 
 
 @either_way
