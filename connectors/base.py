@@ -228,6 +228,11 @@ class Contact:
     was: str | None = None
     change: str = field(default="", compare=False)
 
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether writing this can send a confirmation mail: whom the ESP has accepted once is not asked again."""
+        return self.subscribe is Subscribe.ASK and not self.known
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -244,13 +249,14 @@ class Blame(enum.StrEnum):
     CONTACT = "contact"  # nothing of this contact landed
     FIELD = "field"  # `name` was left out, the rest landed
     MEMBERSHIP = "membership"  # this profile's change of this list did not land
+    BROKEN = "broken"  # as CONTACT, but it passes: a dead letter that the next run writes again
     BLOCKED = "blocked"  # the address may never come back here: believe it, do not try again
     ABSENT = "absent"  # the ESP has no field or list `name` (`Esp.prepare` said so, once for all)
     OPTED_OUT = "opted out"  # the contact landed, but the ESP says that they opted out: remember it
     LATER = "later"  # the ESP gave way before this contact's turn: it stays to be written, and the run ends
 
 
-NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
+NOT_LANDED = frozenset({Blame.CONTACT, Blame.BROKEN, Blame.BLOCKED})
 """What a refusal is about when nothing of the contact landed."""
 
 
@@ -281,8 +287,9 @@ class OptOut:
 class Traits:
     """What an ESP can express, as data: checked when the configuration is read.
 
-    Sizes: contacts per `push`, members per `change_list`, `pushes` that may run at once. Lengths in
-    characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
+    Sizes: contacts per `push` (of them `asking_size` who may be asked to confirm, where a mail that is asked
+    for twice is sent twice), members per `change_list`, `pushes` that may run at once. Lengths in characters,
+    `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
     None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
     expression), `name_rule` says it in words. `short_names` says that a short name is
     better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that
@@ -291,6 +298,7 @@ class Traits:
 
     batch_size: int
     list_batch_size: int
+    asking_size: int | None = None
     pushes: int = 1
     field_types: frozenset[FieldType] = frozenset(FieldType)
     max_fields: int | None = None

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from connectors.base import NOT_LANDED as NOT_LANDED  # noqa: PLC0414 - connectors take it from here
-from connectors.base import Contact, Refusal
+from connectors.base import NOT_LANDED, Contact, Refusal
 
 log = structlog.get_logger()
 

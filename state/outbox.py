@@ -4,7 +4,7 @@
 A job carries a stamp: settling an old writing leaves a newer one where it is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -129,10 +129,23 @@ def settle_in(connection: Connection, target: Target) -> bool:
     return moved
 
 
-def contact_jobs(connection: Connection, sync: str, after: int, most: int) -> list[ContactJob]:
-    """Hand out the next contacts to write, by profile, after profile `after`."""
-    rows = connection.execute(NEXT_CONTACTS, {"sync": sync, "after": after, "most": most})
-    return [ContactJob(stamp, decode_contact(text, stamp)) for text, stamp in rows]
+def contact_jobs(
+    connection: Connection, sync: str, after: int, most: int, *, asked: int | None = None
+) -> list[ContactJob]:
+    """Hand out the next contacts to write, by profile, after profile `after`: at most `asked` who may be asked."""
+    with connection.execute(NEXT_CONTACTS, {"sync": sync, "after": after, "most": most}) as rows:
+        jobs = (ContactJob(stamp, decode_contact(text, stamp)) for text, stamp in rows)
+        return list(jobs if asked is None else _asking(jobs, asked))
+
+
+def _asking(jobs: Iterable[ContactJob], most: int) -> Iterator[ContactJob]:
+    """End before there is one more than `most` who may be asked to confirm."""
+    asked = 0
+    for job in jobs:
+        asked += job.contact.may_be_asked
+        if asked > most:
+            return
+        yield job
 
 
 def membership_jobs(

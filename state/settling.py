@@ -46,7 +46,9 @@ from state.scope import esp_origin
 
 RETRIED = ("profile ", "name ")
 LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
-BURIED = frozenset({Blame.CONTACT, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
+BURIED = frozenset({Blame.CONTACT, Blame.BROKEN, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
+WAITING = frozenset({Blame.LATER, Blame.BROKEN})
+"""What leaves a contact's job where it is."""
 NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
 """Dead letters of one field or list."""
 
@@ -91,12 +93,13 @@ def settle_contacts(
 ) -> int:
     """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed.
 
-    Of people who were forgotten meanwhile nothing is kept. Whose turn did not come stay where they are.
+    Of people who were forgotten meanwhile nothing is kept. Whose turn did not come stay where they are, and so do
+    those at whom the ESP broke.
     """
     sync = target.sync
-    later = {refusal.profile for refusal in refusals if refusal.blame is Blame.LATER}
-    alive = _alive(connection, sync, (job.contact.profile for job in jobs)) - later
-    jobs = [job for job in jobs if job.contact.profile in alive]
+    waiting = {refusal.profile for refusal in refusals if refusal.blame in WAITING}
+    alive = _alive(connection, sync, (job.contact.profile for job in jobs))
+    jobs = [job for job in jobs if job.contact.profile in alive - waiting]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against: defaultdict[int, list[Refusal]] = defaultdict(list)
     for refusal in refusals:
@@ -110,7 +113,7 @@ def settle_contacts(
     written = json_list(job.contact.profile for job in jobs)
     stamps = json_list(job.stamp for job in jobs)
     connection.execute(DROP_CONTACTS, {"the_sync": sync, "profiles": written, "stamps": stamps})
-    lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
+    lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED - WAITING}
     withdraw_memberships(connection, sync, lost)
     blocked = {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED}
     _leave_all(connection, sync, blocked - {job.contact.profile for job in jobs if job.contact.was})

@@ -1,7 +1,8 @@
 """Stage 3: empty the outbox into the ESP: who leaves a list first, then contacts, then who joins, list by list.
 
 Who enters a list because of an open checkout comes last of all, after a last look at the stores. A kill
-between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an upsert.
+between the vendor's answer and our commit sends one batch twice, which is harmless: a push is an upsert. Where
+it asks people to confirm it may ask them twice: so a batch holds few of those (`Traits.asking_size`).
 What the ESP refuses is buried with its reason; the rest lands (P5).
 """
 
@@ -195,7 +196,13 @@ async def _push_contacts(this: Round) -> None:
         nonlocal reached
         while not pushing.pulse.stopping:
             async with taking:
-                batch = await db.read(outbox.contact_jobs, job.sync, reached, esp.traits.batch_size)
+                batch = await db.read(
+                    outbox.contact_jobs,
+                    job.sync,
+                    reached,
+                    esp.traits.batch_size,
+                    asked=esp.traits.asking_size,
+                )
                 if not batch:
                     return
                 last = reached = batch[-1].contact.profile

@@ -113,5 +113,5 @@ def stop(text: str, code: int) -> NoReturn:
 def said_of(error: OSError) -> str:
     """Say what failed, and for a right, who lacks it: in a container that is a number which the host does not know."""
     who = f"; Cartwire runs as user {os.getuid()} here" if isinstance(error, PermissionError) else ""
-    said = f"{error.strerror or error or type(error).__name__}{who}"
+    said = f"{error.strerror or str(error) or type(error).__name__}{who}"
     return f"{error.filename}: {said}" if error.filename else said

@@ -196,6 +196,25 @@ def test_jobs_are_handed_out_in_portions_after_a_profile(connection: Connection)
     assert outbox.contact_jobs(connection, "other", 0, 1) == []
 
 
+def test_a_portion_holds_no_more_people_to_ask_than_wanted_and_all_of_the_others(
+    connection: Connection,
+) -> None:
+    emails = [f"p{number}@example.com" for number in range(10, 16)]
+    save(
+        connection,
+        *(order(n, email, consent=Consent(given=n != 1, at=START)) for n, email in enumerate(emails)),
+    )
+    refresh(connection)
+    wanted = [want(connection, email) for email in emails]
+    offer(connection, *wanted, target=replace(TARGET, consent="double_opt_in"))
+
+    first = outbox.contact_jobs(connection, "crm", 0, 100, asked=2)
+    second = outbox.contact_jobs(connection, "crm", first[-1].contact.profile, 100, asked=3)
+
+    assert [len(first), len(second)] == [3, 3]
+    assert [job.contact.email for job in (*first, *second)] == emails
+
+
 def test_P3_a_newer_writing_survives_the_settling_of_an_older_one(connection: Connection) -> None:
     offer(connection, want(connection))
     old = contacts(connection)
@@ -773,6 +792,27 @@ def test_a_contact_that_is_left_for_later_stays_in_the_outbox_as_it_is(connectio
     assert contacts(connection) == [left]
     assert waiting(connection).lists == {"Customers": 2}
     assert letters(connection) == []
+
+
+def test_a_contact_at_which_the_esp_broke_is_a_dead_letter_until_the_next_run_lands_it(
+    connection: Connection,
+) -> None:
+    offer(connection, want(connection))
+    take(connection)
+    save(connection, order(2, consent=Consent(given=False, at=at(1))))
+    refresh(connection)
+    connection.execute(update(settling.ACCEPTED).values(subscribe=Subscribe.YES))
+    offer(connection, want(connection), want(connection, BOB))
+    (stop,) = [job for job in contacts(connection) if job.contact.subscribe is Subscribe.STOP]
+
+    assert take(connection, refusal(connection, Blame.BROKEN)) == 1
+
+    assert contacts(connection) == [stop]
+    assert letters(connection) == [f"profile {stop.contact.profile}"]
+    offer(connection, want(connection))  # compared anew, it is as urgent as it was
+    assert [job.contact.subscribe for job in contacts(connection)] == [Subscribe.STOP]
+    assert take(connection) == 1
+    assert (contacts(connection), letters(connection)) == ([], [])
 
 
 def test_a_sync_that_never_ran_knows_nothing(connection: Connection) -> None:

@@ -1,20 +1,25 @@
 """Double opt-in through whole runs: an ESP that gives way in the middle asks nobody twice, and leaves nobody out."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import respx
 from ruamel.yaml import YAML
 
+from connectors.asgi import Reply
 from connectors.esps.brevo import connector
 from connectors.esps.brevo import simulator as brevo
+from connectors.esps.brevo.traits import ASKING_SIZE
 from connectors.simulation import Fault, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from sync.app import Cartwire
 from sync.plant import read_plant
+from sync.report import Report
 from sync.run import Order, run_sync
 from tests.edge import edge
+from tests.faults import Killed, kill_at
 from tests.sync.conftest import SHOP, order
 
 PEOPLE = 30
@@ -48,27 +53,65 @@ def esp(monkeypatch: pytest.MonkeyPatch) -> Simulation:
     return brevo.simulator()
 
 
-async def test_P4_an_outage_in_the_middle_asks_nobody_twice_and_leaves_nobody_out(
-    esp: Simulation, tmp_path: Path, pauses: list[float]
-) -> None:
+@pytest.fixture
+def shop() -> Simulation:
+    """Make a shop whose buyers want mails, each with an order."""
     shop = woocommerce.simulator([order(n, f"person{n}@example.com") for n in range(1, PEOPLE + 1)])
     for number in range(1, PEOPLE + 1):
         shop.state.set_order_meta(number, SUBSCRIBED, "1")
-    down = Fault(status=429, headers={"x-sib-ratelimit-reset": "3600"})
-    pending = esp.state.pending
-    esp.fail(down, times=PEOPLE, when=lambda method, path: is_asked(method, path) and len(pending) >= 10)
+    return shop
+
+
+@pytest.fixture
+def folder(shop: Simulation, esp: Simulation, tmp_path: Path, pauses: list[float]) -> Iterator[Path]:
     configure(tmp_path)
     with respx.mock(assert_all_called=False) as router:
         router.route(host="shop.test").mock(side_effect=edge(shop))
         router.route(host="esp.test").mock(side_effect=edge(esp))
-        async with Cartwire(read_plant(tmp_path, {})) as cartwire:
-            sync = cartwire.syncs["crm"]
-            first = await run_sync(sync, cartwire.db, tmp_path, Order(history=True))
-            esp._planned.clear()
-            second = await run_sync(sync, cartwire.db, tmp_path, Order())
+        yield tmp_path
+
+
+async def run(folder: Path, **order: bool) -> Report:
+    async with Cartwire(read_plant(folder, {})) as cartwire:
+        return await run_sync(cartwire.syncs["crm"], cartwire.db, folder, Order(**order))
+
+
+async def test_P4_an_outage_in_the_middle_asks_nobody_twice_and_leaves_nobody_out(
+    esp: Simulation, folder: Path
+) -> None:
+    down = Fault(status=429, headers={"x-sib-ratelimit-reset": "3600"})
+    pending = esp.state.pending
+    esp.fail(down, times=PEOPLE, when=lambda method, path: is_asked(method, path) and len(pending) >= 10)
+
+    first = await run(folder, history=True)
+    esp._planned.clear()
+    second = await run(folder)
 
     mails = Counter(seen.status for seen in esp.requests if is_asked(seen.method, seen.path))
     assert (first.pushed.contacts, second.pushed.contacts) == (10, PEOPLE - 10)
     assert (mails[201], len(pending)) == (PEOPLE, PEOPLE)
     assert (len(first.errors), second.errors) == (1, [])
     assert (first.dead_letters, second.dead_letters, first.pushed.refused) == (0, 0, 0)
+
+
+async def test_P2_a_kill_can_have_only_those_asked_twice_who_were_being_asked(
+    esp: Simulation, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patches:
+        life = kill_at(0, patches)
+
+        def kill_in_the_second_batch(_method: str, _path: Sequence[str], reply: Reply) -> Reply:
+            life.killed |= len(esp.state.pending) == PEOPLE - 1
+            return reply
+
+        esp.state.mend = kill_in_the_second_batch
+        try:
+            await run(folder, history=True)
+        except* Killed:
+            pass
+    await run(folder)
+
+    mails = [seen for seen in esp.requests if is_asked(seen.method, seen.path)]
+    assert life.killed
+    assert len(esp.state.pending) == PEOPLE
+    assert PEOPLE <= len(mails) <= PEOPLE + (PEOPLE - ASKING_SIZE)

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from connectors.base import Contact, Field, Held, Member, Missing, OptOut, Refusal, Value
+from connectors.errors import Refused
 from connectors.esps.autopilot.delivery import MARK_LABEL, Delivery
 from connectors.esps.autopilot.fields import Fields
 from connectors.esps.autopilot.journeys import Triggers
@@ -124,7 +125,9 @@ class Autopilot:
     async def erase(self, email: str) -> None:
         """Delete for good; Autopilot deletes all contacts with that address."""
         self._people.forget(email)
-        await self._api.send("DELETE", contact_path(email), expect=NO_CONTACT)
+        answer = await self._api.send("DELETE", contact_path(email), expect=NO_CONTACT)
+        if answer.status == 400 and await self._people.look_up([email]):
+            raise Refused("Autopilot: does not delete this contact; delete it there by hand")
 
     async def aclose(self) -> None:
         await self._api.aclose()

@@ -14,6 +14,7 @@ from connectors.base import Blame, Refusal
 from connectors.errors import ConnectorError, Refused, Retryable, Throttled, Unreachable
 from connectors.esps.brevo.account import EVERYBODY, Account
 from connectors.esps.brevo.settings import Confirmation
+from connectors.esps.brevo.traits import PHONES
 from connectors.esps.brevo.writes import Turn, Write, judge
 from connectors.http import Answer, Api
 from connectors.writing import together
@@ -24,6 +25,7 @@ TURNS = 6
 GIVE_UP = 3
 """Calls in a row whose outcome is in doubt, after which Brevo is down."""
 BAD = frozenset({400, 404})
+NO_PHONES = "a phone number does not go with a confirmation mail: the click would open it to text messages"
 
 log = structlog.get_logger()
 
@@ -75,7 +77,7 @@ class Confirmations:
         if not writes:
             return []
         list_id = await self._account.list_id(EVERYBODY)
-        this = Round(deque(writes))
+        this = Round(deque(_without_phones(write) for write in writes))
         await together([self._work(this, list_id) for _ in range(AT_ONCE)])
         if this.doubtful:
             log.warning("confirmations_in_doubt", people=this.doubtful)
@@ -120,6 +122,11 @@ class Confirmations:
         }
         path = "/contacts/doubleOptinConfirmation"
         return await self._api.send("POST", path, body, expect=BAD, repeat=False)
+
+
+def _without_phones(write: Write) -> Write:
+    """Leave phone numbers out: the contact that comes of the click could be sent text messages, without proof."""
+    return write.without({name: NO_PHONES for name in PHONES if write.attributes.get(name)})
 
 
 def _may_be_done(error: ConnectorError) -> bool:

@@ -17,13 +17,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.base import Contact, Field, FieldType, Held, Member, Missing, OptOut, Refusal, Value
+from connectors.errors import Refused
 from connectors.esps.brevo.account import Account
-from connectors.esps.brevo.book import ABSENT, Book, Row, contact_path
+from connectors.esps.brevo.book import Book, Row
 from connectors.esps.brevo.delivery import Delivery
 from connectors.esps.brevo.memberships import Memberships
 from connectors.esps.brevo.settings import BrevoSettings
 from connectors.esps.brevo.traits import PHONES, TEXT_LENGTH, traits_for
-from connectors.esps.brevo.writes import MARK, attribute_value, document_of
+from connectors.esps.brevo.writes import MARK, MOVED, MOVING, UNPROVEN, attribute_value, document_of, mark_of
 from connectors.facts import utc
 from connectors.http import Answer, Api
 from connectors.writing import as_text, say_cut
@@ -94,7 +95,7 @@ class Brevo:
         async for rows in self._book.changed(since and since - YOUNG):
             people = [row for row in rows if row.get("email") and not row["email"].endswith(PHONE_ONLY)]
             await self._delivery.unmark([row["email"] for row in people if _is_lifted(row, now)])
-            told = (row for row in people if row.get("emailBlacklisted") and not _is_marked(row))
+            told = (row for row in people if _is_opted_out(row))
             found = [row for row in told if since is None or not _is_before(row, since)]
             if found:
                 yield [OptOut(row["email"], "blocked", utc(row.get("modifiedAt"))) for row in found]
@@ -108,7 +109,8 @@ class Brevo:
         return _as_read(field, attribute_value(value))
 
     async def erase(self, email: str) -> None:
-        await self._api.send("DELETE", contact_path(email), expect=ABSENT)
+        if not await self._delivery.delete(email) and await self._book.find(email) is not None:
+            raise Refused("Brevo: does not delete this contact; delete it there by hand")
 
     async def aclose(self) -> None:
         await self._api.aclose()
@@ -153,16 +155,18 @@ def _is_lifted(row: Row, now: datetime) -> bool:
     """Tell whether somebody lifted a block of ours; of a young contact it may never have been set."""
     created = utc(row.get("createdAt"))
     is_young = created is not None and created > now - YOUNG
-    return _is_marked(row) and not row.get("emailBlacklisted") and not is_young
+    return mark_of(row) == UNPROVEN and not row.get("emailBlacklisted") and not is_young
+
+
+def _is_opted_out(row: Row) -> bool:
+    """Tell whether somebody is blocked, and not by us; also who is not, as their address changes just now."""
+    mark = mark_of(row)
+    return mark == MOVING[""] or (bool(row.get("emailBlacklisted")) and MOVED.get(mark, mark) != UNPROVEN)
 
 
 def _is_before(row: Row, moment: datetime) -> bool:
     changed = utc(row.get("modifiedAt"))
     return changed is not None and changed < moment.replace(microsecond=0)
-
-
-def _is_marked(row: Row) -> bool:
-    return bool((row.get("attributes") or {}).get(MARK))
 
 
 def _asked_to_wait(answer: Answer) -> float | None:

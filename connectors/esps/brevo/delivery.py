@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connectors.base import Blame, Contact, Refusal, Subscribe
+from connectors.base import NOT_LANDED, Blame, Contact, Refusal, Subscribe
 from connectors.errors import RemoteFault
 from connectors.esps.brevo.account import EVERYBODY, Account
 from connectors.esps.brevo.asking import Confirmations
@@ -23,18 +23,22 @@ from connectors.esps.brevo.settings import Confirmation
 from connectors.esps.brevo.writes import (
     BLOCKED_AT_BIRTH,
     MARK,
+    MOVED,
+    UNPROVEN,
     Turn,
     Verdict,
     Write,
     first_write,
     judge,
+    mark_of,
     missing_places,
+    moving,
     plain,
     problem_of,
     stands,
 )
 from connectors.http import Answer, Api, wait
-from connectors.writing import NOT_LANDED, folded, halves, is_renamed, parts, rename_rounds, together
+from connectors.writing import folded, halves, is_renamed, parts, rename_rounds, together
 
 UPDATES = 100
 """Contacts in one bulk update; Brevo names no limit."""
@@ -50,6 +54,9 @@ BLOCKINGS = 3
 GIVE_UP = 3
 """Contacts at which Brevo breaks, without having taken another, after which it is down."""
 BAD = frozenset({400, 404})
+ABSENT = frozenset({404})
+KEPT = frozenset({400, 405})
+"""What is answered to the deletion of a contact that may not be deleted; 400 also where the address is none."""
 LANDED = frozenset({200, 201, 204})
 IMPORTED = frozenset({Subscribe.NO, Subscribe.YES})
 
@@ -70,6 +77,8 @@ class Delivery:
         """Who is to be asked in this push, by profile."""
         self._born: list[Write] = []
         """Whom we created to be blocked, and have not seen blocked yet."""
+        self._met: list[Write] = []
+        """Whom Brevo had when we were to create them so: by an earlier try of ours, perhaps, whose answer was lost."""
 
     async def push(self, contacts: Sequence[Contact]) -> list[Refusal]:
         """Write a batch; one at a time, though several syncs may push here."""
@@ -142,18 +151,23 @@ class Delivery:
         done = await together([self._block(write.email) for write in writes])
         still_open = [write for write, is_blocked in zip(writes, done, strict=True) if not is_blocked]
         if still_open:
-            await together([self._delete(write.email) for write in still_open])
-            raise RemoteFault("Brevo: does not block new contacts without consent; they were deleted again")
+            deleted = await together([self.delete(write.email) for write in still_open])
+            end = "they were deleted again" if all(deleted) else "nor delete all of them"
+            raise RemoteFault(f"Brevo: does not block new contacts without consent; {end}")
 
     async def _check_born(self) -> None:
-        """Look whether those who were created one by one are blocked: all in one reading, as after an import."""
-        if not self._born:
+        """Look whether those who were created one by one are blocked: all in one reading, as after an import.
+
+        Of those whom Brevo had it goes by our mark whether it was we who created them.
+        """
+        if not self._born and not self._met:
             return
-        emails = [write.email for write in self._born]
+        emails = [write.email for write in (*self._born, *self._met)]
         there = await self._book.created(emails, datetime.now(UTC) - LAG)
         unblocked = {email for email, row in there.items() if not row.get("emailBlacklisted")}
-        await self._block_all([write for write in self._born if folded(write.email) in unblocked])
-        self._born = []
+        ours = [write for write in self._met if _is_unblocked(write, there.get(folded(write.email), {}))]
+        await self._block_all([*ours, *(write for write in self._born if folded(write.email) in unblocked)])
+        self._born, self._met = [], []
 
     # Updating in bulk
 
@@ -190,7 +204,7 @@ class Delivery:
         return refusals
 
     async def _each(self, writes: Sequence[Write]) -> Sequence[Refusal]:
-        """Write one after the other; a contact at which Brevo breaks is refused, if it takes others."""
+        """Write one after the other; a contact at which Brevo breaks waits for the next run, if it takes others."""
         refusals: list[Refusal] = []
         broken: list[Write] = []
         for write in writes:
@@ -207,7 +221,7 @@ class Delivery:
             raise RemoteFault("Brevo: breaks at every contact")
         await self._alone(witnesses[-1], creates=False)  # raises when Brevo is down by now
         reason = "Brevo breaks at this contact"
-        return refusals + [refusal for write in broken for refusal in write.refused(Blame.CONTACT, reason)]
+        return refusals + [refusal for write in broken for refusal in write.refused(Blame.BROKEN, reason)]
 
     # One by one
 
@@ -224,6 +238,8 @@ class Delivery:
             verdict = judge(write, answer, creates=creates)
             if not isinstance(verdict, Turn):
                 return await self._blocked(write, verdict) if write.stops else verdict
+            if creates and not verdict.creates and write.birth is Subscribe.NO:
+                self._met.append(write)
             write, creates = verdict.write, verdict.creates
         return write.refused(Blame.CONTACT, "Brevo says of this contact that it has it, and that it has not")
 
@@ -246,9 +262,18 @@ class Delivery:
         if any(refusal.blame in NOT_LANDED for refusal in refusals):
             return refusals
         row = await self._book.find(write.email)
-        if row is None or row.get("emailBlacklisted") or await self._block(write.email):
+        if row is None:
+            return refusals
+        if row.get("emailBlacklisted") or await self._block(write.email):
+            await self._end_moving(row)
             return refusals
         return write.refused(Blame.CONTACT, "Brevo does not block this contact, and does not say why")
+
+    async def _end_moving(self, row: Row) -> None:
+        """Give a contact that is blocked again the mark that it had before its address changed."""
+        if (mark := mark_of(row)) in MOVED:
+            body = {"attributes": {MARK: MOVED[mark]}}
+            await self._api.send("PUT", contact_path(str(row["email"])), body, expect=BAD)
 
     async def _block(self, email: str) -> bool:
         """Block an address until Brevo says that it is; False when it never does."""
@@ -260,32 +285,43 @@ class Delivery:
             await wait(trial + 1.0)
         return False
 
-    async def _delete(self, email: str) -> None:
-        await self._api.send("DELETE", contact_path(email), expect=BAD)
+    async def delete(self, email: str) -> bool:
+        """Delete; False when Brevo does not let us."""
+        answer = await self._api.send("DELETE", contact_path(email), expect=KEPT | ABSENT)
+        return answer.status not in KEPT
 
     async def unmark(self, emails: Sequence[str]) -> None:
         """Take our mark off people whose block somebody lifted: another block will be their own word."""
         for part in parts(emails, UPDATES):
-            contacts = [{"email": email, "attributes": {MARK: ""}} for email in part]
-            await self._api.send("POST", "/contacts/batch", {"contacts": contacts}, expect=BAD)
+            await self._unmark(part)
+
+    async def _unmark(self, emails: Sequence[str]) -> None:
+        """Take the mark off; where Brevo refuses all for one of them, who was deleted as a rule, off the others."""
+        contacts = [{"email": email, "attributes": {MARK: ""}} for email in emails]
+        answer = await self._api.send("POST", "/contacts/batch", {"contacts": contacts}, expect=BAD)
+        if answer.status in BAD and len(emails) > 1:
+            for half in halves(emails):
+                await self._unmark(half)
 
     # Another address
 
     async def _rename(self, write: Write, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Change the address of the contact; where the new address has its own, retire the old one.
 
-        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes, so the block is sent along, and looked at afterwards.
+        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes, so the
+        block is sent along, and looked at afterwards; a mark goes with it, in case we do not come to look.
         """
         old = plain(write.contact.was or "")
         stranger = replace(write, contact=replace(write.contact, known=False))
         row = await self._book.find(old)
         if row is None:
-            return await self._alone(stranger, creates=False)
+            return await self._write_moved(stranger)
         blocked = bool(row.get("emailBlacklisted")) or write.stops
+        if blocked:
+            await self._account.prepare_mark()
         for _ in range(TURNS):
-            answer = await self._api.send(
-                "PUT", contact_path(old), _renaming(write, blocked=blocked), expect=BAD
-            )
+            body = _renaming(write, moving(mark_of(row)) if blocked else None)
+            answer = await self._api.send("PUT", contact_path(old), body, expect=BAD)
             if answer.status == 404:  # an earlier try, whose answer got lost, has renamed it
                 verdict: Verdict = tuple(await self._alone(stranger, creates=False))
             else:
@@ -297,16 +333,24 @@ class Delivery:
             write = replace(verdict.write, absent=True)
         return write.refused(Blame.CONTACT, "Brevo does not change this address, and does not say why")
 
+    async def _write_moved(self, write: Write) -> Sequence[Refusal]:
+        """Update somebody whose address was changed before; block whom an earlier try could not block again."""
+        row = await self._book.find(write.email)
+        refusals = await self._alone(write, creates=False)
+        was_blocked = row is not None and mark_of(row) in MOVED
+        return await self._blocked(write, refusals) if was_blocked else refusals
+
     async def _merge(self, write: Write, old: str, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Update the contact that has the new address, which keeps its status, and delete the old one.
 
-        But if somebody came to the old address, in an earlier try of this push, the contact there is theirs.
+        One that Brevo does not let us delete is blocked. But if somebody came to the old address, in an earlier try of this push, the contact there is theirs.
         """
         refusals = await self._alone(write, creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
-        if not lost and not await self._is_taken(old, claims):
-            await self._delete(old)
-        return refusals
+        if lost or await self._is_taken(old, claims) or await self.delete(old) or await self._block(old):
+            return refusals
+        reason = "Brevo neither deletes nor blocks the contact with the address before"
+        return write.refused(Blame.CONTACT, reason)
 
     async def _is_taken(self, email: str, claims: Mapping[str, Contact]) -> bool:
         """Tell whether who is to have an address has it: the end of the chain still stands where it began."""
@@ -319,12 +363,15 @@ class Delivery:
         return False
 
 
-def _renaming(write: Write, *, blocked: bool) -> dict[str, Any]:
+def _renaming(write: Write, mark: str | None) -> dict[str, Any]:
+    """Make the body that changes an address; with a mark for a contact that is to be blocked, else without."""
     attributes = {**write.attributes, "EMAIL": write.email}
-    return {"attributes": attributes, **({"emailBlacklisted": True} if blocked else {})}
+    if mark is None:
+        return {"attributes": attributes}
+    return {"attributes": attributes | {MARK: mark}, "emailBlacklisted": True}
 
 
 def _is_unblocked(write: Write, row: Row) -> bool:
     """Tell whether a contact that we made for somebody without proof can be mailed all the same."""
-    ours = bool((row.get("attributes") or {}).get(MARK))
+    ours = mark_of(row) == UNPROVEN
     return write.birth is Subscribe.NO and ours and not row.get("emailBlacklisted")

@@ -15,10 +15,13 @@ TEXT_LENGTH = 255
 """Characters of a text that we send: Brevo names no limit, and drops without a word what it does not take."""
 PHONES = ("SMS", "WHATSAPP", "LANDLINE_NUMBER")
 """Attributes that are always there, and whose values no two contacts share."""
+ASKING_SIZE = 25
+"""People asked to confirm in one push, some three seconds' work: as many a kill can have asked twice."""
 
 TRAITS = Traits(
     batch_size=10_000,
     list_batch_size=150,
+    asking_size=ASKING_SIZE,
     field_types=frozenset(VENDOR_TYPES),
     name_pattern=r"(?!(EMAIL|EXT_ID)$)[A-Z0-9_]+",
     name_rule="upper-case letters, digits and _, and not EMAIL or EXT_ID",

@@ -22,6 +22,9 @@ CLEARED = ""
 MARK = "CARTWIRE_BLOCK"
 """The attribute that tells contacts whom we blocked for want of consent from those who opted out."""
 UNPROVEN = "no consent"
+MOVING = {"": "moving", UNPROVEN: "moving, no consent"}
+"""The mark of blocked contacts while their address changes, which lifts the block: until that is set again."""
+MOVED = {moving: mark for mark, moving in MOVING.items()}
 BLOCKED_AT_BIRTH = frozenset({Subscribe.NO, Subscribe.STOP})
 DUPLICATE = re.compile(r"already (exist|associated)|associated with another", re.IGNORECASE)
 ADDRESS_AT_FAULT = re.compile(r"(invalid|valid) e-?mail|email.*(not valid|is invalid)", re.IGNORECASE)
@@ -231,6 +234,16 @@ def missing_places(problem: Problem, count: int) -> list[int]:
     found = INDEXES.search(problem.message)
     places = sorted({int(text) for text in re.findall(r"\d+", found[1])}) if found else []
     return places if all(place < count for place in places) else []
+
+
+def mark_of(row: Attributes) -> str:
+    """Read the mark of a contact as Brevo gives it; empty for none."""
+    return str((row.get("attributes") or {}).get(MARK) or "")
+
+
+def moving(mark: str) -> str:
+    """Say what a blocked contact with this mark is marked with while its address changes."""
+    return mark if mark in MOVED else MOVING.get(mark, MOVING[""])
 
 
 def stands(write: Write, row: Attributes) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from connectors.base import Blame, Refusal
+from connectors.base import NOT_LANDED, Blame, Refusal
 from connectors.errors import RemoteFault
 from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.batches import Outcome, Pace, operation, outcomes_of, submit
@@ -19,8 +19,9 @@ SINGLE_WRITES = 50
 SKIP_VALIDATION = {"skip_merge_validation": "true"}
 BAD = frozenset({400})
 ABSENT = frozenset({404})
-GONE = frozenset({404, 405})
-NOT_LANDED = frozenset({Blame.CONTACT, Blame.BLOCKED})
+KEPT = frozenset({405})
+"""What is answered to the archiving of a member that cannot be archived."""
+MAILED = frozenset({"subscribed", "pending"})
 
 Result = TypeVar("Result")
 
@@ -63,7 +64,7 @@ class Delivery:
         return final + await self._write_each(again, answered)
 
     async def _write_each(self, writes: Sequence[Write], answered: Sequence[Write] = ()) -> list[Refusal]:
-        """Write each alone. Where Mailchimp breaks at one it is refused, if it takes others; else raise.
+        """Write each alone. Where Mailchimp breaks at one that waits for the next run, if it takes others; else raise.
 
         `answered` are writes that went through before.
         """
@@ -74,7 +75,7 @@ class Delivery:
         for write, outcome in zip(writes, outcomes, strict=True):
             if isinstance(outcome, RemoteFault):
                 reason = f"Mailchimp breaks at this contact: {outcome}"
-                broken.append(Refusal(write.contact.profile, Blame.CONTACT, reason))
+                broken.append(Refusal(write.contact.profile, Blame.BROKEN, reason))
             else:
                 refusals += outcome
                 witnesses.append(write)
@@ -117,10 +118,26 @@ class Delivery:
             write = verdict
 
     async def _merge(self, write: Write, old_key: str) -> Sequence[Refusal]:
+        """Update the record that has the new address, and archive the old one; unsubscribe one that cannot be."""
         refusals = await self._upsert(write)
-        if not any(refusal.blame in NOT_LANDED for refusal in refusals):
-            await self._api.send("DELETE", f"{self._audience}/members/{old_key}", expect=GONE)
-        return refusals
+        if any(refusal.blame in NOT_LANDED for refusal in refusals) or await self._retire(old_key):
+            return refusals
+        reason = "Mailchimp neither archives nor unsubscribes the record with the address before"
+        return [Refusal(write.contact.profile, Blame.CONTACT, reason)]
+
+    async def _retire(self, key: str) -> bool:
+        """Take a record's address out of the mailings; False when Mailchimp does not let us."""
+        path = f"{self._audience}/members/{key}"
+        answer = await self._api.send("DELETE", path, expect=ABSENT | KEPT)
+        if answer.status not in KEPT:
+            return True
+        there = await self._api.get(path, {"fields": "status"}, expect=ABSENT)
+        if (
+            document_of(there.json).get("status") not in MAILED
+        ):  # archived before, as a rule; a write would revive it
+            return True
+        answer = await self._send_member("PATCH", key, {"status": "unsubscribed"}, BAD | ABSENT)
+        return answer.status not in BAD
 
     async def _send_member(
         self, method: str, key: str, body: Mapping[str, Any], expect: frozenset[int]

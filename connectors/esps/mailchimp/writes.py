@@ -18,8 +18,12 @@ STATUS_IF_NEW = {
     Subscribe.NO: "transactional",
     Subscribe.STOP: "transactional",
 }
-ADDRESS_AT_FAULT = ("looks fake or invalid", "valid email address")
-"""Parts of what an `Invalid Resource` says of an address that will never be taken."""
+SAID_OF_ADDRESSES = {
+    "looks fake or invalid": Blame.BLOCKED,
+    "valid email address": Blame.BLOCKED,
+    "signed up to a lot of lists": Blame.BROKEN,  # a guard against abuse: it passes
+}
+"""Parts of what an `Invalid Resource` says of an address, and what follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +179,8 @@ def _invalid(write: Write, problem: Mapping[str, Any]) -> Verdict:
 
 def _invalid_contact(write: Write, problem: Mapping[str, Any]) -> Verdict:
     said = words(problem).lower()
-    blocked = any(phrase in said for phrase in ADDRESS_AT_FAULT)
-    return _refused(write, Blame.BLOCKED if blocked else Blame.CONTACT, problem)
+    blames = (blame for phrase, blame in SAID_OF_ADDRESSES.items() if phrase in said)
+    return _refused(write, next(blames, Blame.CONTACT), problem)
 
 
 def _in_compliance_state(write: Write, problem: Mapping[str, Any]) -> Verdict:

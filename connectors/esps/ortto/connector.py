@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from connectors import http
 from connectors.base import Contact, Field, Held, Member, Missing, OptOut, Refusal, Value
-from connectors.errors import Retryable
+from connectors.errors import RemoteFault, Retryable
 from connectors.esps.ortto.delivery import MARK, Delivery
 from connectors.esps.ortto.fields import NEW_TYPES, Fields, Slot, is_id
-from connectors.esps.ortto.people import CONTEXT, PERMISSION, People, Row
+from connectors.esps.ortto.people import CONTEXT, PERMISSION, Known, People, Row
 from connectors.esps.ortto.settings import OrttoSettings
 from connectors.esps.ortto.traits import TRAITS
 from connectors.facts import utc
@@ -31,6 +32,8 @@ PER_SECOND = 9.5
 CONNECTIONS = 4
 OVERLAP = timedelta(hours=1)
 """How far before the asked moment a change counts as new: clocks differ."""
+ERASING = (0.0, 0.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each look at whether somebody is gone."""
 UNMAILABLE = {
     "$or": [
         {"$bol::is": {"field_id": PERMISSION, "value": False}},
@@ -122,11 +125,22 @@ class Ortto:
         return slot.as_read(value) if slot else as_text(value)
 
     async def erase(self, email: str) -> None:
-        """Archive, then delete: Ortto deletes only who is archived."""
-        if present := list((await self._people.find([email])).values()):
-            await self._api.send("PUT", "/person/archive", {"inclusion_ids": [who.id for who in present]})
-        if archived := list((await self._people.find([email], archived=True)).values()):
-            await self._api.send("DELETE", "/person/delete", {"inclusion_ids": [who.id for who in archived]})
+        """Archive, then delete, until nobody is found: Ortto deletes only who is archived, and may put off either.
+
+        Whom we archived is to be seen in the archive before they count as gone.
+        """
+        awaited = False
+        for pause in ERASING:
+            await http.wait(pause)
+            if present := await self._people.find([email]):
+                await self._api.send("PUT", "/person/archive", _ids(present))
+            awaited = awaited or bool(present)
+            if archived := await self._people.find([email], archived=True):
+                await self._api.send("DELETE", "/person/delete", _ids(archived))
+                awaited = False
+            elif not awaited:
+                return
+        raise RemoteFault("Ortto: has not deleted this person yet; ask for it again in a while")
 
     async def aclose(self) -> None:
         await self._api.aclose()
@@ -169,6 +183,10 @@ class Ortto:
         for each in custom:
             row = each["field"]
             known.add(str(row["id"]), str(row["name"]), str(row["display_type"]))
+
+
+def _ids(people: Mapping[str, Known]) -> Mapping[str, Sequence[str]]:
+    return {"inclusion_ids": [who.id for who in people.values()]}
 
 
 def _held(fields: Row, slots: Mapping[str, Slot], lists: Sequence[str], *, archived: bool) -> Held:

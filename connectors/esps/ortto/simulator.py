@@ -105,7 +105,10 @@ def _get_by_ids(state: SimulatedOrtto, body: Body) -> Reply:
 
 
 def _archive(state: SimulatedOrtto, body: Body) -> Reply:
-    archived = state.archive(body.get("inclusion_ids") or ())
+    ids = body.get("inclusion_ids") or ()
+    if state.archives_later:
+        return Reply(200, {"scheduled_contacts": state.archive_later(ids), "archived_contacts": 0})
+    archived = state.archive(ids)
     return Reply(200, {"scheduled_contacts": 0, "archived_contacts": archived})
 
 

@@ -330,7 +330,12 @@ def _put(state: Brevo, call: Call, identifier: str) -> Reply:
 
 @_route("DELETE", "contacts/{identifier}")
 def _delete(state: Brevo, _: Call, identifier: str) -> Reply:
-    state.contacts.delete(state.contacts.existing(identifier))
+    contact = state.contacts.existing(identifier)
+    if contact.email in state.contacts.registered:
+        raise Problem(
+            405, "method_not_allowed", "You're not allowed to delete registered email contact with Brevo"
+        )
+    state.contacts.delete(contact)
     return Reply(204)
 
 

@@ -92,6 +92,7 @@ class SimulatedContacts:
 
     `keeps_block` False makes a changed address lift a block even where the same call sets it.
     `deaf` makes it ignore `emailBlacklisted`, as was reported (APIv3-php-library issue 173).
+    `registered` are addresses of the account's own people, whose contacts it does not delete.
     `objection` looks at each contact that is written, and may give a problem to refuse it with.
     """
 
@@ -104,6 +105,7 @@ class SimulatedContacts:
         self.pending: dict[str, Body] = {}
         self.keeps_block = True
         self.deaf = False
+        self.registered: set[str] = set()
         self.objection: Callable[[Body], Problem | None] = lambda _: None
         self._by_email: dict[str, int] = {}
         self._by_phone: dict[tuple[str, str], int] = {}

@@ -99,6 +99,7 @@ class SimulatedAudience:
     """One audience. The lower half of its methods are its people's and its owner's own doings, for tests.
 
     `objection` looks at each member that is written, and may give another problem to refuse it with.
+    `kept` are addresses whose members cannot be archived, as the vendor says there are.
     `ignores_strangers` keeps silent about addresses that a list's change names and nobody here has, as the
     vendor's text says; clients have seen them told.
     """
@@ -112,6 +113,7 @@ class SimulatedAudience:
         self.segments: dict[int, Segment] = {}
         self.forgotten: set[str] = set()
         self.too_many_signups: set[str] = set()
+        self.kept: set[str] = set()
         self.ignores_strangers = False
         self.objection: Callable[[Body], Problem | None] = lambda _: None
         self._numbers = iter(range(100_001, 10**9))
@@ -244,7 +246,7 @@ class SimulatedAudience:
 
     def archive_member(self, key: str) -> None:
         member = self.existing(key)
-        if member.status == "archived":
+        if member.status == "archived" or member.email in self.kept:
             raise Problem(405, "Method Not Allowed", "The contact cannot be archived.")
         member.status, member.changed = "archived", self.clock()
 

@@ -115,7 +115,8 @@ class Instance:
 
     `spoil` looks at each person of a merge, and may give words to refuse them with. `whole_batches` lets
     one bad person spoil a synchronous merge (what a mixed one answers is not recorded); `lose_queued` takes
-    queued merges and never does them. `permission_by_default` makes an omitted permission mean true for
+    queued merges and never does them. `archives_later` puts archiving off, as the answer's `scheduled_contacts`
+    says, and `keeps_all` deletes nobody. `permission_by_default` makes an omitted permission mean true for
     known people too, which the vendor's text does not exclude.
     """
 
@@ -128,9 +129,12 @@ class Instance:
         self.spoil: Callable[[Body], str | None] = lambda _: None
         self.whole_batches = False
         self.lose_queued = False
+        self.archives_later = False
+        self.keeps_all = False
         self.permission_by_default = False
         self._by_email: dict[str, str] = {}
         self._queue: deque[tuple[datetime, Merge, Sequence[Body]]] = deque()
+        self._scheduled: deque[tuple[datetime, Sequence[str]]] = deque()
         self._random = random.Random(seed)  # noqa: S311 - reproducible ids, nothing secret
 
     # Merging, by the API
@@ -150,7 +154,9 @@ class Instance:
         return {"people": answered[::-1]}
 
     def work_off_queue(self) -> None:
-        """Do the queued merges whose time has come; the bad ones of them vanish."""
+        """Do the queued merges and archivings whose time has come; the bad ones of them vanish."""
+        while self._scheduled and self._scheduled[0][0] <= self.clock():
+            self.archive(self._scheduled.popleft()[1])
         while self._queue and self._queue[0][0] <= self.clock():
             _, merge, people = self._queue.popleft()
             for person in people:
@@ -251,10 +257,14 @@ class Instance:
             person.archived_at = self.clock()
         return len(found)
 
+    def archive_later(self, ids: Sequence[str]) -> int:
+        self._scheduled.append((self.clock() + timedelta(seconds=self.queue_seconds), ids))
+        return len(ids)
+
     def delete_archived(self, ids: Iterable[str]) -> int:
         """Delete for good those of these who are archived; the others stay."""
         asked = {self.people[number].email: self.people[number] for number in ids if number in self.people}
-        found = [email for email, person in asked.items() if person.archived_at]
+        found = [email for email, person in asked.items() if person.archived_at and not self.keeps_all]
         for email in found:
             self.delete(email)
         return len(found)

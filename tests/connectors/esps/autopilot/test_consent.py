@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import Contact, Member, Subscribe
+from connectors.errors import Refused
 from connectors.esps.autopilot import lists, people
 from connectors.esps.autopilot.connector import Autopilot
 from connectors.esps.autopilot.simulated.account import Account
-from connectors.simulation import Simulation
+from connectors.simulation import Fault, Simulation
 from tests.connectors.esps.autopilot.conftest import bodies
 from tests.connectors.esps.specs import Recorder
 
@@ -138,6 +139,18 @@ async def test_who_was_erased_is_not_believed_to_be_there(
 
     assert [refusal.reason for refusal in refusals] == ["Autopilot has no such contact"]
     assert simulation.state.contacts == {}
+
+
+async def test_an_erasure_that_autopilot_refuses_is_raised_without_the_address(
+    esp: Autopilot, simulation: Simulation
+) -> None:
+    simulation.state.add(ADA)
+    simulation.fail(Fault(status=400, body=ADA.encode()), when=lambda method, _: method == "DELETE")
+
+    with pytest.raises(Refused, match="does not delete this contact") as raised:
+        await esp.erase(ADA)
+
+    assert "@" not in str(raised.value)
 
 
 @pytest.mark.parametrize("lookups", [50, 0])

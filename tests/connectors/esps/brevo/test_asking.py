@@ -101,23 +101,30 @@ async def test_trouble_with_other_contacts_comes_before_anybody_is_asked(
     assert simulation.state.pending == {}
 
 
-async def test_a_phone_number_that_is_refused_costs_nobody_their_mail(
+async def test_a_field_that_is_refused_costs_nobody_their_mail(
     asking: Brevo, simulation: Simulation, recorder: Recorder
 ) -> None:
-    taken = {"code": "duplicate_parameter", "metadata": {"duplicate_identifiers": ["SMS"]}}
-    answers = iter([Reply(400, taken)])
+    answers = iter([Reply(400, {"code": "invalid_parameter", "message": "LASTNAME is not valid"})])
 
     def refuse_once(_: str, path: Sequence[str], reply: Reply) -> Reply:
         return next(answers, reply) if path[-1] == PATH else reply
 
     simulation.state.mend = refuse_once
 
-    (refusal,) = await asking.push(
-        [Contact(1, ADA, {"FIRSTNAME": "A", "SMS": "+33612345678"}, Subscribe.ASK)]
-    )
+    (refusal,) = await asking.push([Contact(1, ADA, {"FIRSTNAME": "A", "LASTNAME": "L"}, Subscribe.ASK)])
 
-    assert (refusal.blame, refusal.name) == (Blame.FIELD, "SMS")
+    assert (refusal.blame, refusal.name) == (Blame.FIELD, "LASTNAME")
     assert bodies(recorder, "POST", PATH)[-1]["attributes"] == {"FIRSTNAME": "A"}
+
+
+async def test_no_phone_number_goes_with_a_confirmation_mail(asking: Brevo, simulation: Simulation) -> None:
+    phones = {"SMS": "+33612345678", "WHATSAPP": "+33612345678", "LANDLINE_NUMBER": None}
+
+    refusals = await asking.push([Contact(1, ADA, {"FIRSTNAME": "A", **phones}, Subscribe.ASK)])
+    simulation.state.confirm(ADA)
+
+    assert [(each.blame, each.name) for each in refusals] == [(Blame.FIELD, "SMS"), (Blame.FIELD, "WHATSAPP")]
+    assert simulation.state.contact(ADA).fields == {"FIRSTNAME": "A"}
 
 
 @pytest.mark.parametrize("was", [None, "before@example.com"])

@@ -1,13 +1,15 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from connectors.asgi import Reply
 from connectors.base import Contact, OptOut, Subscribe
-from connectors.errors import RemoteFault
+from connectors.errors import Refused, RemoteFault
 from connectors.esps.brevo import book
 from connectors.esps.brevo.connector import Brevo
 from connectors.esps.brevo.writes import MARK
-from connectors.simulation import Simulation
+from connectors.simulation import Fault, Simulation
 from tests.connectors.esps.brevo.test_push import ADA, BOB, MANY, people
 from tests.connectors.esps.specs import Recorder
 
@@ -51,6 +53,26 @@ async def test_who_came_back_and_left_again_opted_out(esp: Brevo, simulation: Si
     simulation.state.block(ADA)
 
     assert [each.email for each in await read(esp)] == [ADA]
+
+
+async def test_who_came_back_is_noted_though_another_is_deleted_meanwhile(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    state = simulation.state
+    await esp.push(people(5))
+    for each in list(state.stored.values()):
+        each.created -= timedelta(days=2)
+        each.blocked = False
+
+    def delete_one(method: str, _path: Sequence[str], reply: Reply) -> Reply:
+        if method == "GET" and len(state.stored) == 5:
+            state.delete(state.existing("person-3@example.com"))
+        return reply
+
+    state.mend = delete_one
+
+    assert await read(esp) == []
+    assert [MARK in each.fields for each in state.contacts.values()] == [False] * 4
 
 
 async def test_whose_block_never_was_set_does_not_look_as_if_somebody_lifted_it(
@@ -151,3 +173,27 @@ async def test_a_server_that_knows_no_pages_is_read_once(esp: Brevo, simulation:
 
 async def test_nobody_is_nothing(esp: Brevo) -> None:
     assert await read(esp) == []
+
+
+# Erasing
+
+
+@pytest.mark.parametrize("status", [400, 405])
+async def test_an_erasure_that_brevo_refuses_is_raised_without_the_address(
+    esp: Brevo, simulation: Simulation, status: int
+) -> None:
+    simulation.state.add(ADA)
+    simulation.fail(Fault(status=status, body=ADA.encode()), when=lambda method, _: method == "DELETE")
+
+    with pytest.raises(Refused, match="does not delete this contact") as raised:
+        await esp.erase(ADA)
+
+    assert "@" not in str(raised.value)
+
+
+async def test_an_erasure_that_is_refused_of_somebody_who_is_not_there_is_done(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    simulation.fail(Fault(status=400), when=lambda method, _: method == "DELETE")
+
+    await esp.erase(ADA)

@@ -323,6 +323,39 @@ async def test_a_rename_of_a_blocked_contact_leaves_it_blocked(
     assert simulation.state.contact(BOB).blocked
 
 
+@pytest.mark.parametrize("mark", [None, "no consent"])
+async def test_a_block_that_a_rename_lifted_in_a_push_that_broke_off_is_set_by_the_next(
+    esp: Brevo, simulation: Simulation, mark: str | None
+) -> None:
+    await esp.prepare([], [])
+    simulation.state.add(ADA, blocked=True, **({MARK: mark} if mark else {}))
+    simulation.state.keeps_block = False
+    rename = Contact(1, BOB, {"FIRSTNAME": "B"}, Subscribe.YES, known=True, was=ADA)
+    simulation.fail(Fault(status=503), times=50, when=lambda *_: simulation.state.find(BOB) is not None)
+    with pytest.raises(RemoteFault):
+        await esp.push([rename])
+    assert not simulation.state.contact(BOB).blocked
+    simulation._planned.clear()
+
+    heard = [opt_out.email async for page in esp.opt_outs(None) for opt_out in page]
+    assert await esp.push([rename]) == []
+
+    assert heard == ([] if mark else [BOB])
+    assert simulation.state.contact(BOB).blocked
+    assert simulation.state.contact(BOB).fields.get(MARK) == mark
+
+
+async def test_a_rename_after_which_brevo_never_blocks_is_refused_each_time(
+    esp: Brevo, simulation: Simulation
+) -> None:
+    simulation.state.add(ADA, blocked=True)
+    simulation.state.keeps_block, simulation.state.deaf = False, True
+
+    for fields in ({}, {"FIRSTNAME": "B"}):
+        (refusal,) = await esp.push([Contact(1, BOB, fields, known=True, was=ADA)])
+        assert (refusal.profile, refusal.blame) == (1, Blame.CONTACT)
+
+
 async def test_the_block_is_sent_along_with_a_new_address(
     esp: Brevo, simulation: Simulation, recorder: Recorder
 ) -> None:
@@ -336,9 +369,11 @@ async def test_the_block_is_sent_along_with_a_new_address(
         ]
     )
 
-    blocked, free = sorted(bodies(recorder, "PUT"), key=len, reverse=True)
-    assert blocked == {"attributes": {"EMAIL": BOB}, "emailBlacklisted": True}
-    assert free == {"attributes": {"EMAIL": "zoe@example.com"}}
+    sent = bodies(recorder, "PUT")
+    blocked = {"attributes": {"EMAIL": BOB, MARK: "moving"}, "emailBlacklisted": True}
+    free = {"attributes": {"EMAIL": "zoe@example.com"}}
+    assert [body for body in (blocked, free, {"attributes": {MARK: ""}}) if body not in sent] == []
+    assert len(sent) == 3
 
 
 @pytest.mark.parametrize("kind", [Kind.AFTER, Kind.DROP])
@@ -367,6 +402,29 @@ async def test_a_rename_to_an_address_that_has_its_own_contact_retires_the_old_o
     assert list(simulation.state.contacts) == [BOB]
     assert simulation.state.contact(BOB).blocked
     assert fields_of(simulation, BOB) == {"FIRSTNAME": "Bob", "LASTNAME": "B"}
+
+
+@pytest.mark.parametrize("status", [400, 405])
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_an_old_contact_that_may_not_be_deleted_is_blocked_or_its_person_is_refused(
+    *, esp: Brevo, simulation: Simulation, status: int, deaf: bool
+) -> None:
+    for email in (ADA, BOB, "eve@example.com"):
+        simulation.state.add(email)
+    simulation.fail(Fault(status=status), times=5, when=lambda method, _: method == "DELETE")
+    simulation.state.deaf = deaf
+
+    refusals = await esp.push(
+        [
+            Contact(1, BOB, {}, known=True, was=ADA),
+            Contact(2, "eve@example.com", {"FIRSTNAME": "E"}, known=True),
+        ]
+    )
+
+    assert [(each.profile, each.blame) for each in refusals] == ([(1, Blame.CONTACT)] if deaf else [])
+    blocked = {email: each.blocked for email, each in simulation.state.contacts.items()}
+    assert blocked == {ADA: not deaf, BOB: False, "eve@example.com": False}
+    assert fields_of(simulation, "eve@example.com") == {"FIRSTNAME": "E"}
 
 
 async def test_a_rename_of_somebody_who_is_gone_writes_the_new_address(
@@ -530,7 +588,7 @@ async def test_a_contact_at_which_brevo_breaks_stops_no_other(esp: Brevo, simula
 
     refusals = await esp.push(known(people(8), ORDERS=1))
 
-    assert [(each.profile, each.blame) for each in refusals] == [(5, Blame.CONTACT)]
+    assert [(each.profile, each.blame) for each in refusals] == [(5, Blame.BROKEN)]
     assert sum("ORDERS" in each.fields for each in simulation.state.contacts.values()) == 7
 
 
@@ -650,6 +708,42 @@ async def test_new_contacts_whom_brevo_cannot_be_made_to_block_are_deleted_again
     simulation.state.deaf = False
     assert await esp.push(contacts) == []
     assert {email for email, each in simulation.state.contacts.items() if not each.blocked} == {ADA}
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+async def test_a_new_contact_whose_creation_was_answered_by_a_503_is_looked_at_too(
+    *, esp: Brevo, simulation: Simulation, breaks_off: bool
+) -> None:
+    create = simulation.state.create
+    simulation.state.create = lambda body: create({**body, "emailBlacklisted": False})
+    simulation.fail(
+        Fault(Kind.AFTER, 503),
+        times=50 if breaks_off else 1,
+        when=lambda method, path: method == "POST" and path.endswith("/contacts"),
+    )
+    simulation.state.add(BOB)
+    contacts = [Contact(1, ADA, {"FIRSTNAME": "A"}), Contact(2, BOB, {"FIRSTNAME": "B"})]
+    if breaks_off:
+        with pytest.raises(RemoteFault):
+            await esp.push(contacts)
+        simulation._planned.clear()
+
+    assert await esp.push(contacts) == []
+
+    assert {email: each.blocked for email, each in simulation.state.contacts.items()} == {
+        ADA: True,
+        BOB: False,
+    }
+
+
+async def test_whom_brevo_neither_blocks_nor_deletes_is_told_so(esp: Brevo, simulation: Simulation) -> None:
+    simulation.state.deaf = True
+    simulation.state.registered.add(ADA)
+
+    with pytest.raises(RemoteFault, match="nor delete all of them"):
+        await esp.push([*people(ALONE), Contact(900, ADA, {})])
+
+    assert set(simulation.state.contacts) == {ADA}
 
 
 async def test_single_new_contacts_are_looked_at_together_and_blocked_where_brevo_forgot_it(

@@ -228,7 +228,7 @@ async def test_an_address_that_signed_up_too_often_may_come_later(
 
     (refusal,) = await esp.push(with_one(people(count), Contact(0, ADA, {})))
 
-    assert (refusal.profile, refusal.blame) == (0, Blame.CONTACT)
+    assert (refusal.profile, refusal.blame) == (0, Blame.BROKEN)
 
 
 @either_way
@@ -322,8 +322,28 @@ async def test_a_rename_of_one_who_is_archived_already_archives_nobody(
 
     assert await esp.push([Contact(1, BOB, {"FNAME": "Ada"}, known=True, was=ADA)]) == []
 
-    assert simulation.requests[-1].status == 405
+    assert [seen.status for seen in simulation.requests if seen.method == "DELETE"] == [405]
+    assert simulation.state.contact(ADA).status == "archived"
     assert simulation.state.contact(BOB).fields == {"FNAME": "Ada"}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_an_old_record_that_cannot_be_archived_is_unsubscribed_or_its_person_is_refused(
+    *, esp: Mailchimp, simulation: Simulation, refused: bool
+) -> None:
+    for email in (ADA, BOB):
+        simulation.state.add(email)
+    simulation.state.kept.add(ADA)
+    if refused:
+        simulation.state.objection = lambda body: (
+            Problem(400, "A New Title", "No.") if body.get("status") == "unsubscribed" else None
+        )
+
+    refusals = await esp.push([Contact(1, BOB, {"FNAME": "Ada"}, known=True, was=ADA)])
+
+    assert [each.blame for each in refusals] == ([Blame.CONTACT] if refused else [])
+    assert simulation.state.contact(ADA).status == ("subscribed" if refused else "unsubscribed")
+    assert simulation.state.contact(BOB).status == "subscribed"
 
 
 @pytest.mark.parametrize("title", ["Forgotten Email Not Subscribed", "A New Title"])
@@ -479,7 +499,7 @@ async def test_a_contact_at_which_mailchimp_breaks_does_not_stop_the_others(
 
     (refusal,) = await esp.push(with_one(people(count), Contact(0, ADA, {})))
 
-    assert (refusal.profile, refusal.blame) == (0, Blame.CONTACT)
+    assert (refusal.profile, refusal.blame) == (0, Blame.BROKEN)
     assert refusal.reason == "Mailchimp breaks at this contact: us21.api.mailchimp.com: answered 500"
     assert len(simulation.state.contacts) == count - 1
 

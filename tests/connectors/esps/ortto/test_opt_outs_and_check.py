@@ -8,7 +8,7 @@ import respx
 from pydantic import ValidationError
 
 from connectors.base import Contact, Field, FieldType, OptOut, Subscribe
-from connectors.errors import Refused
+from connectors.errors import Refused, RemoteFault
 from connectors.esps.ortto.connector import Ortto
 from connectors.esps.ortto.delivery import _NAMED_FIELD, _UNKNOWN_FIELD, _named_field, _records
 from connectors.esps.ortto.fields import Fields
@@ -22,6 +22,8 @@ RECORDED, SCHEMA = "ortto-v1-recorded.json", "ortto-v1-instance-schema.recorded.
 recorded = pytest.mark.skipif(
     missing_specs(RECORDED, SCHEMA) is not None, reason="recorded answers are not here"
 )
+
+ADA = "ada@example.com"
 
 
 async def read(esp: Ortto, since: datetime | None = None) -> dict[str, OptOut]:
@@ -314,3 +316,28 @@ async def test_a_recorded_creation_is_understood() -> None:
     assert refused is None
     assert slot is not None
     assert slot.id == "str:cm:test-field-1762383076"
+
+
+async def test_who_is_archived_later_is_deleted_all_the_same(esp: Ortto, simulation: Simulation) -> None:
+    simulation.state.add(ADA)
+    simulation.state.archives_later = True
+
+    await esp.erase(ADA)
+
+    assert simulation.state.contacts == {}
+
+
+async def test_an_erasure_that_ortto_does_not_carry_out_is_raised(esp: Ortto, simulation: Simulation) -> None:
+    simulation.state.add(ADA)
+    simulation.state.keeps_all = True
+
+    with pytest.raises(RemoteFault, match="has not deleted this person yet"):
+        await esp.erase(ADA)
+
+
+async def test_an_archiving_that_never_ends_is_no_erasure(esp: Ortto, simulation: Simulation) -> None:
+    simulation.state.add(ADA)
+    simulation.state.archives_later, simulation.state.queue_seconds = True, 3600.0
+
+    with pytest.raises(RemoteFault):
+        await esp.erase(ADA)
