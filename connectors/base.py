@@ -293,7 +293,8 @@ class Traits:
     None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
     expression), `name_rule` says it in words. `short_names` says that a short name is
     better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that
-    would make it true. `tells_opt_outs` is false where nobody can be asked who opted out.
+    would make it true. `tells_opt_outs` is false where nobody can be asked who opted out, `shows_asked` where whom
+    we asked to confirm is no contact before they do.
     """
 
     batch_size: int
@@ -316,6 +317,7 @@ class Traits:
     can_ask: bool = True  # double opt-in by a confirmation mail
     ask_needs: str | None = None
     tells_opt_outs: bool = True
+    shows_asked: bool = True
     place: frozenset[str] = frozenset()  # settings that tell one audience, account or file from another
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from connectors.base import Resource, Value, Window
+from connectors.base import Resource, Subscribe, Value, Window
 from connectors.facts import Standing
 from state import facts
 from state.bookkeeping import AuditRow, CursorRow
@@ -125,11 +125,18 @@ def _believed(row: Row[Any], entries: Sequence[Row[Any]], esp: str) -> Believed:
     )
 
 
-def accepted_people(connection: Connection, sync: str, after: int, most: int) -> list[tuple[int, str]]:
-    """Return the next profiles that the ESP has accepted, each with the address it knows them by."""
+def accepted_people(
+    connection: Connection, sync: str, after: int, most: int, *, asked: bool
+) -> list[tuple[int, str]]:
+    """Return the next profiles that the ESP has accepted, each with the address it knows them by.
+
+    Those who were `asked` to confirm are left out where they may be no contacts as yet.
+    """
     query = select(ACCEPTED.c.profile, ACCEPTED.c.email).where(
         ACCEPTED.c.sync == sync, ACCEPTED.c.profile > after, *TAKEN
     )
+    if not asked:
+        query = query.where(func.coalesce(ACCEPTED.c.subscribe, "") != Subscribe.ASK.value)
     return [(row[0], row[1]) for row in connection.execute(query.order_by(ACCEPTED.c.profile).limit(most))]
 
 

@@ -222,8 +222,10 @@ class _Comparison:
 
     async def _find_missing(self) -> None:
         """Go through whom the ESP accepted, and note who was on none of its pages."""
-        after = 0
-        while people := await self._db.read(audits.accepted_people, self._sync.name, after, PAGE):
+        after, asked = 0, self._sync.esp.traits.shows_asked
+        while people := await self._db.read(
+            audits.accepted_people, self._sync.name, after, PAGE, asked=asked
+        ):
             after = people[-1][0]
             lost = [Drift(*person, missing=True) for person in people if not self._is_met(person[0])]
             self._found.compared += len(lost)

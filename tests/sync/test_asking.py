@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from connectors.esps.brevo.traits import ASKING_SIZE
 from connectors.simulation import Fault, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from sync.app import Cartwire
+from sync.audit import audit
 from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
@@ -115,3 +117,15 @@ async def test_P2_a_kill_can_have_only_those_asked_twice_who_were_being_asked(
     assert life.killed
     assert len(esp.state.pending) == PEOPLE
     assert PEOPLE <= len(mails) <= PEOPLE + (PEOPLE - ASKING_SIZE)
+
+
+async def test_whom_we_asked_is_not_missed_before_they_click(esp: Simulation, folder: Path) -> None:
+    async with Cartwire(read_plant(folder, {})) as cartwire:
+        sync = cartwire.syncs["crm"]
+        await run_sync(sync, cartwire.db, folder, Order())
+
+        found = await audit(cartwire, sync, datetime.now(UTC), repair=True)
+        await run_sync(sync, cartwire.db, folder, Order())
+
+    asked = [request for request in esp.requests if is_asked(request.method, request.path)]
+    assert (found.esp.drifted, len(asked), len(esp.state.contacts)) == (0, PEOPLE, 0)

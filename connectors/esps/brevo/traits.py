@@ -22,6 +22,7 @@ TRAITS = Traits(
     batch_size=10_000,
     list_batch_size=150,
     asking_size=ASKING_SIZE,
+    shows_asked=False,
     field_types=frozenset(VENDOR_TYPES),
     name_pattern=r"(?!(EMAIL|EXT_ID)$)[A-Z0-9_]+",
     name_rule="upper-case letters, digits and _, and not EMAIL or EXT_ID",
