@@ -308,8 +308,8 @@ class Delivery:
     async def _rename(self, write: Write, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Change the address of the contact; where the new address has its own, retire the old one.
 
-        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes, so the
-        block is sent along, and looked at afterwards; a mark goes with it, in case we do not come to look.
+        `claims` says whose each address is to be after this push. Brevo lifts a block when the address changes,
+        so the block is sent along, and looked at afterwards; a mark goes with it, in case we do not come to look.
         """
         old = plain(write.contact.was or "")
         stranger = replace(write, contact=replace(write.contact, known=False))
@@ -343,7 +343,8 @@ class Delivery:
     async def _merge(self, write: Write, old: str, claims: Mapping[str, Contact]) -> Sequence[Refusal]:
         """Update the contact that has the new address, which keeps its status, and delete the old one.
 
-        One that Brevo does not let us delete is blocked. But if somebody came to the old address, in an earlier try of this push, the contact there is theirs.
+        One that Brevo does not let us delete is blocked. But if somebody came to the old address, in an earlier
+        try of this push, the contact there is theirs.
         """
         refusals = await self._alone(write, creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)

@@ -64,7 +64,7 @@ class Delivery:
         return final + await self._write_each(again, answered)
 
     async def _write_each(self, writes: Sequence[Write], answered: Sequence[Write] = ()) -> list[Refusal]:
-        """Write each alone. Where Mailchimp breaks at one that waits for the next run, if it takes others; else raise.
+        """Write each alone. One at which Mailchimp breaks waits for the next run, if it takes others; else raise.
 
         `answered` are writes that went through before.
         """
@@ -132,10 +132,8 @@ class Delivery:
         if answer.status not in KEPT:
             return True
         there = await self._api.get(path, {"fields": "status"}, expect=ABSENT)
-        if (
-            document_of(there.json).get("status") not in MAILED
-        ):  # archived before, as a rule; a write would revive it
-            return True
+        if document_of(there.json).get("status") not in MAILED:
+            return True  # archived before, as a rule; a write would revive it
         answer = await self._send_member("PATCH", key, {"status": "unsubscribed"}, BAD | ABSENT)
         return answer.status not in BAD
 

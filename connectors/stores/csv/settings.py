@@ -45,7 +45,8 @@ class CsvStoreSettings(FileSettings):
     )
     timezone: TimeZone | None = Field(
         default=None,
-        description="Timezone of the moments that come without one, as America/Montreal; without it the configuration's.",
+        description="Timezone of the moments that come without one, as America/Montreal; left out, the "
+        "configuration's.",
     )
     encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
         default=None,
