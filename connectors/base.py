@@ -287,14 +287,14 @@ class OptOut:
 class Traits:
     """What an ESP can express, as data: checked when the configuration is read.
 
-    Sizes: contacts per `push` (of them `asking_size` who may be asked to confirm, where a mail that is asked
-    for twice is sent twice), members per `change_list`, `pushes` that may run at once. Lengths in characters,
-    `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
-    None means no
-    limit that we know of. `name_pattern` is what a field's name must match (a regular expression), `name_rule` says it in words. `short_names` says that a short name is
-    better than a long one that just fits. Where `can_ask` is false, `ask_needs` are the settings that
-    would make it true. `tells_opt_outs` is false where nobody can be asked who opted out, `shows_asked` where whom
-    we asked to confirm is no contact before they do.
+    Sizes: contacts per `push` (of them `asking_size` who may be asked to confirm, where a mail that is
+    asked for twice is sent twice), members per `change_list`, `pushes` that may run at once. Lengths in
+    characters, `text_bytes` in UTF-8 bytes; a longer value is cut by the connector, which logs `texts_cut`.
+    None means no limit that we know of. `name_pattern` is what a field's name must match (a regular
+    expression), `name_rule` says it in words. `short_names` says that a short name is better than a long
+    one that just fits. Where `can_ask` is false, `ask_needs` are the settings that would make it true.
+    `tells_opt_outs` is false where nobody can be asked who opted out, `shows_asked` where whom we asked to
+    confirm is no contact before they do.
     """
 
     batch_size: int
