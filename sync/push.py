@@ -8,20 +8,19 @@ What the ESP refuses is buried with its reason; the rest lands (P5).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 
-from connectors.base import NOT_LANDED, Blame, Contact, Esp, Journeys, Refusal, Subscribe
-from connectors.errors import BadRecord, Retryable
-from connectors.facts import is_address
-from connectors.writing import without_values
+from connectors.base import Blame, Esp, Journeys, Refusal
+from connectors.errors import BadRecord
 from state import outbox, runs, settling
 from state.db import Database
-from state.outbox import ContactJob, MembershipJob
+from state.outbox import MembershipJob
 from sync.job import Job, Pulse, Tick, in_group
 from sync.journeys import STARTS, missing_triggers, start_journeys, trigger_of
+from sync.sending import end_if_left, send
 
 log = structlog.get_logger()
 
@@ -207,74 +206,17 @@ async def _push_contacts(this: Round) -> None:
                     return
                 last = reached = batch[-1].contact.profile
                 landing.send(last)
-            refusals = await _send(esp, batch, this.missing)
+            refusals = await send(esp, batch, this.missing)
             landed = await db.run(settling.settle_contacts, job.target, batch, refusals, pushing.now)
             pushing.pushed.contacts += landed
             pushing.pushed.refused += sum(refusal.blame not in UNCOUNTED for refusal in refusals)
             log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
             this.settled()
-            _end_if_left(refusals)
+            end_if_left(refusals)
             await landing.land(last)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
     await landing.end()
-
-
-def _end_if_left(refusals: Sequence[Refusal]) -> None:
-    """Raise what made the ESP leave contacts for later: what it did of the batch is settled."""
-    left = [refusal for refusal in refusals if refusal.blame is Blame.LATER]
-    if left:
-        raise Retryable(f"{left[0].reason}; {len(left)} contacts are left for the next run")
-
-
-async def _send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:
-    """Send a batch without the fields that the ESP does not have, and without addresses that are none."""
-    nobody = [job.contact for job in batch if not is_address(job.contact.email)]
-    contacts = [job.contact for job in batch if is_address(job.contact.email)]
-    left_out = [
-        Refusal(contact.profile, Blame.ABSENT, missing[name], name)
-        for contact in (contacts if missing else ())
-        for name in contact.fields
-        if name in missing
-    ]
-    impossible = [Refusal(contact.profile, Blame.CONTACT, "this is no e-mail address") for contact in nobody]
-    refusals = await esp.push([_without(contact, missing) for contact in contacts]) if contacts else []
-    await _stop_where_they_are(esp, [job.contact for job in batch], [*impossible, *refusals])
-    return [*impossible, *left_out, *_without_people(refusals, contacts)]
-
-
-async def _stop_where_they_are(esp: Esp, contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> None:
-    """Unsubscribe at the old address who took their yes back, and whose new address the ESP does not take (P4)."""
-    lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
-    left = [
-        replace(contact, email=contact.was, was=None, fields={})
-        for contact in contacts
-        if contact.profile in lost and contact.was and contact.subscribe is Subscribe.STOP
-    ]
-    again = await esp.push(left) if left else []
-    _end_if_left(again)  # nothing is settled: the next run does all of it again
-    for refusal in again:
-        if refusal.blame in NOT_LANDED:
-            log.warning("stop_refused", profile=refusal.profile, reason=refusal.reason)
-
-
-def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:
-    """Cut out of reasons what was sent: vendors like to quote it, and letters are for everybody to read (P8)."""
-    refused = {refusal.profile for refusal in refusals}
-    texts = {
-        contact.profile: {name: value for name, value in contact.fields.items() if isinstance(value, str)}
-        for contact in contacts
-        if contact.profile in refused
-    }
-    return [
-        replace(each, reason=without_values(each.reason, texts.get(each.profile, {}))) for each in refusals
-    ]
-
-
-def _without(contact: Contact, missing: Mapping[str, str]) -> Contact:
-    if not missing.keys() & contact.fields.keys():
-        return contact
-    return replace(contact, fields={n: value for n, value in contact.fields.items() if n not in missing})
 
 
 async def _push_lists(this: Round, names: Iterable[str]) -> None:
