@@ -16,8 +16,12 @@ RETIRED: Mapping[str, int] = {
     **dict.fromkeys(("BYR", "ROL", "TRL"), 0),
 }
 """Withdrawn since 2003: https://www.six-group.com/en/products-services/financial-information/data-standards.html, list three."""
-UNLISTED: Mapping[str, int] = {"JEP": 2, "KID": 2, "USDC": 6}
-"""What ISO never had and Shopify has, in its `CurrencyCode`."""
+UNLISTED: Mapping[str, int] = {
+    **dict.fromkeys(("GGP", "IMP", "IRT", "JEP", "KID", "PRB"), 2),
+    "USDC": 6,
+    "BTC": 8,
+}
+"""What ISO never had, and Shopify (`CurrencyCode`) or WooCommerce (`get_woocommerce_currencies`) has."""
 
 
 @lru_cache(maxsize=256)

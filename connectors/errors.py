@@ -61,6 +61,11 @@ class Refused(Permanent):
         self.headers = headers or {}
         self.body = body
 
+    @property
+    def is_page(self) -> bool:
+        """Whether a web page came, as firewalls answer before the vendor is asked: no word of the vendor's."""
+        return b"<html" in self.body[:1000].lower() or b"<!doctype html" in self.body[:1000].lower()
+
 
 class BadRecord(Permanent):
     """One record that cannot be read. `record` is vendor's kind and id ("order 727"), `reason` has no values."""

@@ -114,7 +114,7 @@ def _can_do_without(reading: Reading, resource: Resource) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        if resource not in OPTIONAL:
+        if resource not in OPTIONAL or error.is_page:
             raise
         log.warning("resource_refused", store=reading.source.name, resource=resource.value, reason=str(error))
         reading.pulled.refused[resource.value] = str(error)

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from connectors.simulation import Fault, Kind
 from state import evaluation, outbox, runs
 from state.runs import DeadLetter
-from state.tables import ProfileRow, table
+from state.tables import ProductRow, ProfileRow, table
 from tests.sync.conftest import MAPPING, World
 
 PROFILES = table(ProfileRow)
@@ -339,6 +339,29 @@ async def test_a_key_that_may_not_read_products_costs_the_categories_only(world:
 
     assert (report.exit_code, len(world.contacts)) == (0, 7)
     assert list(report.stores["shop"].refused) == ["products"]
+
+
+async def test_a_firewall_that_hides_the_products_for_a_while_costs_no_categories(world: World) -> None:
+    """Else their history would count as read, and nobody would ask for it again."""
+    page = b"<!DOCTYPE html><html><title>Just a moment...</title></html>"
+    fault = Fault(status=403, headers={"content-type": "text/html"}, body=page)
+    planned: list[str] = []
+
+    def begins_later(_method: str, path: str) -> bool:
+        planned.append(path)
+        return path.endswith("/products") and len(planned) > 3
+
+    world.shop.fail(fault, times=1, when=begins_later)
+
+    blocked = await world.backfill()
+    opened = await world.backfill()
+
+    async with world.open() as cartwire:
+        known = await cartwire.db.read(
+            lambda db: db.scalar(select(func.count()).select_from(table(ProductRow)))
+        )
+    assert (blocked.exit_code, opened.exit_code) == (3, 0)
+    assert known
 
 
 async def test_another_timezone_moves_the_dates(world: World) -> None:

@@ -24,9 +24,14 @@ from connectors.stores.woocommerce.payloads import OPEN, UNDECIDED, read_checkou
 
 LIFE = timedelta(days=90)
 """How far back checkouts are read: an older one is nobody's reminder any more."""
-FIELDS = "id,status,currency,date_created_gmt,date_modified_gmt,date_paid_gmt,total,customer_id,billing,payment_url"
+FIELDS = (
+    "id,status,currency,date_created_gmt,date_modified_gmt,date_paid_gmt,total,customer_id,billing,payment_url,"
+    "created_via"
+)
 KIND = "checkout"
 BLOCK_CHECKOUT = "store-api"
+BY_BUYERS = frozenset({"checkout", BLOCK_CHECKOUT, None})
+"""Ways in which buyers make orders; what staff typed in, or a subscription renews, is no checkout that they left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,9 @@ class Checkouts:
 
 
 def read_page(rows: Sequence[Any], cursor: str, horizon: datetime | None) -> Page:
-    """Read rows as checkouts; those that moved since `horizon` are left out."""
-    facts, bad = read_rows(rows, read_checkout, KIND)
+    """Read rows as checkouts; those that moved since `horizon` are left out, and those that no buyer made."""
+    theirs = [row for row in rows if not isinstance(row, Mapping) or row.get("created_via") in BY_BUYERS]
+    facts, bad = read_rows(theirs, read_checkout, KIND)
     return Page([fact for fact in facts if horizon is None or _stood_still(fact, horizon)], cursor, bad)
 
 

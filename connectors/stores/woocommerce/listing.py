@@ -161,7 +161,7 @@ class Shop:
         if rows is None:
             raise RemoteFault(f"{path}: the shop answered an object where a list should be")
         self.lag = _lag(answer.sent_at, self.lag)
-        total = _count(answer, "x-wp-total")
+        total = _count(answer, "x-wp-total", len(rows))
         return Listing(
             rows=rows,
             total=None if page > 1 and not rows else total,
@@ -290,7 +290,8 @@ def _last(rows: Sequence[Any], axis: Axis) -> datetime | None:
 
 def _is_last(answer: Answer, rows: Sequence[Any], page: int, size: int) -> bool:
     """Tell whether no page follows: by the shop's count, else by a page that is not full."""
-    pages, total = _count(answer, "x-wp-totalpages"), _count(answer, "x-wp-total")
+    pages = _count(answer, "x-wp-totalpages", page if rows else 0)
+    total = _count(answer, "x-wp-total", len(rows))
     if pages is not None:
         return page >= pages
     if total is not None:
@@ -298,6 +299,7 @@ def _is_last(answer: Answer, rows: Sequence[Any], page: int, size: int) -> bool:
     return len(rows) < size
 
 
-def _count(answer: Answer, header: str) -> int | None:
+def _count(answer: Answer, header: str, least: int) -> int | None:
+    """Read a count; one that is less than what came is none: caches and firewalls rewrite headers."""
     text = answer.headers.get(header, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdigit() and int(text) >= least else None

@@ -106,6 +106,14 @@ SOURCE_TYPE = ATTRIBUTION + "source_type"
 ATTRIBUTION_KEYS = frozenset({SOURCE_TYPE, *(key for _, key in EVIDENCE)})
 
 
+ERASED, ERASED_KEY = "deleted@site.invalid", "_anonymized"
+"""What stands in an order in place of a buyer who was erased, all of them the same:
+https://github.com/woocommerce/woocommerce, class-wc-privacy-erasers.php
+"""
+TEST_KEY = "_wcpay_mode"
+"""Where WooPayments notes that an order was paid with no real money."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the owner decides about reading: which statuses are paid, where plugins keep consent."""
@@ -122,12 +130,14 @@ def read_order(row: Row, terms: Terms) -> Order:
     status = bare_status(row["status"])
     paid_at = utc(row.get("date_paid_gmt"))
     identifier = str(row["id"])
+    erased = _is_erased(billing, meta)
+    is_test = meta.get(TEST_KEY) == "test"
     return Order(
         id=identifier,
         number=str(row.get("number") or identifier),
-        email=normal_email(billing.get("email")),
+        email=None if erased else normal_email(billing.get("email")),
         customer_id=_id(row.get("customer_id")),
-        standing=standing(status, paid_at, terms.paid),
+        standing=Standing.TEST if is_test else standing(status, paid_at, terms.paid),
         status=status,
         total=_amount(row, "total", currency),
         created_at=created,
@@ -136,7 +146,7 @@ def read_order(row: Row, terms: Terms) -> Order:
         discount=_sum(row, ("discount_total", "discount_tax"), currency),
         lines=[_line(line, currency) for line in _rows(row.get("line_items"))],
         refunds=[_refund(refund, identifier, currency) for refund in _rows(row.get("refunds"))],
-        person=_person(billing, meta),
+        person=Person() if erased else _person(billing, meta),
         source=_source(meta),
         consent=_consent(meta, terms, created, created),
         fulfilment=FULFILMENTS.get(status),
@@ -163,13 +173,13 @@ def read_customer(row: Row, terms: Terms) -> Customer:
 
 def read_checkout(row: Row) -> Checkout:
     """Read an order as the checkout that it was; it is over once the order was paid, or put on hold."""
-    status = bare_status(row["status"])
+    status, billing = bare_status(row["status"]), _object(row, "billing")
     created = _created(row)
     updated = utc(row.get("date_modified_gmt")) or created
     decided = utc(row.get("date_paid_gmt")) or updated
     return Checkout(
         id=str(row["id"]),
-        email=normal_email(_object(row, "billing").get("email")),
+        email=None if _is_erased(billing, {}) else normal_email(billing.get("email")),
         customer_id=_id(row.get("customer_id")),
         url=text_or_none(row.get("payment_url")) if status in PAYABLE else None,
         total=_amount(row, "total", str(row["currency"])),
@@ -208,7 +218,7 @@ def as_rows(body: Any) -> list[Any] | None:
     """Read a list as PHP writes it; None for what is none, as an error object."""
     if isinstance(body, list):
         return body
-    if isinstance(body, Mapping) and all(str(key).isdigit() for key in body):
+    if isinstance(body, Mapping) and body and all(str(key).isdigit() for key in body):
         return list(body.values())
     return None
 
@@ -219,6 +229,11 @@ def moment_of(row: Any, name: str) -> datetime | None:
         return utc(row[name])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _is_erased(billing: Row, meta: Mapping[str, Any]) -> bool:
+    """Tell an order whose buyer the shop made unknown, on their wish or after the time that it keeps orders."""
+    return meta.get(ERASED_KEY) == "yes" or billing.get("email") == ERASED
 
 
 def _line(line: Row, currency: str) -> Line:

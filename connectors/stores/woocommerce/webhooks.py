@@ -16,7 +16,7 @@ from typing import Any
 from connectors.base import Delivery, News, Resource, Subscription
 from connectors.errors import BadRecord, Refused
 from connectors.http import Answer
-from connectors.stores.woocommerce.listing import PAGE_SIZE, Shop, ids_of
+from connectors.stores.woocommerce.listing import Shop, ids_of
 from connectors.webhooks import fingerprint, is_signed, is_topic, read_json
 
 TOPICS: Mapping[str, Resource] = {
@@ -37,6 +37,8 @@ SUBSCRIBED: Sequence[str] = (
 PATH = "webhooks"
 DATED = b'"date_modified'
 GONE = frozenset({404, 410})
+HOOKS_ON_PAGE = 50
+"""Asked for at once; of full pages (100) a slow host would be asked for parts."""
 
 
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> Delivery | None:
@@ -72,14 +74,15 @@ class Hooks:
         self._secret = secrets[0] if secrets else None
 
     async def list(self) -> Sequence[Subscription]:
-        """Read them by page: `offset` is ignored here."""
+        """Read them by page, never in parts of one: `offset` is ignored here."""
         found: list[Subscription] = []
         number, is_last = 0, False
         while not is_last:
             number += 1
-            listing = await self._shop.list(PATH, {"status": "all", "orderby": "id", "order": "asc"}, number)
+            asked = {"status": "all", "orderby": "id", "order": "asc"}
+            listing = await self._shop.list(PATH, asked, number, HOOKS_ON_PAGE)
             found += [_subscription(row) for row in listing.rows if isinstance(row, Mapping)]
-            is_last = len(listing.rows) < PAGE_SIZE
+            is_last = len(listing.rows) < HOOKS_ON_PAGE
         return found
 
     async def make(self, topic: str, url: str) -> None:

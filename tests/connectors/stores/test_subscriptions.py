@@ -15,6 +15,7 @@ from connectors.stores.shopify import simulator as shopify
 from connectors.stores.shopify.connector import Shopify
 from connectors.stores.woocommerce import simulator as woocommerce
 from connectors.stores.woocommerce.connector import WooCommerce
+from connectors.stores.woocommerce.listing import SMALL
 from tests.edge import edge
 
 HERE = "https://cartwire.example/webhooks/shop"
@@ -154,6 +155,19 @@ async def test_woocommerce_makes_a_webhook_active_again_with_the_secret_of_now(
 
     assert not found.active
     assert (hook.status, hook.secret) == ("active", "new-secret")
+
+
+async def test_woocommerce_lists_webhooks_by_page_though_the_host_is_slow(
+    router: respx.MockRouter, pauses: list[float]
+) -> None:
+    """Else the worker would not see its own among many, and make them anew every hour."""
+    case = open_woocommerce()
+    router.route(host="store.test").mock(side_effect=edge(case.simulation))
+    for number in range(60):
+        await case.store.subscribe("order.updated", f"https://other.example/{number}")
+    case.store._shop._size = SMALL
+
+    assert len(await case.store.subscriptions()) == 60
 
 
 async def test_woocommerce_lists_more_webhooks_than_fit_a_page(case: Case) -> None:

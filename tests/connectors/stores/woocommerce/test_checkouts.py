@@ -47,6 +47,25 @@ async def test_an_unpaid_order_is_a_checkout_once_it_stood_still_for_half_an_hou
     assert bool(old[number].url) == (status != "checkout-draft")
 
 
+@pytest.mark.parametrize(
+    ("made_by", "count"),
+    [("checkout", 1), ("store-api", 1), ("admin", 0), ("rest-api", 0), ("subscription", 0)],
+)
+async def test_what_no_buyer_made_is_no_checkout_that_they_left(
+    connect: Connect, made_by: str, count: int
+) -> None:
+    clock = Clock()
+    simulation = simulator([], clock=clock)
+    number = simulation.state.add_order(status="pending")
+    simulation.state.update_order(number, row={"created_via": made_by})
+    store = connect(simulation)
+    clock.pass_by(7200)
+
+    found, _ = await checkouts(store, begun())
+
+    assert len(found) == count
+
+
 async def test_what_stays_abandoned_comes_once_and_costs_one_request(connect: Connect) -> None:
     clock = Clock()
     simulation = simulator([], clock=clock)

@@ -1,9 +1,11 @@
 """Backfills: windows, pages, counts; and reading with care while rows move."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 import pytest
 import respx
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from connectors.base import Resource, Window
 from connectors.facts import Customer, Order
+from connectors.http import Answer
 from connectors.stores.woocommerce.connector import WooCommerce
+from connectors.stores.woocommerce.listing import Shop
 from connectors.stores.woocommerce.simulator import SETTINGS, simulator
 from tests.connectors.stores.shops import (
     NOON,
@@ -127,6 +131,22 @@ async def test_where_a_cache_drops_the_counts_a_short_page_ends_the_reading(conn
 
     assert len(ids_of(pages, Order)) == 250
     assert {page.total for page in pages} == {None}
+
+
+async def test_counts_that_are_less_than_what_came_are_none(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cache leaves them that rewrites headers: a history that seems empty, changes that seem read."""
+    really = Shop._get
+
+    async def rewritten(shop: Shop, path: str, params: dict[str, Any]) -> Answer:
+        answer = await really(shop, path, params)
+        return replace(answer, headers={**answer.headers, "x-wp-total": "0", "x-wp-totalpages": "0"})
+
+    monkeypatch.setattr(Shop, "_get", rewritten)
+    store = connect(simulator(orders(250)))
+
+    assert len(ids_of(await history_of(store), Order)) == 250
 
 
 async def test_an_older_shop_that_keeps_orders_as_posts_is_read_alike(connect: Connect) -> None:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from connectors.facts import Consent, Fulfilment, Money, Order, Person, Refund, Source, Standing
 from connectors.paging import read_rows
 from connectors.stores import woocommerce
-from connectors.stores.woocommerce.payloads import STAFF, Terms, read_customer, read_order, read_product
+from connectors.stores.woocommerce.payloads import (
+    STAFF,
+    Terms,
+    as_rows,
+    read_checkout,
+    read_customer,
+    read_order,
+    read_product,
+)
 
 TERMS = Terms(frozenset({"processing", "completed"}), "mailchimp_woocommerce_is_subscribed")
 RECORDINGS = Path(__file__).parents[4] / ".." / "shared" / "recordings" / "woocommerce"
@@ -50,6 +58,32 @@ def recorded(name: str) -> list[tuple[str, Any]]:
 )
 def test_each_status_of_a_real_shop_has_its_standing(name: str, standing: Standing) -> None:
     assert read_order(ORDERS[name], TERMS).standing is standing
+
+
+@pytest.mark.parametrize(
+    "erased",
+    [
+        {"billing": {"email": "deleted@site.invalid", "first_name": "[deleted]"}},
+        {"meta_data": [{"key": "_anonymized", "value": "yes"}]},
+    ],
+)
+def test_whom_the_shop_made_unknown_is_nobody(erased: dict[str, Any]) -> None:
+    """Else all who were erased would be one contact with all their orders."""
+    order = read_order(ORDERS["completed"] | erased, TERMS)
+
+    assert (order.email, order.person, order.standing) == (None, Person(), Standing.PAID)
+    assert read_checkout(ORDERS["pending"] | {"billing": {"email": "deleted@site.invalid"}}).email is None
+
+
+def test_an_order_paid_with_no_real_money_is_a_test() -> None:
+    tested = ORDERS["completed"] | {"meta_data": [{"key": "_wcpay_mode", "value": "test"}]}
+
+    assert read_order(tested, TERMS).standing is Standing.TEST
+
+
+@pytest.mark.parametrize("code", ["IRT", "GGP"])
+def test_currencies_that_woocommerce_offers_beside_those_of_iso_are_read(code: str) -> None:
+    assert read_order(ORDERS["completed"] | {"currency": code}, TERMS).total.currency == code
 
 
 def test_cash_on_delivery_is_paid_although_no_date_of_payment_stands_there() -> None:
@@ -355,3 +389,7 @@ def test_whatever_a_plugin_puts_into_a_field_the_row_is_read_or_a_dead_letter(
 
     assert len(facts) + len(bad) == 1
     assert all(isinstance(fact, Order) for fact in facts)
+
+
+def test_an_empty_object_is_no_empty_list() -> None:
+    assert (as_rows({}), as_rows([]), as_rows({"0": {"id": 1}})) == (None, [], [{"id": 1}])
