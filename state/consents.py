@@ -1,9 +1,9 @@
 """What people said of marketing mail: the word of each record, and what stays of it when the record changes (P4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select
 
 from connectors.facts import Consent
 from state.dialect import among, chunks, insert_new, json_list, upsert
@@ -14,6 +14,10 @@ Word = tuple[str, str | None, Consent | None]
 """A record, whose word it holds (None while the account is unknown), and the word (None when it has none)."""
 
 MOVED = " (moved)"
+LEFT = " before revision "
+"""What the name of a record is followed by where its no stayed behind."""
+BEGUN_SO: tuple[Any, Any] = (bindparam("lowest"), bindparam("highest"))
+"""A range of names that begin alike and go on with digits: an index finds it."""
 CONSENTS = table(ConsentRow)
 STORED = select(CONSENTS).where(CONSENTS.c.origin == bindparam("origin"), among(CONSENTS.c.record, "records"))
 
@@ -28,6 +32,7 @@ def save_words(connection: Connection, origin: str, words: Sequence[Word], revis
     stored = _stored(connection, origin, [record for record, _, _ in words])
     rows: list[dict[str, Any]] = []
     silent: list[str] = []
+    moved: list[tuple[str, str, str | None]] = []
     for record, told, word in words:
         known = stored.get(record)
         kept = _kept(word, known)
@@ -37,8 +42,11 @@ def save_words(connection: Connection, origin: str, words: Sequence[Word], revis
         before = known.email if known else None
         email = before if word is None and told is None else told
         rows.append(_row(origin, record, email, kept))
-        if before not in {None, email} and not kept.given:
-            rows.append(_row(origin, f"{record} before revision {revision}", before, kept))
+        if before not in {None, email}:
+            moved.append((origin, record, email))
+            if not kept.given:
+                rows.append(_row(origin, f"{record}{LEFT}{revision}", before, kept))
+    _take_back(connection, moved)
     for part in chunks(silent):
         connection.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record.in_(part)))
     upsert(connection, CONSENTS, rows)
@@ -49,6 +57,35 @@ def move_words(connection: Connection, origin: str, owners: Mapping[str, str | N
     stored = _stored(connection, origin, list(owners))
     words: list[Word] = [(record, owners[record], _word(row)) for record, row in stored.items()]
     save_words(connection, origin, words, revision)
+
+
+def drop_left_behind(connection: Connection, records: Iterable[tuple[str, str]]) -> None:
+    """Erase what these records (store, name) left behind at addresses that they do not have any more."""
+    _erase(connection, CONSENTS.c.email.is_not(None), [(*record, None) for record in records])
+
+
+def _take_back(connection: Connection, moved: Sequence[tuple[str, str, str | None]]) -> None:
+    """Erase what records left behind at an address to which they come back with their own word."""
+    _erase(connection, CONSENTS.c.email == bindparam("the_email"), moved)
+
+
+def _erase(
+    connection: Connection, where: ColumnElement[bool], records: Sequence[tuple[str, str, str | None]]
+) -> None:
+    if not records:
+        return
+    theirs = (CONSENTS.c.origin == bindparam("the_origin"), CONSENTS.c.record.between(*BEGUN_SO))
+    query = delete(CONSENTS).where(*theirs, where)
+    rows = [
+        {
+            "the_origin": origin,
+            "lowest": f"{record}{LEFT}0",
+            "highest": f"{record}{LEFT}:",
+            "the_email": email,
+        }
+        for origin, record, email in records
+    ]
+    connection.execute(query, rows)
 
 
 def carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:

@@ -22,12 +22,12 @@ from state.bookkeeping import (
     SecretRow,
     TouchedRow,
 )
+from state.consents import CONSENTS, drop_left_behind
 from state.dialect import chunks, leave_no_trace, upsert
 from state.errors import StateError
 from state.tables import (
     AcceptedRow,
     CheckoutRow,
-    ConsentRow,
     CustomerRow,
     EntryRow,
     MembershipRow,
@@ -44,7 +44,7 @@ PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
 FORGOTTEN, LETTERS, INBOX = table(ForgottenRow), table(DeadLetterRow), table(InboxRow)
 ADDRESS = re.compile(r"[^\s\"'<>\\=&,;:()\[\]{}]+@[^\s\"'<>\\=&,;:()\[\]{}]+")
 WORK = tuple(table(row) for row in (AcceptedRow, MembershipRow, EntryRow, ContactJobRow, MembershipJobRow))
-PEOPLE = (PROFILES, CUSTOMERS, table(ConsentRow), table(TouchedRow))
+PEOPLE = (PROFILES, CUSTOMERS, CONSENTS, table(TouchedRow))
 NOBODY = dict.fromkeys((*Person.__struct_fields__, "email", "source_evidence"))
 HASHES = select(FORGOTTEN.c.hash)
 NO_CHECKOUT = dict.fromkeys(("email", "url"))
@@ -108,6 +108,9 @@ def forget(connection: Connection, email: str, now: datetime) -> dict[str, int]:
         connection.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
         connection.execute(delete(rows).where(rows.c.email.in_(addresses)))
+    left = [(store, f"order {number}") for store, number in orders]
+    left += [(store, f"customer {number}") for store, number in accounts]
+    drop_left_behind(connection, left)
     connection.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
     leave_no_trace(connection)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
@@ -136,7 +139,14 @@ def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
             "the copy is of another state store, in which those whom this one has forgotten cannot be found;"
             " move the present one away to go on all the same"
         )
-    columns = (CUSTOMERS.c.email, ORDERS.c.email, ORDERS.c.person, CHECKOUTS.c.email, PROFILES.c.email)
+    columns = (
+        CUSTOMERS.c.email,
+        ORDERS.c.email,
+        ORDERS.c.person,
+        CHECKOUTS.c.email,
+        PROFILES.c.email,
+        CONSENTS.c.email,
+    )
     known = {email for column in columns for email in connection.scalars(select(column).distinct()) if email}
     back = sorted(email for email in known if _hash(key, email) in memory.hashes)
     for email in back:

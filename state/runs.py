@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,13 @@ def drop_dead_letters(connection: Connection, scope: str, kind: str) -> None:
     """Drop the dead letters whose record begins with `kind`."""
     mine = (LETTERS.c.scope == scope, LETTERS.c.record.startswith(kind, autoescape=True))
     connection.execute(delete(LETTERS).where(*mine))
+
+
+def age(connection: Connection, letters: Iterable[DeadLetter], by: timedelta) -> None:
+    """Let dead letters have come as long before their first time."""
+    for each in letters:
+        mine = (LETTERS.c.scope == each.scope, LETTERS.c.record == each.record)
+        connection.execute(update(LETTERS).where(*mine).values(last_at=each.first_at - by))
 
 
 def list_dead_letters(connection: Connection, scopes: Sequence[str]) -> list[DeadLetter]:

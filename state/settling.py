@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -49,6 +49,10 @@ LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
 BURIED = frozenset({Blame.CONTACT, Blame.BROKEN, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
 WAITING = frozenset({Blame.LATER, Blame.BROKEN})
 """What leaves a contact's job where it is."""
+WHOLE = re.compile(r"profile (\d+)")
+"""Dead letters of a whole contact."""
+LONGEST_PAUSE = 60
+"""Minutes until a contact at which the ESP breaks is tried again, at most; the first pause is two."""
 NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
 """Dead letters of one field or list."""
 
@@ -125,6 +129,23 @@ def settle_contacts(
     runs.unbury(connection, sync, letters)
     runs.bury(connection, sync, bad, now)
     return len(jobs) - len(lost)
+
+
+def broken_contacts(connection: Connection, sync: str) -> dict[int, datetime]:
+    """Return the profiles at which the ESP broke and which still wait to be written, each with when to try again."""
+    named = ((WHOLE.fullmatch(each.record), each) for each in runs.list_dead_letters(connection, [sync]))
+    letters = {int(found[1]): each for found, each in named if found}
+    refused = select(ACCEPTED.c.profile).where(
+        ACCEPTED.c.sync == sync, ACCEPTED.c.refused_contact.is_not(None) | ACCEPTED.c.blocked.is_not(None)
+    )
+    waiting = select(CONTACT_JOBS.c.profile).where(
+        CONTACT_JOBS.c.sync == sync,
+        among(CONTACT_JOBS.c.profile, "profiles"),
+        CONTACT_JOBS.c.profile.not_in(refused),
+    )
+    profiles = connection.scalars(waiting, {"profiles": json_list(letters)}).all() if letters else ()
+    pauses = {each: min(2 ** letters[each].times, LONGEST_PAUSE) for each in profiles}
+    return {each: letters[each].last_at + timedelta(minutes=pause) for each, pause in pauses.items()}
 
 
 def settle_memberships(
@@ -216,11 +237,9 @@ def retry(connection: Connection, sync: str) -> dict[str, int]:
     for part in chunks(affected):
         emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
     facts.touch(connection, emails, facts.next_revision(connection))
-    return {
-        letter.record: letter.times
-        for letter in runs.list_dead_letters(connection, [sync])
-        if letter.record.startswith(RETRIED)
-    }
+    letters = [each for each in runs.list_dead_letters(connection, [sync]) if each.record.startswith(RETRIED)]
+    runs.age(connection, letters, timedelta(days=1))  # else what the ESP broke at waits for its time
+    return {letter.record: letter.times for letter in letters}
 
 
 def drop_landed(connection: Connection, sync: str, retried: Mapping[str, int]) -> None:

@@ -14,10 +14,10 @@ from datetime import datetime
 import structlog
 
 from connectors.base import Blame, Esp, Journeys, Refusal
-from connectors.errors import BadRecord
+from connectors.errors import BadRecord, RemoteFault
 from state import outbox, runs, settling
 from state.db import Database
-from state.outbox import MembershipJob
+from state.outbox import ContactJob, MembershipJob
 from sync.job import Job, Pulse, Tick, in_group
 from sync.journeys import STARTS, missing_triggers, start_journeys, trigger_of
 from sync.sending import end_if_left, send
@@ -185,9 +185,10 @@ async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
 
 
 async def _push_contacts(this: Round) -> None:
-    """Send batches, as many at once as the ESP bears."""
+    """Send batches, as many at once as the ESP bears; those at whom it broke before come last, each alone."""
     pushing, landing = this.pushing, this.landing
     job, esp, db = pushing.job, pushing.esp, pushing.db
+    broken = await db.read(settling.broken_contacts, job.sync)
     taking = asyncio.Lock()
     reached = 0
 
@@ -206,17 +207,41 @@ async def _push_contacts(this: Round) -> None:
                     return
                 last = reached = batch[-1].contact.profile
                 landing.send(last)
-            refusals = await send(esp, batch, this.missing)
-            landed = await db.run(settling.settle_contacts, job.target, batch, refusals, pushing.now)
-            pushing.pushed.contacts += landed
-            pushing.pushed.refused += sum(refusal.blame not in UNCOUNTED for refusal in refusals)
-            log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
-            this.settled()
-            end_if_left(refusals)
+            whole = [each for each in batch if each.contact.profile not in broken]
+            if whole:
+                await _settle(this, whole, await send(esp, whole, this.missing))
             await landing.land(last)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
     await landing.end()
+    for profile, again_at in broken.items():
+        if again_at <= pushing.now and not pushing.pulse.stopping:
+            await _try_again(this, profile)
+
+
+async def _settle(this: Round, batch: Sequence[ContactJob], refusals: Sequence[Refusal]) -> None:
+    """Keep what came of a batch, and tell of it."""
+    pushing, job = this.pushing, this.pushing.job
+    landed = await pushing.db.run(settling.settle_contacts, job.target, batch, refusals, pushing.now)
+    pushing.pushed.contacts += landed
+    pushing.pushed.refused += sum(refusal.blame not in UNCOUNTED for refusal in refusals)
+    log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
+    this.settled()
+    end_if_left(refusals)
+
+
+async def _try_again(this: Round, profile: int) -> None:
+    """Write somebody at whom the ESP broke before; that it does so again says nothing of the ESP."""
+    pushing = this.pushing
+    jobs = await pushing.db.read(outbox.contact_jobs, pushing.job.sync, profile - 1, 1)
+    batch = [each for each in jobs if each.contact.profile == profile]
+    if not batch:
+        return
+    try:
+        refusals = await send(pushing.esp, batch, this.missing)
+    except RemoteFault as error:
+        refusals = [Refusal(profile, Blame.BROKEN, str(error))]
+    await _settle(this, batch, refusals)
 
 
 async def _push_lists(this: Round, names: Iterable[str]) -> None:

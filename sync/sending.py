@@ -3,15 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import structlog
-
 from connectors.base import NOT_LANDED, Blame, Contact, Esp, Refusal, Subscribe
-from connectors.errors import Retryable
+from connectors.errors import RemoteFault, Retryable
 from connectors.facts import is_address
 from connectors.writing import without_values
 from state.outbox import ContactJob
-
-log = structlog.get_logger()
 
 
 async def send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:
@@ -26,23 +22,29 @@ async def send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]
     ]
     impossible = [Refusal(contact.profile, Blame.CONTACT, "this is no e-mail address") for contact in nobody]
     refusals = await esp.push([_without(contact, missing) for contact in contacts]) if contacts else []
-    await _stop_where_they_are(esp, [job.contact for job in batch], [*impossible, *refusals])
-    return [*impossible, *left_out, *_without_people(refusals, contacts)]
+    found = [*impossible, *left_out, *_without_people(refusals, contacts)]
+    subscribed = await _stop_where_they_are(esp, [job.contact for job in batch], found)
+    return [replace(each, blame=Blame.BROKEN) if each.profile in subscribed else each for each in found]
 
 
-async def _stop_where_they_are(esp: Esp, contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> None:
-    """Unsubscribe at the old address who took their yes back, and whose new address the ESP does not take (P4)."""
+async def _stop_where_they_are(
+    esp: Esp, contacts: Sequence[Contact], refusals: Sequence[Refusal]
+) -> set[int]:
+    """Unsubscribe at the old address who took their yes back, and whose new address the ESP does not take (P4).
+
+    Return the profiles of those whom it did not unsubscribe: that is to be tried again.
+    """
     lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
     left = [
         replace(contact, email=contact.was, was=None, fields={})
         for contact in contacts
         if contact.profile in lost and contact.was and contact.subscribe is Subscribe.STOP
     ]
-    again = await esp.push(left) if left else []
-    end_if_left(again)  # nothing is settled: the next run does all of it again
-    for refusal in again:
-        if refusal.blame in NOT_LANDED:
-            log.warning("stop_refused", profile=refusal.profile, reason=refusal.reason)
+    try:
+        again = await esp.push(left) if left else []
+    except RemoteFault:
+        return {contact.profile for contact in left}
+    return {refusal.profile for refusal in again if refusal.blame in NOT_LANDED | {Blame.LATER}}
 
 
 def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:

@@ -298,6 +298,19 @@ def test_P4_a_no_goes_with_its_account_and_stays_where_it_was(
     assert {email for _, email, given in words(connection) if not given} == {ADA, BOB, EVE}
 
 
+def test_P4_what_an_account_left_behind_goes_when_it_comes_back_with_its_own_word(
+    connection: Connection,
+) -> None:
+    """Its yes may be as old as the first one: stores do not renew the date."""
+    yes, no = Consent(given=True, at=at(0)), Consent(given=False, at=at(3))
+    save(connection, customer(5, ADA, consent=yes))
+    save(connection, customer(5, ADA, updated_at=at(3), consent=no))
+    save(connection, customer(5, BOB, updated_at=at(4), consent=no))
+    save(connection, customer(5, ADA, updated_at=at(5), consent=yes))
+
+    assert words(connection) == {("customer 5", ADA, True)}
+
+
 def test_P4_who_says_no_while_the_address_changes_says_it_at_both(connection: Connection) -> None:
     yes, no = Consent(given=True, at=at(0)), Consent(given=False, at=at(4))
     save(connection, order(1, ADA, consent=yes), customer(5, ADA, consent=yes))

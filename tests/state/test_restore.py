@@ -7,14 +7,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from connectors.facts import Person
+from connectors.facts import Consent, Person
 from state import privacy
 from state.backup import backup, restore, verify
+from state.consents import CONSENTS
 from state.db import Database
 from state.errors import StateError
-from tests.state.makers import ADA, BOB, EVE, START, columns, customer, order, refresh, save
+from tests.state.makers import ADA, BOB, EVE, START, at, columns, customer, order, refresh, save
 
 pytestmark = pytest.mark.sqlite
 
@@ -152,6 +153,25 @@ def test_whoever_was_forgotten_since_is_forgotten_in_the_copy_too(url: str, copy
     during(url, lambda connection: save(connection, order(9, EVE), order(8, ADA)))
     during(url, refresh)
     assert people(url) == [BOB]
+
+
+def test_who_was_forgotten_by_an_address_that_only_a_no_bears_is_forgotten_in_the_copy_too(
+    url: str, tmp_path: Path
+) -> None:
+    no = Consent(given=False, at=START)
+    during(url, lambda connection: save(connection, customer(7, EVE, consent=no)))
+    during(
+        url, lambda connection: save(connection, customer(7, "b@example.com", updated_at=at(5), consent=no))
+    )
+    backup(url, tmp_path / "later")
+    during(url, lambda connection: privacy.forget(connection, EVE, START))
+
+    restored = restore(url, tmp_path / "later", START)
+
+    assert restored.forgotten_again == 1
+    left: set[str | None] = set()
+    during(url, lambda connection: left.update(connection.scalars(select(CONSENTS.c.email))))
+    assert left == {"b@example.com"}
 
 
 def test_a_log_of_the_store_from_before_is_never_read_into_the_copy(url: str, copy: Path) -> None:

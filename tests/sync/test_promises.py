@@ -1,12 +1,13 @@
 """The promises that only the whole can keep, through real connectors and both simulators."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select
 
 from connectors.simulation import Fault, Kind
-from state import evaluation, outbox, runs
+from state import evaluation, outbox, runs, settling
 from state.runs import DeadLetter
 from state.tables import ProductRow, ProfileRow, table
 from tests.sync.conftest import MAPPING, World
@@ -339,6 +340,34 @@ async def test_a_key_that_may_not_read_products_costs_the_categories_only(world:
 
     assert (report.exit_code, len(world.contacts)) == (0, 7)
     assert list(report.stores["shop"].refused) == ["products"]
+
+
+async def test_P5_a_contact_at_which_the_ESP_breaks_stops_nobody_and_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.backfill()
+    ada = "person1@example.com"
+    for email in (ada, "person2@example.com"):
+        world.shop.state.add_order(email=email, total="5.00")
+    key = hashlib.md5(ada.encode(), usedforsecurity=False).hexdigest()
+    world.news.fail(
+        Fault(status=503), times=10_000, when=lambda method, path: method != "GET" and key in path
+    )
+
+    first = await world.run()
+    second = await world.run()
+    world.shop.state.add_order(email="new@example.com", total="5.00")
+    third = await world.run()
+    monkeypatch.setattr(settling, "LONGEST_PAUSE", 0)
+    fourth = await world.run()
+    before = world.contacts[ada][0]["ORDERS"]
+    world.news._planned.clear()
+    fifth = await world.run()
+
+    reports = (first, second, third, fourth, fifth)
+    assert [(report.exit_code, report.errors) for report in reports] == [(1, [])] * 4 + [(0, [])]
+    assert "Customers" in world.contacts["new@example.com"][1]
+    assert (before, world.contacts[ada][0]["ORDERS"]) == (5, 6)
 
 
 async def test_a_firewall_that_hides_the_products_for_a_while_costs_no_categories(world: World) -> None:
