@@ -28,7 +28,7 @@ from sqlalchemy import (
 from connectors.facts import Standing
 from state.channels import channel_of
 from state.dialect import as_stored
-from state.scope import ESP, Scope, esp_origin
+from state.scope import Scope, esp_origin
 from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderRow, table
 
 ORDERS, CUSTOMERS = table(OrderRow), table(CustomerRow)
@@ -225,10 +225,9 @@ def consent_columns(words: Sequence[Row[Any]]) -> dict[str, Any]:
 
 
 def is_heard(scope: Scope) -> ColumnElement[bool]:
-    """Tell which words count: those of the sync's own stores and ESP, and whoever said no at any other ESP."""
+    """Tell which words count: those of the sync's own stores and ESP, and a no from anywhere but strangers."""
     own = CONSENTS.c.origin.in_([*scope.stores, esp_origin(scope.esp)])
-    elsewhere = or_(CONSENTS.c.origin.startswith(ESP), CONSENTS.c.origin.in_(scope.beside))
-    return or_(own, and_(CONSENTS.c.given.is_(False), elsewhere))
+    return or_(own, and_(CONSENTS.c.given.is_(False), CONSENTS.c.origin.not_in(scope.strangers)))
 
 
 def words_of(scope: Scope, dirty: Select[Any]) -> Select[Any]:

@@ -11,7 +11,8 @@ class Scope:
     """What a sync's profiles rest on.
 
     `rates` is the worth of one unit of a currency in `currency`; `timezone` (IANA) says what is night.
-    `beside` are stores of other syncs into the same ESP: what they refuse holds there for everybody.
+    `strangers` are stores that only syncs into other ESPs read, other brands' perhaps: what is refused in any other
+    holds here too, also in one that has left the sync.
     """
 
     sync: str
@@ -20,7 +21,7 @@ class Scope:
     currency: str
     rates: Mapping[str, Decimal] = field(default_factory=dict)
     timezone: str = "UTC"
-    beside: Sequence[str] = ()
+    strangers: Sequence[str] = ()
 
     def __hash__(self) -> int:
         return hash((self.sync, self.digest))
@@ -28,7 +29,7 @@ class Scope:
     @property
     def digest(self) -> str:
         rates = sorted((code, str(rate)) for code, rate in self.rates.items())
-        stores = (sorted(self.stores), sorted(self.beside))
+        stores = (sorted(self.stores), sorted(self.strangers))
         content = repr((stores, self.esp, self.currency, rates, self.timezone))
         return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 

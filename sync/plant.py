@@ -201,9 +201,8 @@ def _as_written(problem: MappingProblem, fitted: Fitted) -> MappingProblem:
 def scope_of(settings: Settings, name: str) -> Scope:
     """Say what a sync's profiles rest on."""
     sync = settings.syncs[name]
-    beside = {
-        store for other in settings.syncs.values() if other.esp == sync.esp for store in other.stores
-    }.difference(sync.stores)
+    same = {store for other in settings.syncs.values() if other.esp == sync.esp for store in other.stores}
+    others = {store for other in settings.syncs.values() for store in other.stores}
     return Scope(
         name,
         tuple(sync.stores),
@@ -211,7 +210,7 @@ def scope_of(settings: Settings, name: str) -> Scope:
         settings.currency,
         settings.rates,
         settings.timezone,
-        tuple(sorted(beside)),
+        tuple(sorted(others - same)),
     )
 
 

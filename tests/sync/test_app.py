@@ -1,5 +1,6 @@
 """From the owner's files to everything wired: what is refused at the door (P7)."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,21 @@ lists: {Fans: null}
     ]
 
 
+def test_P4_what_is_refused_in_a_store_of_another_brand_is_none_of_ours(world: World) -> None:
+    """Another brand is a store that only syncs into other ESPs read; one that no sync reads is none."""
+    file = world.folder / "cartwire.yaml"
+    (shop,) = re.findall(r"stores:\n(  shop:\n(?:    .*\n)+)", file.read_text())
+    more = "".join(shop.replace("  shop:", f"  {name}:") for name in ("corner", "left", "brand"))
+    text = file.read_text().replace(shop, shop + more)
+    text = text.replace("esps:\n", "esps:\n  sheet: {type: csv, path: out.csv}\n")
+    other = "  {0}:\n    stores: [{0}]\n    esp: {1}\n    mapping: mappings/crm.yaml\n"
+    file.write_text(text + other.format("corner", "news") + other.format("brand", "sheet"))
+
+    scope = scope_of(read_plant(world.folder, {}).settings, "crm")
+
+    assert (scope.stores, scope.strangers) == (("shop",), ("brand",))
+
+
 def test_syncs_that_would_undo_each_other_earn_a_warning(world: World) -> None:
     file = world.folder / "cartwire.yaml"
     second = "  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/{}.yaml\n"
@@ -126,7 +142,6 @@ def test_syncs_that_would_undo_each_other_earn_a_warning(world: World) -> None:
 
     (said,) = (each for each in warnings if "syncs.second.mapping" in each)
     assert "writes Customers, FNAME, LASTORD, … into `news`, and so does `crm`" in said
-    assert scope_of(read_plant(world.folder, {}).settings, "second").beside == ()
     into_a_file = file.read_text().replace("esps:\n", "esps:\n  sheet: {type: csv, path: out.csv}\n")
     file.write_text("esp: sheet".join(into_a_file.rsplit("esp: news", 1)))
     assert not [each for each in read_plant(world.folder, {}).loaded.warnings if "so does" in str(each)]
