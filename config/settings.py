@@ -64,7 +64,11 @@ def load(
     problems = [*loading.problems, *(found for each in documents.values() for found in each.problems)]
     if settings is None or problems:
         raise ConfigError(problems, documents)
-    warnings = (*_literals(settings, document), *_shared_names(settings, document))
+    warnings = (
+        *_literals(settings, document),
+        *_shared_names(settings, document),
+        *_read_twice(settings, document),
+    )
     return Loaded(settings, warnings, documents, frozenset(_secrets(settings)))
 
 
@@ -199,6 +203,19 @@ def _shared_names(settings: Settings, document: Document) -> Iterator[Problem]:
         if name in settings.stores or name in settings.esps:
             what = "a store or an ESP has this name too: dead letters, alerts and metrics of both are told as one"
             yield document.problem(("syncs", name), what, "give each a name of its own")
+
+
+def _read_twice(settings: Settings, document: Document) -> Iterator[Problem]:
+    """Warn of a sync that reads one shop under two names."""
+    for name, sync in settings.syncs.items():
+        seen: dict[tuple[str, str], str] = {}
+        for store in sync.stores:
+            config = settings.stores[store]
+            place = getattr(config.settings, "url", None) or getattr(config.settings, "path", None) or store
+            first = seen.setdefault((config.type, str(place)), store)
+            if first != store:
+                what = f"`{first}` and `{store}` are one shop: each of its orders would count twice"
+                yield document.problem(("syncs", name, "stores"), what, "keep one of them")
 
 
 def _at(data: Any, place: Place) -> Any:

@@ -133,6 +133,19 @@ def test_P4_what_is_refused_in_a_store_of_another_brand_is_none_of_ours(world: W
     assert (scope.stores, scope.strangers) == (("shop",), ("brand",))
 
 
+def test_a_shop_that_a_sync_reads_under_two_names_earns_a_warning(world: World) -> None:
+    file = world.folder / "cartwire.yaml"
+    (shop,) = re.findall(r"stores:\n(  shop:\n(?:    .*\n)+)", file.read_text())
+    text = file.read_text().replace(shop, shop + shop.replace("  shop:", "  again:"))
+    file.write_text(text.replace("stores: [shop]", "stores: [shop, again]"))
+
+    warnings = [str(warning) for warning in read_plant(world.folder, {}).loaded.warnings]
+
+    assert any(
+        "`shop` and `again` are one shop: each of its orders would count twice" in each for each in warnings
+    )
+
+
 def test_syncs_that_would_undo_each_other_earn_a_warning(world: World) -> None:
     file = world.folder / "cartwire.yaml"
     second = "  second:\n    stores: [shop]\n    esp: news\n    mapping: mappings/{}.yaml\n"
