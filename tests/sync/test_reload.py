@@ -107,14 +107,21 @@ def test_a_look_at_files_that_did_not_change_reads_none_however_many(world: Worl
 
 
 def test_files_that_name_each_other_are_looked_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_use, looks = world.plant, []
+    in_use = world.plant
+    looks: list[Path] = []
     written_with(world, ["cartwire.yaml"] * 5 + ["a.yaml", "b.yaml"])
     (world.folder / "a.yaml").write_text("extends: b.yaml\n")
     (world.folder / "b.yaml").write_text("extends: a.yaml\n")
-    monkeypatch.setattr("sync.reload._beside", lambda file: looks.append(file) or ())
+
+    def beside(place: Path) -> Sequence[Path]:
+        looks.append(place)
+        return ()
+
+    monkeypatch.setattr("sync.reload._beside", beside)
 
     stamp(in_use, {})
 
+    assert looks
     assert len(looks) == len(set(looks))
 
 
