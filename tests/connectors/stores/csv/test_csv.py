@@ -323,6 +323,46 @@ async def test_rows_of_an_order_that_agree_are_its_lines_and_a_repeated_one_coun
     assert [line.title for line in one.lines] == ["Tea", "Tea", "Cups"]
 
 
+LINES = "order_id,date,amount,status,fulfilment,phone,product,price,sku\n"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["30.00,paid,,,Tea,10,a", "0.00,paid,,,Cup,20,b"],
+        ["30.00,paid,,,Tea,10,a", "0.00,paid,,,Cup,20,b", "0.00,paid,,,Tea,10,c"],
+        ["30.00,paid,fulfilled,,Tea,10,a", "30.00,paid,open,,Cup,20,b"],
+        ["30.00,paid,fulfilled,,Tea,10,a", "30.00,paid,open,,Cup,20,b", "30.00,paid,open,,Cup,20,c"],
+        ["30.00,paid,,,Tea,10,a", "30.00,paid,,0199000000,Cup,20,b"],
+        ["30.00,paid,,,Tea,10,a", "30.00,paid,open,,Cup,20,b", "30.00,paid,open,,Cup,20,b", ",,,,Pot,5,c"],
+    ],
+)
+async def test_rows_that_tell_of_other_lines_are_one_order_and_the_first_tells_of_the_whole(tmp_path, rows):
+    content = LINES + "".join(f"1,2026-11-01,{row}\n" for row in rows)
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert (one.total.minor, one.standing, len(one.lines)) == (3000, Standing.PAID, len(set(rows)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["Tea,10,a"], [1, 1]),
+        (["Tea,10,a", "Cup,20,b"], [2, 2]),
+    ],
+)
+async def test_the_same_lines_below_with_another_status_are_a_newer_copy(tmp_path, rows, told):
+    content = LINES + "".join(
+        f"1,2026-11-01,30.00,{status},,,{row}\n" for status in ("unpaid", "paid") for row in rows
+    )
+
+    orders = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [order.standing for order in orders] == [Standing.UNPAID, Standing.PAID]
+    assert [len(order.lines) for order in orders] == told
+
+
 @pytest.mark.parametrize(
     ("rows", "worths"),
     [
