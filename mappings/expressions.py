@@ -39,8 +39,6 @@ MAX_SIZE = 2_000
 MAX_WRITTEN = 60
 CHAINED, NESTED, MAX_WEIGHT = 3, 7, 84
 
-DECIMAL_COMMA = re.compile(r"(?<![\w.])\d+,\Z")
-
 GROUPED = re.compile(r"\d{1,3}\.000")
 """Half of Europe writes a thousand so."""
 
@@ -273,18 +271,8 @@ def _call(translator: Translator, node: exp.Anonymous, terms: Sequence[Term]) ->
     if known is None:
         near = ELSEWHERE.get(name.lower()) or did_you_mean(name, FUNCTIONS)
         raise Wrong(f"unknown function `{name}`", near or "docs/mapping.md lists the functions")
-    for argument in node.expressions[1:]:
-        _check_comma(translator.text, argument)
     names = [each.this.name.lower() if isinstance(each, exp.Kwarg) else None for each in node.expressions]
     return known.call(terms, translator.scale, names)
-
-
-def _check_comma(text: str, argument: exp.Expr) -> None:
-    """Refuse `round(x * 1,5)`: what half of Europe reads as 1.5 would be two arguments."""
-    before = DECIMAL_COMMA.search(text[: _start(argument)])
-    if before and isinstance(argument, exp.Literal) and not argument.is_string:
-        what = f"`{before[0]}{argument.this}` may be one number or two"
-        raise Wrong(what, "write a decimal point, or a space after the comma", before.start())
 
 
 def _comparison(sign: str) -> Make:

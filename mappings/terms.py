@@ -8,7 +8,7 @@ knows when a value can change although no fact did.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +25,7 @@ LARGEST = Decimal(10) ** 15
 SMALLEST = Decimal(10) ** -9
 MAX_LENGTH = 2_000
 """Characters of an expression, or of a text that is a parameter."""
+LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).replace(tzinfo=None)  # on any wall
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
@@ -247,17 +248,14 @@ def moment_of(term: Term, later: int = 0) -> Term:
     if term.string is None:
         return term
     try:
-        written = (
-            datetime.fromisoformat(term.string) + timedelta(later)
-            if LOCAL_TIME.fullmatch(term.string)
-            else None
-        )
-    except (ValueError, OverflowError):  # the form of a date, but no such day
+        written = datetime.fromisoformat(term.string) if LOCAL_TIME.fullmatch(term.string) else None
+    except ValueError:  # the form of a date, but no such day
         written = None
     if written is None:
         what = f"`{term.text}` is not a date"
         raise Wrong(what, "write '2026-01-31' or '2026-01-31 14:30' (local time)")
-    return replace(bound_term(Bound("date", written.isoformat())), text=term.text)
+    moment = min(written, LAST - timedelta(later)) + timedelta(later)
+    return replace(bound_term(Bound("date", moment.isoformat())), text=term.text)
 
 
 def meet(terms: Sequence[Term], scale: Scale, what: str) -> tuple[Kind | None, Sequence[Term]]:

@@ -1,7 +1,7 @@
 """What the owner wrote, watched: a change is read when the files have stood still for one look."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from sync.plant import DEEPEST, PRESET, Plant
 
 Stamped = tuple[str, int, int]
 Stamp = tuple[Stamped, ...]
+
+MOST_MAPPINGS = 2_000
+"""So many are remembered: a look at files that did not change reads none of them."""
 
 
 def stamp(plant: Plant, environ: Mapping[str, str] | None = None) -> Stamp:
@@ -25,39 +28,49 @@ def stamp(plant: Plant, environ: Mapping[str, str] | None = None) -> Stamp:
 
 def _files(plant: Plant, environ: Mapping[str, str]) -> Iterator[Path]:
     folder = plant.settings.folder
+    mappings = {folder / name for name in plant.loaded.documents if name != MAIN_FILE}
+    mappings |= _led_to(folder / MAIN_FILE, DEEPEST)
     yield folder / ENV_FILE
-    for name in plant.loaded.documents:
-        yield folder / name
-        if name != MAIN_FILE:  # what a mapping extends stands beside it
-            yield from _beside(folder / name)
-    yield from _led_to(folder / MAIN_FILE, DEEPEST)
+    yield folder / MAIN_FILE
+    yield from mappings
+    for place in {mapping.parent for mapping in mappings}:  # what a mapping extends stands beside it
+        yield from _beside(place)
     yield from _secret_files(folder, environ)
 
 
-def _beside(file: Path) -> Sequence[Path]:
-    """Find the YAML files of a file's folder; none where there can be no such folder."""
+def _beside(place: Path) -> Sequence[Path]:
+    """Find the YAML files of a folder; none where there can be no such folder."""
     try:
-        return list(file.parent.glob("*.y*ml"))
+        return list(place.glob("*.y*ml"))
     except (OSError, ValueError):
         return ()
 
 
-def _led_to(file: Path, deep: int) -> Iterator[Path]:
+def _led_to(main: Path, deep: int) -> set[Path]:
     """Follow what the files say now, which may have been refused: what they name may come later."""
-    for name in _named_in(_stamped(file)) if deep else ():
-        path = file.parent / name
-        yield path
-        yield from _beside(path)
-        yield from _led_to(path, deep - 1)
+    found: set[Path] = set()
+    named = {main.parent / name for name in _mappings_in(_stamped(main))}
+    for _ in range(deep + 1):  # a mapping, and what it extends
+        found |= named
+        named = {file.parent / name for file in named for name in _extended_by(_stamped(file))} - found
+    return found
 
 
-@lru_cache(maxsize=100)
-def _named_in(stamped: Stamped) -> Sequence[str]:
-    """Read which files a file names: cartwire.yaml its mappings, a mapping what it extends."""
-    content = yaml.read(Path(stamped[0]), "").data
-    syncs = content.get("syncs")
+@lru_cache(maxsize=10)
+def _mappings_in(stamped: Stamped) -> Sequence[str]:
+    """Read which mappings cartwire.yaml names."""
+    syncs = yaml.read(Path(stamped[0]), "").data.get("syncs")
     entries = syncs.values() if isinstance(syncs, dict) else ()
-    named = [content.get("extends"), *(each.get("mapping") for each in entries if isinstance(each, dict))]
+    return _files_among(each.get("mapping") for each in entries if isinstance(each, dict))
+
+
+@lru_cache(maxsize=MOST_MAPPINGS)
+def _extended_by(stamped: Stamped) -> Sequence[str]:
+    """Read which file a mapping extends, if any."""
+    return _files_among([yaml.read(Path(stamped[0]), "").data.get("extends")])
+
+
+def _files_among(named: Iterable[object]) -> Sequence[str]:
     return [each for each in named if isinstance(each, str) and not each.startswith(PRESET)]
 
 

@@ -313,11 +313,6 @@ MESSAGES = {
         "cannot compare `10 <= orders_count` (boolean) with `20` (number)",
         "compare one at a time: `x >= 10 and x <= 20`, or `x between 10 and 20`",
     ),
-    "round(total_spent * 1,5) > 3": (
-        20,
-        "`1,5` may be one number or two",
-        "write a decimal point, or a space after the comma",
-    ),
     "year(signup_at) = 2026": (
         0,
         "unknown function `year`",

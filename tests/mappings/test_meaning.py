@@ -89,6 +89,7 @@ VALUES = {
     "-total_spent": Decimal("-100.00"),
     "round(total_spent / orders_count, 1)": Decimal("33.30"),
     "round(total_spent / orders_count)": Decimal("33.00"),
+    "round(total_spent / 100,2)": Decimal("1.00"),
     "floor(average_basket)": Decimal("33.00"),
     "ceil(average_basket)": Decimal("34.00"),
     "abs(total_spent - 300)": Decimal("200.00"),

@@ -213,6 +213,22 @@ def test_a_day_without_a_time_is_the_whole_day(base: Base, when: str) -> None:
     assert {rule: base.truth(rule) for rule in rules} == rules
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
+def test_the_last_day_that_can_be_written_is_one(base: Base, zone: str) -> None:
+    base.add(last_order_at=NOW.now)
+    clock = Clock(NOW.now, ZoneInfo(zone))
+
+    rules = {
+        "last_order_at <= '9999-12-31'": True,
+        "last_order_at > '9999-12-31'": False,
+        "last_order_at = '9999-12-31'": False,
+        "last_order_at <> '9999-12-31'": True,
+        "last_order_at between '2020-01-01' and '9999-12-31'": True,
+        "last_order_at < '0001-01-01'": False,
+    }
+    assert {rule: base.truth(rule, clock) for rule in rules} == rules
+
+
 @given(moments, moments, zones, st.sampled_from([Bound("days", 30), Bound("months", 1), Bound("hours", 5)]))
 def test_the_moment_at_which_a_limit_is_reached_can_be_told(
     moment: datetime, now: datetime, zone: ZoneInfo, bound: Bound

@@ -1,12 +1,15 @@
 """Files that a configuration rests on are watched, and what a run still uses stays open."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from config import yaml
 from sync.generations import Generations
 from sync.reload import stamp
 from sync.worker import Worker
@@ -67,6 +70,59 @@ def test_a_mapping_that_no_file_can_be_ends_no_watch(world: World, name: str) ->
     written.write_text(written.read_text().replace("mapping: mappings/crm.yaml", f'mapping: "{name}"'))
 
     assert stamp(in_use, {}) == stamp(in_use, {})
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Name the files that are read, each time."""
+    names: list[str] = []
+    really = yaml.read
+
+    def reading(path: Path, name: str) -> yaml.Document:
+        names.append(path.name)
+        return really(path, name)
+
+    monkeypatch.setattr("sync.reload.yaml.read", reading)
+    return names
+
+
+def written_with(world: World, mappings: Sequence[str]) -> None:
+    syncs = "".join(f"  s{number}: {{mapping: {name}}}\n" for number, name in enumerate(mappings))
+    (world.folder / "cartwire.yaml").write_text(f"syncs:\n{syncs}")
+
+
+def test_a_look_at_files_that_did_not_change_reads_none_however_many(world: World, read: list[str]) -> None:
+    in_use, names = world.plant, [f"m{number}.yaml" for number in range(120)]
+    written_with(world, names)
+    for name in names:
+        (world.folder / name).write_text("fields: {}\n")
+    read.clear()
+
+    first = stamp(in_use, {})
+    read_at_first = [name for name in read if name in names]
+    read.clear()
+
+    assert sorted(read_at_first) == sorted(names)
+    assert (stamp(in_use, {}), read) == (first, [])
+
+
+def test_files_that_name_each_other_are_looked_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_use = world.plant
+    looks: list[Path] = []
+    written_with(world, ["cartwire.yaml"] * 5 + ["a.yaml", "b.yaml"])
+    (world.folder / "a.yaml").write_text("extends: b.yaml\n")
+    (world.folder / "b.yaml").write_text("extends: a.yaml\n")
+
+    def beside(place: Path) -> Sequence[Path]:
+        looks.append(place)
+        return ()
+
+    monkeypatch.setattr("sync.reload._beside", beside)
+
+    stamp(in_use, {})
+
+    assert looks
+    assert len(looks) == len(set(looks))
 
 
 class Generation:

@@ -51,6 +51,9 @@ AMOUNT = re.compile(
 PLACES = ("bracket", "first", "second", "third", "last")
 """Where the sign of an amount may stand; at one of them."""
 
+COUNTED = re.compile(r"(.*\d)\s*[^\W\d_]+\.?")
+"""A number of pieces with what they are called: 2 pcs, 2x, 3 Stück."""
+
 MOST_PIECES = 10**9
 """A line that has more is a mistake, and larger than a database's whole number."""
 
@@ -224,10 +227,13 @@ def _lines(rows: Sequence[Cells], whole: Money) -> list[Line]:
 
 
 def _quantity(row: Cells) -> Decimal:
-    count = read_amount(row["quantity"], "quantity", 3) if row.get("quantity") else Decimal(1)
-    if not 0 <= count <= MOST_PIECES:
+    """Read how many pieces there are; what was sent back, below zero, is none."""
+    text = row.get("quantity") or "1"
+    counted = COUNTED.fullmatch(text)
+    count = read_amount(counted[1] if counted else text, "quantity", 3)
+    if count > MOST_PIECES:
         raise UnreadableField("quantity", "a number of pieces")
-    return count
+    return max(count, Decimal())
 
 
 def _worth(row: Cells, currency: str, count: Decimal) -> Money:

@@ -2,8 +2,10 @@
 
 - Encoding: a byte order mark says it; else the whole file is UTF-8, or it is Windows-1252, as Excel writes.
 - Delimiter: the one with which the header names most of what we know.
-- An order of several lines has its total on the first (Shopify) or on all, and the others right below it.
-- Any other row of an order is a newer copy of it, and comes later: it replaces the one before.
+- An order of several lines has its total on the first (Shopify) or on all, and the others right below it. The
+  first row tells of the whole: exports differ in what they repeat, and some tell each line's own status.
+- A row of a line that is there, but with another word on the whole, is a newer copy, and so is one that stands
+  elsewhere: it replaces the one before.
 - A line that the parser cannot take is told by its number; the next one goes on.
 """
 
@@ -26,7 +28,7 @@ MARKS: Mapping[bytes, str] = {
 }
 FALLBACK = "cp1252"
 OF_A_LINE = {"product", "category", "quantity", "price"}
-"""What may differ between the rows of one order; all else is told of the whole."""
+"""What tells the lines of one order apart; all else is told of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def lines(path: Path, layout: Layout) -> Generator[Line]:
 
 
 def orders(found: Iterator[Line]) -> Iterator[Sequence[Line]]:
-    """Put the lines of one order together, as long as they stand together and agree about it."""
+    """Put the lines of one order together, as long as they stand together and none begins it anew."""
     held: list[Line] = []
     for line in found:
         if held and not _belongs(line, held):
@@ -128,7 +130,7 @@ def orders(found: Iterator[Line]) -> Iterator[Sequence[Line]]:
 
 
 def _belongs(line: Line, held: Sequence[Line]) -> bool:
-    """Tell a further line of an order; one that says something else of the whole is a newer copy.
+    """Tell a further line of an order; one that is there and now says something else of the whole is a newer copy.
 
     So is one with a total below one without: the same order, exported twice.
     """
@@ -137,9 +139,19 @@ def _belongs(line: Line, held: Sequence[Line]) -> bool:
         return False
     if not line.cells.get("amount"):
         return True
-    return bool(held[-1].cells.get("amount")) and all(
-        text == first.cells.get(name) for name, text in line.cells.items() if text and name not in OF_A_LINE
-    )
+    if not held[-1].cells.get("amount"):
+        return False
+    is_there = any(_is_one_line(line.cells, other.cells) for other in held)
+    return not is_there or any(_agrees(line.cells, other.cells) for other in held)
+
+
+def _is_one_line(cells: Mapping[str, str], others: Mapping[str, str]) -> bool:
+    return all(cells.get(name, "") == others.get(name, "") for name in OF_A_LINE)
+
+
+def _agrees(cells: Mapping[str, str], others: Mapping[str, str]) -> bool:
+    """Compare what is said of the whole order; what is left out contradicts nothing."""
+    return all(text == others.get(name) for name, text in cells.items() if text and name not in OF_A_LINE)
 
 
 def _is_same(cells: Mapping[str, str], first: Mapping[str, str]) -> bool:

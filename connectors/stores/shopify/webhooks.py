@@ -321,7 +321,7 @@ def _is_refunded_elsewhere(row: Row) -> bool:
 def _is_paid_otherwise(row: Row) -> bool:
     """Tell whether less or more was paid than the first total: a body does not say what was received.
 
-    What was given back makes the current total smaller; anything else that moves it is an edit.
+    What was given back makes the current total and its lines smaller; anything else that moves them is an edit.
     """
     if row.get("test"):
         return False  # counts for nothing; there is none behind a delivery that the owner tries out
@@ -331,7 +331,17 @@ def _is_paid_otherwise(row: Row) -> bool:
         total, current = (Decimal(str(row.get(name) or 0)) for name in ("total_price", "current_total_price"))
     except ArithmeticError:
         return False  # reading it says what is wrong
-    return bool(current) and (current > total if row.get("refunds") else current != total)
+    if row.get("refunds"):
+        return current > total
+    return (bool(current) and current != total) or _is_a_line_edited(row)
+
+
+def _is_a_line_edited(row: Row) -> bool:
+    """Tell goods that were swapped for others of the same price: a body keeps the line that went."""
+    return any(
+        line.get("current_quantity", line["quantity"]) != line["quantity"]
+        for line in row.get("line_items") or ()
+    )
 
 
 def _shop_currency(refund: Row) -> str | None:

@@ -323,6 +323,46 @@ async def test_rows_of_an_order_that_agree_are_its_lines_and_a_repeated_one_coun
     assert [line.title for line in one.lines] == ["Tea", "Tea", "Cups"]
 
 
+LINES = "order_id,date,amount,status,fulfilment,phone,product,price,sku\n"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["30.00,paid,,,Tea,10,a", "0.00,paid,,,Cup,20,b"],
+        ["30.00,paid,,,Tea,10,a", "0.00,paid,,,Cup,20,b", "0.00,paid,,,Tea,10,c"],
+        ["30.00,paid,fulfilled,,Tea,10,a", "30.00,paid,open,,Cup,20,b"],
+        ["30.00,paid,fulfilled,,Tea,10,a", "30.00,paid,open,,Cup,20,b", "30.00,paid,open,,Cup,20,c"],
+        ["30.00,paid,,,Tea,10,a", "30.00,paid,,0199000000,Cup,20,b"],
+        ["30.00,paid,,,Tea,10,a", "30.00,paid,open,,Cup,20,b", "30.00,paid,open,,Cup,20,b", ",,,,Pot,5,c"],
+    ],
+)
+async def test_rows_that_tell_of_other_lines_are_one_order_and_the_first_tells_of_the_whole(tmp_path, rows):
+    content = LINES + "".join(f"1,2026-11-01,{row}\n" for row in rows)
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert (one.total.minor, one.standing, len(one.lines)) == (3000, Standing.PAID, len(set(rows)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["Tea,10,a"], [1, 1]),
+        (["Tea,10,a", "Cup,20,b"], [2, 2]),
+    ],
+)
+async def test_the_same_lines_below_with_another_status_are_a_newer_copy(tmp_path, rows, told):
+    content = LINES + "".join(
+        f"1,2026-11-01,30.00,{status},,,{row}\n" for status in ("unpaid", "paid") for row in rows
+    )
+
+    orders = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [order.standing for order in orders] == [Standing.UNPAID, Standing.PAID]
+    assert [len(order.lines) for order in orders] == told
+
+
 @pytest.mark.parametrize(
     ("rows", "worths"),
     [
@@ -335,6 +375,8 @@ async def test_rows_of_an_order_that_agree_are_its_lines_and_a_repeated_one_coun
         (["30.00,Tea,,20.00", "30.00,Coffee,,"], [2000, 0]),
         (["30.00,Tea,2.5,10.00"], [2500]),
         (["30.00,Tea,3,"], [3000]),
+        (["30.00,Tea,2,15.00", "30.00,Tea,-1,15.00"], [3000, 0]),
+        (["30.00,Tea,2,", "30.00,Coffee,(1),"], [3000, 0]),
     ],
 )
 async def test_an_order_without_prices_shares_its_total_out_by_pieces(tmp_path, rows, worths):
@@ -369,13 +411,37 @@ async def test_a_discount_and_a_refund_below_zero_mean_the_same_as_above(tmp_pat
     assert [refund.amount.minor for refund in one.refunds or ()] == [200]
 
 
-@pytest.mark.parametrize("quantity", ["-1", "(2)", "99999999999"])
-async def test_a_quantity_that_cannot_be_is_a_dead_letter(tmp_path, quantity):
+@pytest.mark.parametrize(
+    ("quantity", "pieces"),
+    [("-1", 0), ("(2)", 0), ("-2 pcs", 0), ("2 pcs", 2), ("2 pcs.", 2), ("2x", 2), ("3 Stück", 3)],
+)
+async def test_pieces_are_counted_as_people_write_them_and_what_was_sent_back_is_none(
+    tmp_path, quantity, pieces
+):
+    content = f"order_id,date,amount,category,quantity\n1,2026-11-01,30.00,Tea,{quantity}\n"
+
+    (one,) = orders_in(await history(store_of(tmp_path, content, currency="EUR")))
+
+    assert [line.quantity for line in one.lines] == [pieces]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "wanted"),
+    [
+        ("99999999999", "a number of pieces"),
+        ("many", "an amount"),
+        ("about 5", "an amount"),
+        ("1e2", "an amount"),
+        ("2 x 3", "an amount"),
+        ("5%", "an amount"),
+    ],
+)
+async def test_a_quantity_that_cannot_be_is_a_dead_letter(tmp_path, quantity, wanted):
     content = f"order_id,date,amount,category,quantity\n1,2026-11-01,30.00,Tea,{quantity}\n"
 
     pages = await history(store_of(tmp_path, content, currency="EUR"))
 
-    assert letters_in(pages) == {"line 2": "`quantity` is not a number of pieces"}
+    assert letters_in(pages) == {"line 2": f"`quantity` is not {wanted}"}
 
 
 async def test_somebody_s_name_is_no_order_number(tmp_path):

@@ -345,6 +345,23 @@ def test_what_was_received_is_asked_for_where_it_is_not_the_first_total(told, as
     assert (list(news.ask), len(news.facts)) == (["order 5512345678901"] if asks else [], 0 if asks else 1)
 
 
+@pytest.mark.parametrize(
+    ("now", "refunds", "asks"),
+    [
+        ({"current_quantity": 0}, [], True),
+        ({"current_quantity": 2}, [], False),
+        ({}, [], False),
+        ({"current_quantity": 1}, [given_back("EUR")], False),
+    ],
+)
+def test_an_order_whose_goods_were_swapped_at_the_same_price_is_asked_for(now, refunds, asks):
+    line = {"title": "Tea", "price": "10.00", "quantity": 2} | now
+
+    news = delivered("orders/updated", ORDER | {"line_items": [line], "refunds": refunds})
+
+    assert (list(news.ask), len(news.facts)) == (["order 5512345678901"] if asks else [], 0 if asks else 1)
+
+
 def test_a_refund_that_lowers_the_current_total_is_no_edit():
     order = ORDER | {"current_total_price": "0.00", "refunds": [given_back("EUR")]}
 
