@@ -1,7 +1,7 @@
 """How far each store has been read: cursors of what changed, windows of the history."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -125,8 +125,14 @@ def start_cursor(connection: Connection, store: str, resource: Resource, since: 
 
 
 def save_changes(connection: Connection, store: str, resource: Resource, page: Page, now: datetime) -> int:
-    """Store a page of changes and the cursor behind it in one transaction (P2); return rows changed."""
-    changed = save_facts(connection, store, page, now)
+    """Store a page of changes and the cursor behind it in one transaction (P2); return rows changed.
+
+    What could not be read when the history was read, and can be now, is history (P10).
+    """
+    old = old_letters(connection, store)
+    late = [fact for fact in page.facts if facts.name_of(fact) in old] if old else []
+    changed = save_facts(connection, store, Page(late, ""), now, history=True) if late else 0
+    changed += save_facts(connection, store, page, now)
     named = {"the_store": store, "the_resource": resource.value}
     connection.execute(FOLLOWED, {**named, "the_cursor": page.cursor, "now": now})
     return changed
@@ -226,24 +232,19 @@ def close_refused(connection: Connection, store: str, resource: Resource, now: d
     connection.execute(CLOSE_ALL, {"the_store": store, "the_resource": resource.value, "now": now})
 
 
-def save_reread(
-    connection: Connection, store: str, records: Sequence[str], page: Page, now: datetime
-) -> None:
-    """Store records that were read again; those that the store no longer has need no dead letter.
-
-    What could not be read when the history was read is history still (P10).
-    """
+def old_letters(connection: Connection, store: str) -> set[str]:
+    """Return the records that could not be read when the history was read: they are history still (P10)."""
     upto = connection.scalar(select(func.max(WINDOWS.c.done_at)).where(WINDOWS.c.store == store))
-    old = {
-        letter.record
-        for letter in runs.list_dead_letters(connection, [store])
-        if upto is not None and letter.first_at <= upto
-    }
+    letters = runs.list_dead_letters(connection, [store]) if upto is not None else ()
+    return {letter.record for letter in letters if letter.first_at <= upto}
+
+
+def save_reread(
+    connection: Connection, store: str, records: Sequence[str], page: Page, now: datetime, *, history: bool
+) -> None:
+    """Store records that were read again; those that the store no longer has need no dead letter."""
     runs.unbury(connection, store, records)
-    history = [fact for fact in page.facts if facts.name_of(fact) in old]
-    news = [fact for fact in page.facts if facts.name_of(fact) not in old]
-    save_facts(connection, store, Page(history, page.cursor), now, history=True)
-    save_facts(connection, store, replace(page, facts=news), now)
+    save_facts(connection, store, page, now, history=history)
 
 
 def backfill_progress(connection: Connection, stores: Sequence[str]) -> Progress:

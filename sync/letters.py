@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from connectors.base import Page
 from connectors.errors import ConnectorError
 from state import cursors, runs, settling
 from state.runs import DeadLetter
@@ -65,13 +66,17 @@ async def _reread(cartwire: Cartwire, done: Retried) -> None:
         if letter.scope in cartwire.stores:
             records[letter.scope].append(letter.record)
     for store, wanted in records.items():
+        old = await cartwire.db.read(cursors.old_letters, store)
+        parts = ([each for each in wanted if each in old], [each for each in wanted if each not in old])
         try:
-            page = await cartwire.stores[store].reread(wanted)
+            for part, is_history in zip(parts, (True, False), strict=True):
+                page = await cartwire.stores[store].reread(part) if part else Page([], "")
+                await cartwire.db.run(
+                    cursors.save_reread, store, part, page, datetime.now(UTC), history=is_history
+                )
         except ConnectorError as error:
             log.error("remote_failed", store=store, reason=str(error))  # noqa: TRY400 - a traceback holds payloads
             done.failed[store] = str(error)
-        else:
-            await cartwire.db.run(cursors.save_reread, store, wanted, page, datetime.now(UTC))
 
 
 def show_retried(done: Retried) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from config.errors import ConfigError
 from sync.app import Cartwire
+from sync.letters import retry_all
 from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
@@ -91,3 +92,23 @@ async def test_dates_alone_are_days_of_the_configuration_s_timezone_and_no_night
     with (folder / "contacts.csv").open(encoding="utf-8-sig", newline="") as file:
         found = {row["email"]: (row["LAST"], row["NIGHTS"]) for row in csv.DictReader(file)}
     assert found == {"ada@example.com": ("2026-11-06", ""), "bob@example.com": ("2026-11-06", "1")}
+
+
+async def test_P10_an_old_line_that_is_mended_and_read_again_is_history_still(folder: Path) -> None:
+    (folder / "crm.yaml").write_text(
+        "fields: {SPENT: total_spent}\nlists: {First: {when: orders_count = 1, journey: true}}\n"
+    )
+    await run(folder, "1,ada@example.com,2026-01-06,6\n2,bob@example.com,2026-01-06,about 6\n")
+    (folder / "orders.csv").write_text(
+        HEADER + "1,ada@example.com,2026-01-06,6\n2,bob@example.com,2026-01-06,6\n"
+    )
+
+    async with Cartwire(read_plant(folder, {})) as cartwire:
+        await retry_all(cartwire)
+    await run(
+        folder, (folder / "orders.csv").read_text().removeprefix(HEADER) + "3,eve@example.com,2026-01-07,6\n"
+    )
+
+    with (folder / "contacts.csv").open(encoding="utf-8-sig", newline="") as file:
+        found = {row["email"]: row["lists"] for row in csv.DictReader(file)}
+    assert found == {"ada@example.com": "", "bob@example.com": "", "eve@example.com": "First"}
