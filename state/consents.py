@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select
+from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from connectors.facts import Consent
 from state.dialect import among, chunks, insert_new, json_list, upsert
@@ -19,6 +19,9 @@ LEFT = " before revision "
 BEGUN_SO: tuple[Any, Any] = (bindparam("lowest"), bindparam("highest"))
 """A range of names that begin alike and go on with digits: an index finds it."""
 CONSENTS = table(ConsentRow)
+LEFT_BEHIND = select(CONSENTS).where(
+    CONSENTS.c.origin == bindparam("the_origin"), CONSENTS.c.record.between(*BEGUN_SO)
+)
 STORED = select(CONSENTS).where(CONSENTS.c.origin == bindparam("origin"), among(CONSENTS.c.record, "records"))
 
 
@@ -59,33 +62,30 @@ def move_words(connection: Connection, origin: str, owners: Mapping[str, str | N
     save_words(connection, origin, words, revision)
 
 
-def drop_left_behind(connection: Connection, records: Iterable[tuple[str, str]]) -> None:
-    """Erase what these records (store, name) left behind at addresses that they do not have any more."""
-    _erase(connection, CONSENTS.c.email.is_not(None), [(*record, None) for record in records])
+def left_behind(connection: Connection, records: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """Find what these records (store, name) left at addresses that they do not have any more: store, name, address."""
+    found = [
+        connection.execute(LEFT_BEHIND, {"the_origin": store, **_named_so(record)})
+        for store, record in records
+    ]
+    return [(row.origin, row.record, row.email) for rows in found for row in rows if row.email]
+
+
+def drop_words(connection: Connection, records: Iterable[tuple[str, str]]) -> None:
+    """Erase the words of these records (origin, name)."""
+    for origin, record in records:
+        connection.execute(delete(CONSENTS).where(CONSENTS.c.origin == origin, CONSENTS.c.record == record))
 
 
 def _take_back(connection: Connection, moved: Sequence[tuple[str, str, str | None]]) -> None:
     """Erase what records left behind at an address to which they come back with their own word."""
-    _erase(connection, CONSENTS.c.email == bindparam("the_email"), moved)
+    for origin, record, email in moved:
+        left = left_behind(connection, [(origin, record)])
+        drop_words(connection, [(origin, name) for _, name, address in left if address == email])
 
 
-def _erase(
-    connection: Connection, where: ColumnElement[bool], records: Sequence[tuple[str, str, str | None]]
-) -> None:
-    if not records:
-        return
-    theirs = (CONSENTS.c.origin == bindparam("the_origin"), CONSENTS.c.record.between(*BEGUN_SO))
-    query = delete(CONSENTS).where(*theirs, where)
-    rows = [
-        {
-            "the_origin": origin,
-            "lowest": f"{record}{LEFT}0",
-            "highest": f"{record}{LEFT}:",
-            "the_email": email,
-        }
-        for origin, record, email in records
-    ]
-    connection.execute(query, rows)
+def _named_so(record: str) -> dict[str, str]:
+    return {"lowest": f"{record}{LEFT}0", "highest": f"{record}{LEFT}:"}
 
 
 def carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from state.bookkeeping import (
     SecretRow,
     TouchedRow,
 )
-from state.consents import CONSENTS, drop_left_behind
+from state.consents import CONSENTS, drop_words, left_behind
 from state.dialect import chunks, leave_no_trace, upsert
 from state.errors import StateError
 from state.tables import (
@@ -110,7 +110,8 @@ def forget(connection: Connection, email: str, now: datetime) -> dict[str, int]:
         connection.execute(delete(rows).where(rows.c.email.in_(addresses)))
     left = [(store, f"order {number}") for store, number in orders]
     left += [(store, f"customer {number}") for store, number in accounts]
-    drop_left_behind(connection, left)
+    behind = left_behind(connection, left)
+    drop_words(connection, [(store, name) for store, name, old in behind if not _is_used(connection, old)])
     connection.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
     leave_no_trace(connection)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}

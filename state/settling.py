@@ -49,8 +49,8 @@ LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
 BURIED = frozenset({Blame.CONTACT, Blame.BROKEN, Blame.BLOCKED, Blame.FIELD, Blame.MEMBERSHIP})
 WAITING = frozenset({Blame.LATER, Blame.BROKEN})
 """What leaves a contact's job where it is."""
-WHOLE = re.compile(r"profile (\d+)")
-"""Dead letters of a whole contact."""
+BROKEN = re.compile(r"profile (\d+) broken")
+"""Dead letters of contacts at which the ESP broke, and which wait to be written again."""
 LONGEST_PAUSE = 60
 """Minutes until a contact at which the ESP breaks is tried again, at most; the first pause is two."""
 NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
@@ -126,22 +126,17 @@ def settle_contacts(
     still = {each.record for each in bad}
     landed = (job.contact for job in jobs if job.contact.profile not in lost)
     letters = (name for contact in landed for name in _letters(contact) if name not in still)
-    runs.unbury(connection, sync, letters)
+    runs.unbury(connection, sync, [*letters, *(f"profile {job.contact.profile} broken" for job in jobs)])
     runs.bury(connection, sync, bad, now)
     return len(jobs) - len(lost)
 
 
 def broken_contacts(connection: Connection, sync: str) -> dict[int, datetime]:
     """Return the profiles at which the ESP broke and which still wait to be written, each with when to try again."""
-    named = ((WHOLE.fullmatch(each.record), each) for each in runs.list_dead_letters(connection, [sync]))
+    named = ((BROKEN.fullmatch(each.record), each) for each in runs.list_dead_letters(connection, [sync]))
     letters = {int(found[1]): each for found, each in named if found}
-    refused = select(ACCEPTED.c.profile).where(
-        ACCEPTED.c.sync == sync, ACCEPTED.c.refused_contact.is_not(None) | ACCEPTED.c.blocked.is_not(None)
-    )
     waiting = select(CONTACT_JOBS.c.profile).where(
-        CONTACT_JOBS.c.sync == sync,
-        among(CONTACT_JOBS.c.profile, "profiles"),
-        CONTACT_JOBS.c.profile.not_in(refused),
+        CONTACT_JOBS.c.sync == sync, among(CONTACT_JOBS.c.profile, "profiles")
     )
     profiles = connection.scalars(waiting, {"profiles": json_list(letters)}).all() if letters else ()
     pauses = {each: min(2 ** letters[each].times, LONGEST_PAUSE) for each in profiles}
@@ -249,9 +244,11 @@ def drop_landed(connection: Connection, sync: str, retried: Mapping[str, int]) -
 
 
 def letter(refusal: Refusal) -> BadRecord:
-    """Name a refusal as a dead letter: "profile 42", "profile 42 field PHONE", "profile 42 list Fans"."""
+    """Name a refusal as a dead letter: "profile 42", "profile 42 field PHONE", "profile 42 list Fans", "… broken"."""
     kind = {Blame.FIELD: "field", Blame.MEMBERSHIP: "list"}.get(refusal.blame)
     record = f"profile {refusal.profile}"
+    if refusal.blame is Blame.BROKEN:
+        return BadRecord(f"{record} broken", refusal.reason)
     return BadRecord(f"{record} {kind} {refusal.name}" if kind else record, refusal.reason)
 
 

@@ -213,10 +213,10 @@ async def _push_contacts(this: Round) -> None:
             await landing.land(last)
 
     await in_group([work() for _ in range(esp.traits.pushes)])
-    await landing.end()
     for profile, again_at in broken.items():
         if again_at <= pushing.now and not pushing.pulse.stopping:
             await _try_again(this, profile)
+    await landing.end()
 
 
 async def _settle(this: Round, batch: Sequence[ContactJob], refusals: Sequence[Refusal]) -> None:
@@ -231,7 +231,10 @@ async def _settle(this: Round, batch: Sequence[ContactJob], refusals: Sequence[R
 
 
 async def _try_again(this: Round, profile: int) -> None:
-    """Write somebody at whom the ESP broke before; that it does so again says nothing of the ESP."""
+    """Write somebody at whom the ESP broke before; that it does so again says nothing of the ESP.
+
+    That it is there was seen when its fields and lists were looked at.
+    """
     pushing = this.pushing
     jobs = await pushing.db.read(outbox.contact_jobs, pushing.job.sync, profile - 1, 1)
     batch = [each for each in jobs if each.contact.profile == profile]

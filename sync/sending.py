@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from connectors.base import NOT_LANDED, Blame, Contact, Esp, Refusal, Subscribe
 from connectors.errors import RemoteFault, Retryable
 from connectors.facts import is_address
 from connectors.writing import without_values
 from state.outbox import ContactJob
+
+log = structlog.get_logger()
 
 
 async def send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]) -> list[Refusal]:
@@ -24,7 +28,10 @@ async def send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]
     refusals = await esp.push([_without(contact, missing) for contact in contacts]) if contacts else []
     found = [*impossible, *left_out, *_without_people(refusals, contacts)]
     subscribed = await _stop_where_they_are(esp, [job.contact for job in batch], found)
-    return [replace(each, blame=Blame.BROKEN) if each.profile in subscribed else each for each in found]
+    return [
+        replace(each, blame=Blame.BROKEN) if each.profile in subscribed and each.blame in NOT_LANDED else each
+        for each in found
+    ]
 
 
 async def _stop_where_they_are(
@@ -32,7 +39,7 @@ async def _stop_where_they_are(
 ) -> set[int]:
     """Unsubscribe at the old address who took their yes back, and whose new address the ESP does not take (P4).
 
-    Return the profiles of those whom it did not unsubscribe: that is to be tried again.
+    Return the profiles of those at whom it broke: that is to be tried again.
     """
     lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
     left = [
@@ -44,7 +51,10 @@ async def _stop_where_they_are(
         again = await esp.push(left) if left else []
     except RemoteFault:
         return {contact.profile for contact in left}
-    return {refusal.profile for refusal in again if refusal.blame in NOT_LANDED | {Blame.LATER}}
+    for refusal in again:
+        if refusal.blame is Blame.CONTACT:
+            log.warning("stop_refused", profile=refusal.profile, reason=refusal.reason)
+    return {refusal.profile for refusal in again if refusal.blame in {Blame.BROKEN, Blame.LATER}}
 
 
 def _without_people(refusals: Sequence[Refusal], contacts: Sequence[Contact]) -> list[Refusal]:

@@ -808,7 +808,7 @@ def test_a_contact_at_which_the_esp_broke_is_a_dead_letter_until_the_next_run_la
     assert take(connection, refusal(connection, Blame.BROKEN)) == 1
 
     assert contacts(connection) == [stop]
-    assert letters(connection) == [f"profile {stop.contact.profile}"]
+    assert letters(connection) == [f"profile {stop.contact.profile} broken"]
     offer(connection, want(connection))  # compared anew, it is as urgent as it was
     assert [job.contact.subscribe for job in contacts(connection)] == [Subscribe.STOP]
     assert take(connection) == 1

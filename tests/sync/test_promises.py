@@ -360,6 +360,7 @@ async def test_P5_a_contact_at_which_the_ESP_breaks_stops_nobody_and_is_tried_ag
     third = await world.run()
     monkeypatch.setattr(settling, "LONGEST_PAUSE", 0)
     fourth = await world.run()
+    (letter,) = await letters(world)
     before = world.contacts[ada][0]["ORDERS"]
     world.news._planned.clear()
     fifth = await world.run()
@@ -368,6 +369,7 @@ async def test_P5_a_contact_at_which_the_ESP_breaks_stops_nobody_and_is_tried_ag
     assert [(report.exit_code, report.errors) for report in reports] == [(1, [])] * 4 + [(0, [])]
     assert "Customers" in world.contacts["new@example.com"][1]
     assert (before, world.contacts[ada][0]["ORDERS"]) == (5, 6)
+    assert (letter.record.endswith(" broken"), letter.times) == (True, 2)
 
 
 async def test_a_firewall_that_hides_the_products_for_a_while_costs_no_categories(world: World) -> None:

@@ -34,6 +34,8 @@ class Platform:
     ("stops", "blame"),
     [
         (None, Blame.BLOCKED),
+        (Blame.BLOCKED, Blame.BLOCKED),
+        (Blame.CONTACT, Blame.BLOCKED),
         (Blame.BROKEN, Blame.BROKEN),
         (Blame.LATER, Blame.BROKEN),
         (RemoteFault("down"), Blame.BROKEN),

@@ -139,10 +139,16 @@ def _belongs(line: Line, held: Sequence[Line]) -> bool:
         return False
     if not line.cells.get("amount"):
         return True
-    if not held[-1].cells.get("amount"):
+    if not held[-1].cells.get("amount") or _is_edited(line.cells, first.cells):
         return False
     is_there = any(_is_one_line(line.cells, other.cells) for other in held)
     return not is_there or any(_agrees(line.cells, other.cells) for other in held)
+
+
+def _is_edited(cells: Mapping[str, str], first: Mapping[str, str]) -> bool:
+    """Tell an order that was changed and told anew: another total under another status; 0.00 is no total."""
+    told = all(cells.get(name) and cells[name] != first.get(name) for name in ("amount", "status"))
+    return told and bool(cells["amount"].strip("0., "))
 
 
 def _is_one_line(cells: Mapping[str, str], others: Mapping[str, str]) -> bool:

@@ -85,9 +85,14 @@ class Checkouts:
 
 def read_page(rows: Sequence[Any], cursor: str, horizon: datetime | None) -> Page:
     """Read rows as checkouts; those that moved since `horizon` are left out, and those that no buyer made."""
-    theirs = [row for row in rows if not isinstance(row, Mapping) or row.get("created_via") in BY_BUYERS]
+    theirs = [row for row in rows if not isinstance(row, Mapping) or _is_a_buyers(row)]
     facts, bad = read_rows(theirs, read_checkout, KIND)
     return Page([fact for fact in facts if horizon is None or _stood_still(fact, horizon)], cursor, bad)
+
+
+def _is_a_buyers(row: Mapping[str, Any]) -> bool:
+    way = row.get("created_via")
+    return not isinstance(way, str | None) or way in BY_BUYERS
 
 
 def closed(rows: Iterable[Any], after: timedelta) -> list[Fact]:

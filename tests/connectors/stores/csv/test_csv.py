@@ -294,6 +294,7 @@ BETWEEN = ["", "2,2026-11-01,5.00,paid,Tea,1,b\n"]
         "1,2026-11-01,30.00,paid,Tea,1,a",
         "1,2026-11-01,31.00,unpaid,Tea,1,a",
         "1,2026-11-02,30.00,unpaid,Tea,1,a",
+        "1,2026-11-01,45.00,paid,Tea,2,a",
     ],
 )
 async def test_a_later_row_of_an_order_replaces_the_one_before_wherever_it_stands(tmp_path, between, newer):

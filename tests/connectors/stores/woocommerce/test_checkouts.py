@@ -49,7 +49,7 @@ async def test_an_unpaid_order_is_a_checkout_once_it_stood_still_for_half_an_hou
 
 @pytest.mark.parametrize(
     ("made_by", "count"),
-    [("checkout", 1), ("store-api", 1), ("admin", 0), ("rest-api", 0), ("subscription", 0)],
+    [("checkout", 1), ("store-api", 1), ("admin", 0), ("rest-api", 0), ("subscription", 0), ([], 1)],
 )
 async def test_what_no_buyer_made_is_no_checkout_that_they_left(
     connect: Connect, made_by: str, count: int
