@@ -211,8 +211,8 @@ def _read_twice(settings: Settings, document: Document) -> Iterator[Problem]:
         seen: dict[tuple[str, str], str] = {}
         for store in sync.stores:
             config = settings.stores[store]
-            told = (getattr(config.settings, name, None) for name in ("url", "shop", "file"))
-            first = seen.setdefault((config.type, str(next(filter(None, told), store))), store)
+            places = (getattr(config.settings, key, None) for key in ("url", "shop", "file"))
+            first = seen.setdefault((config.type, str(next(filter(None, places), store))), store)
             if first != store:
                 what = f"`{first}` and `{store}` are one shop: each of its orders would count twice"
                 yield document.problem(("syncs", name, "stores"), what, "keep one of them")

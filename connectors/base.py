@@ -249,7 +249,7 @@ class Blame(enum.StrEnum):
     CONTACT = "contact"  # nothing of this contact landed
     FIELD = "field"  # `name` was left out, the rest landed
     MEMBERSHIP = "membership"  # this profile's change of this list did not land
-    BROKEN = "broken"  # as CONTACT, but it passes: a dead letter that the next run writes again
+    BROKEN = "broken"  # as CONTACT, by a fault of the ESP: a dead letter, and written again after a while
     BLOCKED = "blocked"  # the address may never come back here: believe it, do not try again
     ABSENT = "absent"  # the ESP has no field or list `name` (`Esp.prepare` said so, once for all)
     OPTED_OUT = "opted out"  # the contact landed, but the ESP says that they opted out: remember it

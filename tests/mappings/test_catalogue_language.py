@@ -1,6 +1,5 @@
 """Parameters, formulas, windows, days of the year, fifths, and staying in a list."""
 
-import operator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -15,6 +14,7 @@ from mappings.clock import Clock
 from mappings.compile import compile_mapping
 from mappings.errors import MappingError
 from mappings.model import preset, read_mapping
+from mappings.operators import COMPARISONS
 from state.functions import is_anniversary, months_before, months_between, next_anniversary
 from state.scope import Scope
 from tests.mappings.base import NOW, PARIS, Base, compiled, problems
@@ -383,7 +383,7 @@ def test_a_fifth_is_compared_like_the_number_that_it_is(base: Base, values: list
         )
     limits = [
         (sign, number)
-        for sign, holds in SIGNS.items()
+        for sign, holds in COMPARISONS.items()
         for number in ("0", "1", "2.5", "3", "5", "6")
         if any(holds(fifth, float(number)) for fifth in range(1, 6))
     ]
@@ -396,16 +396,6 @@ def test_a_fifth_is_compared_like_the_number_that_it_is(base: Base, values: list
 
     assert {answer for each in before for answer in each.lists.values()} == {None}
     assert base.run(compared) == base.run(counted)
-
-
-SIGNS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-    "<>": operator.ne,
-}
 
 
 def test_every_pair_of_recency_and_frequency_has_a_name(base: Base) -> None:

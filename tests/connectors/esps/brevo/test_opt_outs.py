@@ -197,3 +197,5 @@ async def test_an_erasure_that_is_refused_of_somebody_who_is_not_there_is_done(
     simulation.fail(Fault(status=400), when=lambda method, _: method == "DELETE")
 
     await esp.erase(ADA)
+
+    assert [seen.method for seen in simulation.requests] == ["DELETE", "GET"]
