@@ -521,12 +521,23 @@ def test_P4_a_new_address_that_is_blocked_leaves_the_old_contact_known(connectio
     take(connection, refusal(connection, Blame.BLOCKED))
 
     again = offer(connection, typo)
-    offer(connection, replace(typo, email="new@example.com"))
+    mended = offer(connection, replace(typo, email="new@example.com", lists={"Customers": False}))
 
-    assert again == Offer()
+    assert (again, mended.leaves) == (Offer(), {"Customers": 1})
     assert contacts(connection)[0].contact == Contact(
         profile_id(connection), "new@example.com", {}, known=True, was=ADA
     )
+
+
+def test_the_owner_may_have_a_contact_at_which_the_esp_broke_tried_at_once(connection: Connection) -> None:
+    offer(connection, want(connection))
+    take(connection, refusal(connection, Blame.BROKEN))
+    (later,) = settling.broken_contacts(connection, "crm").values()
+
+    settling.retry(connection, "crm")
+
+    (due,) = settling.broken_contacts(connection, "crm").values()
+    assert due < START < later
 
 
 def test_P5_a_blocked_address_stays_blocked_although_another_one_was_refused_since(

@@ -47,7 +47,8 @@ async def test_P4_a_no_that_does_not_arrive_at_the_old_address_is_tried_again(
     platform = Platform(stops)
     batch = [ContactJob("x", MOVED), ContactJob("y", PLAIN)]
 
-    refusals = await send(platform, batch, {})  # type: ignore[arg-type]
+    refusals = await send(platform, batch, {"A": "no such field"})  # type: ignore[arg-type]
 
-    assert [(each.profile, each.blame) for each in refusals] == [(1, blame)]
+    absent = [(1, Blame.ABSENT), (2, Blame.ABSENT)]
+    assert [(each.profile, each.blame) for each in refusals] == [*absent, (1, blame)]
     assert platform.pushed[-1] == Contact(1, "old@example.com", {}, Subscribe.STOP, known=True)

@@ -1,5 +1,6 @@
 """Backfills: pages, requests, and going on after a kill."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -173,8 +174,12 @@ async def test_a_row_that_php_stumbles_over_is_a_dead_letter_and_the_rest_is_rea
     assert len(ids_of(pages, Order)) == 118
 
 
-@pytest.mark.parametrize("broken", [range(3, 200, 13), range(40, 90)], ids=["scattered", "in a row"])
-async def test_many_rows_that_php_stumbles_over_stop_nothing(connect: Connect, broken: range) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    [range(3, 200, 13), [*range(1, 200, 13), 200], range(40, 90)],
+    ids=["scattered", "ends too", "in a row"],
+)
+async def test_many_rows_that_php_stumbles_over_stop_nothing(connect: Connect, broken: Sequence[int]) -> None:
     simulation = simulator(orders(200))
     simulation.state.broken |= {("orders", number) for number in broken}
     store = connect(simulation)
