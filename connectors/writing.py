@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 def folded(email: str) -> str:
-    """Write an address as vendors compare it."""
-    return email.strip().casefold()
+    """Write an address as vendors compare it: by its letters' case alone, for ß is not ss (see `normal_email`)."""
+    return email.strip().lower()
 
 
 def is_renamed(contact: Contact) -> bool:

@@ -73,7 +73,7 @@ class OrderRow(PersonColumns, SourceColumns, table=True):
 
     __tablename__ = "orders"
     __table_args__ = (
-        Index("orders_person", "person", "store"),
+        Index("orders_person", "person", "store", "created_at"),
         Index("orders_customer", "store", "customer_id"),
         Index("orders_created", "store", "created_at"),
     )

@@ -14,7 +14,7 @@ import structlog
 
 from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused, Retryable
-from connectors.facts import Consent
+from connectors.facts import Consent, normal_email
 from state import approvals, cursors, evaluation, outbox, runs, settling, showing
 from state.db import Database
 from sync.job import Job, Pulse, Silent, Stopped, Ticks, in_group, utc_now
@@ -301,8 +301,9 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
     found = False
     async for page in sync.esp.opt_outs(since):
         words = [
-            (f"contact {who.email}", who.email, Consent(given=False, at=who.at or now, level=who.reason))
+            (f"contact {email}", email, Consent(given=False, at=who.at or now, level=who.reason))
             for who in page
+            if (email := normal_email(who.email))  # people type capitals, and profiles have none
         ]
         found |= bool(words)
         await db.run(settling.save_opt_outs, sync.job.target.esp, words)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from connectors.base import Blame, Contact, Refusal
 from connectors.errors import RemoteFault
 from connectors.writing import (
+    folded,
     halves,
     is_renamed,
     landed,
@@ -24,6 +25,11 @@ moves = st.lists(
     max_size=6,
     unique_by=(lambda move: move[0], lambda move: move[1]),
 )
+
+
+def test_addresses_that_differ_in_more_than_case_are_of_two_people() -> None:
+    assert folded(" Zoe@Example.com") == "zoe@example.com"
+    assert folded("straße@example.com") != folded("strasse@example.com")
 
 
 @given(moves)

@@ -5,18 +5,23 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Connection, event, select
 
 from connectors.base import Blame, Refusal
 from connectors.facts import Consent, Line, Money, Refund
+from mappings.clock import Clock
+from mappings.compile import compile_mapping
+from mappings.model import read_mapping
 from state import cursors, evaluation, facts, offering, outbox, runs, settling
 from state.db import Database
 from state.offering import Desired
 from state.outbox import Target
 from tests.state.makers import (
     PROFILES,
+    SCOPE,
     START,
     at,
     checkout,
@@ -48,8 +53,18 @@ LARGE = (
 WHOLE = re.compile(
     rf"SCAN ({'|'.join(LARGE)})\b"
     rf"|SEARCH ({'|'.join(LARGE)}) USING [A-Z ]*INDEX \S+ \((store|sync|origin)=\?\)$"
+    r"|SEARCH orders USING [A-Z ]*INDEX orders_created \(store=\? AND created_at>\?\)$"
 )
-"""A scan, and a search that finds all of a store or of a sync."""
+"""A scan, and a search that finds all of a store or of a sync, or all that a store sold since."""
+WINDOWS: Any = {
+    "fields": {
+        "A": "orders_in(days => 90)",
+        "B": "spent_in(months => 6)",
+        "C": "items_in(days => 30)",
+        "D": "basket_in(days => 30)",
+    },
+    "lists": {"Often": "orders_in(days => 30) >= 2"},
+}
 
 Statements = list[tuple[str, Any]]
 
@@ -159,6 +174,16 @@ def test_P6_finding_who_is_to_be_compared_looks_at_no_whole_table(shop: Connecti
         due = evaluation.due_profiles(shop, "crm", evaluation.sync_state(shop, "crm").revision - 1, moved)
         shop.execute(evaluation.these(due))
         evaluation.mark_evaluated(shop, "crm", 5, "mapping", START, journeys={})
+
+    assert whole_tables(shop, statements) == []
+
+
+def test_P6_a_window_of_time_looks_at_ones_own_orders_only(shop: Connection) -> None:
+    mapping = compile_mapping(read_mapping(WINDOWS), currency="EUR", scope=SCOPE)
+    query = mapping.select("crm", Clock(at(5), ZoneInfo("UTC")), evaluation.these([1, 2, 3]))
+
+    with recorded(shop) as statements:
+        assert len(shop.execute(query).all()) == 3
 
     assert whole_tables(shop, statements) == []
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import respx
 from ruamel.yaml import YAML
+from sqlalchemy import select
 
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import evaluation
+from state.tables import ConsentRow, table
 from sync.app import Cartwire
 from sync.explain import explain_person
+from sync.forget import forget_person
 from sync.letters import letters_of
 from sync.plant import read_plant
 from sync.report import Report
@@ -33,6 +36,7 @@ MAPPING: dict[str, Any] = {
 }
 OLD, NEW = "person1@example.com", "later@example.com"
 DAY = timedelta(days=1)
+PROOFS = select(table(ConsentRow).c.record)
 
 
 class Place:
@@ -160,3 +164,28 @@ async def test_P4_an_opt_out_at_the_ESP_outlives_orders_and_proofs_of_the_store(
 
     assert (before, heard, after_order) == ((True, True), (False, False), (False, False))
     assert (after_proof, idle.pushed.contacts) == ((False, True), 0)
+
+
+async def test_P4_an_opt_out_counts_however_the_ESP_writes_the_address(place: Place) -> None:
+    if not place.row.told:
+        pytest.skip("it cannot be asked")
+    as_typed = "Person1@Example.com"
+    place.shop.state.set_order_meta(1, SUBSCRIBED, "1")
+    place.row.add(place.state, as_typed)
+    place.row.departures[max(place.row.told)](place.state, as_typed)
+
+    await place.run(history=True)
+
+    assert await place.accepts(OLD) is False
+
+
+async def test_P8_who_was_forgotten_stays_so_however_the_ESP_writes_the_address(place: Place) -> None:
+    if not place.row.told:
+        pytest.skip("it cannot be asked")
+    await forget_person(place.cartwire, OLD, datetime.now(UTC))
+    place.row.add(place.state, "Person1@Example.com")
+    place.row.departures[max(place.row.told)](place.state, "Person1@Example.com")
+
+    await place.run(history=True)
+
+    assert await place.cartwire.db.read(lambda connection: connection.scalars(PROOFS).all()) == []

@@ -42,8 +42,8 @@ UNMAILABLE = {
     ]
 }
 TAGS = "u4s::t"
-HELD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", TAGS)
-TOLD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", "u", "a")
+TOLD = ("str::email", PERMISSION, CONTEXT, "bol::hb", "tme::sa", "tme::ua", "s", "u", "a")
+HELD = (*TOLD, TAGS)
 
 
 class Ortto:
@@ -216,8 +216,14 @@ def _word(fields: Row) -> tuple[str | None, datetime | None]:
         return "bounced", suppressed
     if suppressed and (released is None or released < suppressed):
         return "suppressed", suppressed
-    opted_out = fields.get(PERMISSION) is not True and fields.get(CONTEXT) != MARK
+    opted_out = fields.get(PERMISSION) is not True and not _is_unasked(fields)
     return ("unsubscribed", utc(fields.get("u"))) if opted_out else (None, None)
+
+
+def _is_unasked(fields: Row) -> bool:
+    """Tell whom we created without proof, and who never subscribed by themselves to leave again."""
+    joined, left = utc(fields.get("s")), utc(fields.get("u"))
+    return fields.get(CONTEXT) == MARK and not (joined and left and joined < left)
 
 
 def _pause(answer: Answer) -> float | None:

@@ -145,7 +145,10 @@ def _text(value: Value) -> str:
 
 def _phone(value: Value) -> dict[str, Any]:
     """Write a number in E.164 form, which begins with the country's code."""
-    return {"phone": re.sub(r"\D", "", _plain(value)), "parse_with_country_code": True}
+    digits = re.sub(r"\D", "", _plain(value))
+    if not digits:
+        raise Unfit("the value is no phone number")
+    return {"phone": digits, "parse_with_country_code": True}
 
 
 def _place(value: Value) -> dict[str, str]:

@@ -225,7 +225,7 @@ def upgrade() -> None:
     with op.batch_alter_table("orders", schema=None) as batch_op:
         batch_op.create_index("orders_created", ["store", "created_at"], unique=False)
         batch_op.create_index("orders_customer", ["store", "customer_id"], unique=False)
-        batch_op.create_index("orders_person", ["person", "store"], unique=False)
+        batch_op.create_index("orders_person", ["person", "store", "created_at"], unique=False)
 
     op.create_table(
         "outbox_contacts",

@@ -119,7 +119,7 @@ class Account:
         """Look up by id or address: several when an address stands on several contacts."""
         if key in self.people:
             return [self.people[key]]
-        return [self.people[number] for number in self._by_email.get(key.strip().casefold(), ())]
+        return [self.people[number] for number in self._by_email.get(key.strip().lower(), ())]
 
     def existing(self, key: str) -> Person:
         if not key.startswith("person_") and "@" not in key:
@@ -136,7 +136,7 @@ class Account:
         found = self.find(email)
         values = self._merged(found[0].values if found else {"custom": {}}, body)
         renamed = str(body.get("_NewEmail") or "").strip() or email
-        if renamed.casefold() != email.casefold() and self.find(renamed):
+        if renamed.casefold() != email.lower() and self.find(renamed):
             raise bad_request("A contact with the new email already exists.")
         list_id = body.get("_autopilot_list")
         if list_id is not None and list_id not in self.lists:
@@ -190,22 +190,22 @@ class Account:
         number = number.replace("PERSON_", "person_")
         person = Person(number, email, self.clock(), self.clock())
         self.people[number] = person
-        self._by_email.setdefault(email.casefold(), []).append(number)
+        self._by_email.setdefault(email.lower(), []).append(number)
         bisect.insort(self._order, number)
         return person
 
     def _move(self, person: Person, email: str) -> None:
-        old = self._by_email[person.email.casefold()]
+        old = self._by_email[person.email.lower()]
         old.remove(person.id)
         person.email = email
-        self._by_email.setdefault(email.casefold(), []).append(person.id)
+        self._by_email.setdefault(email.lower(), []).append(person.id)
 
     def delete(self, key: str) -> None:
         """Delete for good, all with that address."""
         self.existing(key)
         for person in self.find(key):
             del self.people[person.id]
-            self._by_email[person.email.casefold()].remove(person.id)
+            self._by_email[person.email.lower()].remove(person.id)
             self._order.remove(person.id)
             for members in self.members.values():
                 members.discard(person.id)
@@ -264,7 +264,7 @@ class Account:
     def double(self, email: str) -> None:
         """Let an import make a second contact of an address, which is found first from then on."""
         second = self._create(email)
-        self._by_email[email.casefold()].reverse()
+        self._by_email[email.lower()].reverse()
         second.packed = _encode({"custom": {}})
 
     def unsubscribe(self, email: str) -> None:

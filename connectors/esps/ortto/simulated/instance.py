@@ -52,6 +52,7 @@ class Person:
     packed: bytes = b"{}"
     tags: frozenset[str] = frozenset()
     context: str | None = None
+    subscribed_at: datetime | None = None
     unsubscribed_at: datetime | None = None
     archived_at: datetime | None = None
     suppressed_at: datetime | None = None
@@ -82,6 +83,7 @@ _OWN: Mapping[str, Callable[[Person], Any]] = {
     "u4s::t": lambda person: sorted(person.tags) or None,
     "c": lambda person: _iso(person.created),
     "e": lambda person: _iso(person.edited),
+    "s": lambda person: _iso(person.subscribed_at),
     "u": lambda person: _iso(person.unsubscribed_at),
     "a": lambda person: _iso(person.archived_at),
     "tme::sa": lambda person: _iso(person.suppressed_at),
@@ -207,15 +209,17 @@ class Instance:
 
     def _create(self, merge: Merge, fields: Body) -> Person:
         email = str(fields["str::email"])
-        if merge.heeds_suppression and email.casefold() in self.suppressed:
+        if merge.heeds_suppression and email.lower() in self.suppressed:
             raise Invalid("Email is suppressed", "suppressed")
         number = f"00{self._random.getrandbits(88):022x}"
         permitted = bool(fields.get(PERMISSION, True))
         person = Person(number, email, permitted, self.clock(), self.clock())
-        if not permitted:
+        if permitted:
+            self._permit(person)
+        else:
             self._take_permission(person, fields)
         self.people[number] = person
-        self._by_email[email.casefold()] = number
+        self._by_email[email.lower()] = number
         return person
 
     def _apply(self, person: Person, fields: Body, body: Body, merge: Merge) -> None:
@@ -232,7 +236,11 @@ class Instance:
         if permitted is False:
             self._take_permission(person, fields)
         elif permitted:
-            person.permitted, person.unsubscribed_at, person.context = True, None, None
+            self._permit(person)
+
+    def _permit(self, person: Person) -> None:
+        person.permitted, person.unsubscribed_at, person.context = True, None, None
+        person.subscribed_at = person.subscribed_at or self.clock()
 
     def _take_permission(self, person: Person, fields: Body) -> None:
         person.permitted = False
@@ -240,15 +248,15 @@ class Instance:
         person.context = str(fields.get(UNSUBSCRIBED_BY) or "Unsubscribed via API")
 
     def _move(self, person: Person, email: str) -> None:
-        there = self._by_email.get(email.casefold())
+        there = self._by_email.get(email.lower())
         if there not in {None, person.id}:
             raise Invalid("str::email belongs to another person")
-        del self._by_email[person.email.casefold()]
+        del self._by_email[person.email.lower()]
         person.email = email
-        self._by_email[email.casefold()] = person.id
+        self._by_email[email.lower()] = person.id
 
     def person(self, email: str) -> Person | None:
-        number = self._by_email.get(email.strip().casefold())
+        number = self._by_email.get(email.strip().lower())
         return self.people[number] if number else None
 
     def archive(self, ids: Iterable[str]) -> int:
@@ -319,7 +327,7 @@ class Instance:
 
     def suppress(self, email: str) -> None:
         """Put an address on the suppression list, known or not."""
-        self.suppressed[email.casefold()] = self.clock()
+        self.suppressed[email.lower()] = self.clock()
         if person := self.person(email):
             person.suppressed_at = self.clock()
 
@@ -330,7 +338,7 @@ class Instance:
     def delete(self, email: str) -> None:
         """Let the owner delete them for good."""
         person = self._existing(email)
-        del self.people[person.id], self._by_email[email.casefold()]
+        del self.people[person.id], self._by_email[email.lower()]
 
     def _existing(self, email: str) -> Person:
         person = self.person(email)

@@ -47,6 +47,7 @@ BUILT_IN = {
         SchemaField("a", "Archived", "time", read_only=True),
         SchemaField("c", "Created", "time", read_only=True),
         SchemaField("e", "Edited", "time", read_only=True),
+        SchemaField("s", "Email subscribe date", "time", read_only=True),
         SchemaField("u", "Email unsubscribe date", "time", read_only=True),
         SchemaField("bol::hb", "Hard bounced", "bool", read_only=True),
         SchemaField("tme::sa", "Suppressed at", "time", read_only=True),

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from connectors.base import Contact, Field, FieldType, OptOut, Subscribe
 from connectors.errors import Refused, RemoteFault
 from connectors.esps.ortto.connector import Ortto
-from connectors.esps.ortto.delivery import _NAMED_FIELD, _UNKNOWN_FIELD, _named_field, _records
+from connectors.esps.ortto.delivery import _NAMED_FIELD, _UNKNOWN_FIELD, MARK, _named_field, _records
 from connectors.esps.ortto.fields import Fields
 from connectors.esps.ortto.simulator import SETTINGS, simulator
 from connectors.http import Answer
@@ -55,6 +55,20 @@ async def test_who_was_created_without_proof_has_not_opted_out(esp: Ortto, simul
     simulation.state.unsubscribe("left@example.com")
 
     assert list(await read(esp)) == ["left@example.com"]
+
+
+async def test_P4_who_was_created_without_proof_and_joined_and_left_has_opted_out(
+    esp: Ortto, simulation: Simulation, pauses: list[float]
+) -> None:
+    """Even where the context that we wrote stays."""
+    for email in (ADA, "never@example.com"):
+        await esp.push([Contact(1, email, {})])
+    simulation.state.add(ADA)
+    pauses.append(60.0)
+    simulation.state.unsubscribe(ADA)
+    simulation.state.person(ADA).context = MARK
+
+    assert list(await read(esp)) == [ADA]
 
 
 async def test_who_was_stopped_and_who_came_back(esp: Ortto, simulation: Simulation) -> None:

@@ -110,6 +110,19 @@ async def test_values_are_written_as_ortto_keeps_them_and_none_clears(
     assert simulation.state.contact(ADA).fields == {}
 
 
+async def test_P5_a_text_without_a_digit_is_no_phone_number(esp: Ortto, simulation: Simulation) -> None:
+    await esp.prepare(FIELDS, [])
+
+    (refusal,) = await esp.push([Contact(1, ADA, {"MOBILE": "Paris", "LNAME": "Lovelace"})])
+
+    assert (refusal.blame, refusal.name, refusal.reason) == (
+        Blame.FIELD,
+        "MOBILE",
+        "the value is no phone number",
+    )
+    assert simulation.state.contact(ADA).fields == {"str::last": "Lovelace"}
+
+
 async def test_a_text_is_cut_at_what_its_field_holds(esp: Ortto, simulation: Simulation) -> None:
     simulation.state.add_field("Notes", "large_text")
     await esp.prepare([*FIELDS, Field("Notes", FieldType.TEXT, "Notes")], [])
