@@ -9,7 +9,7 @@ import enum
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
@@ -55,12 +55,14 @@ class Window:
 class Tally(Counter[str]):
     """Requests made so far, by HTTP method; "retry" beside them. `outcomes` counts them by how they ended.
 
-    Those are: ok, refused, throttled, failed (the other end's fault) and lost (no answer).
+    Those are: ok, refused, throttled, failed (the other end's fault) and lost (no answer). `lag` is by how many
+    whole minutes the other end's clock was behind ours when it last told the time.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.outcomes: Counter[str] = Counter()
+        self.lag = timedelta()
 
 
 class Store(Protocol):
@@ -323,7 +325,7 @@ class Traits:
 
 class Esp(Protocol):
     traits: Traits
-    tally: Counter[str]
+    tally: Tally
 
     async def check(self) -> Sequence[str]:
         """As `Store.check`."""

@@ -188,9 +188,14 @@ def money(amount: str | int | Decimal, currency: str) -> Money:
         minor = int(value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP).scaleb(digits))
     except InvalidOperation as error:
         raise ValueError("not an amount") from error
+    return in_minor(minor, code)
+
+
+def in_minor(minor: int, currency: str) -> Money:
+    """Take an amount in minor units. Raises ValueError for LARGEST or more."""
     if abs(minor) >= LARGEST:
         raise ValueError("an amount that nobody pays")
-    return Money(minor, code)
+    return Money(minor, currency)
 
 
 def normal_email(text: str | None) -> str | None:

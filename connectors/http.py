@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -31,6 +31,7 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 508, *range(520, 528),
 LONGEST_PAUSE = 120.0
 """Seconds. Who asks us to wait longer gets the next run instead."""
 ATTEMPTS = 7
+MINUTE, MOST_LAG = timedelta(minutes=1), timedelta(days=3_650)
 SHOWN = 300
 """Characters of a vendor's text that an error shows."""
 
@@ -72,10 +73,7 @@ class Answer:
     @property
     def sent_at(self) -> datetime | None:
         """The server's own clock (`Date`), or None."""
-        try:
-            return email.utils.parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, ValueError, OverflowError):
-            return None
+        return _sent_at(self.headers)
 
 
 class Api:
@@ -255,6 +253,7 @@ class Api:
                 sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 raise Unreachable(f"{request.url.host}: {_trouble(error)}", sent=sent) from error
         self.tally.outcomes[_outcome(response.status_code)] += 1
+        self.tally.lag = _lag(response, self.tally.lag)
         response.stream = _READ  # httpx's own holds the response in a circle, and so the body in memory
         log.debug(
             "request_answered",
@@ -345,6 +344,21 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return max(0.0, (email.utils.parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _sent_at(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return email.utils.parsedate_to_datetime(headers["date"]).astimezone(UTC)
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _lag(response: httpx.Response, before: timedelta) -> timedelta:
+    """Say by how many whole minutes a server's clock is behind ours; as before where it does not tell the time."""
+    sent_at = _sent_at(response.headers)
+    if sent_at is None:
+        return before
+    return min(max(datetime.now(UTC) - sent_at, timedelta()), MOST_LAG) // MINUTE * MINUTE
 
 
 def _outcome(status: int) -> str:

@@ -4,12 +4,15 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from connectors.errors import BadRecord
 from connectors.facts import Fact
 
 Row = Mapping[str, Any]
+MOST_PIECES = 10**9
+"""A line that has more is a mistake, and larger than a database's whole number."""
 Listing = TypeVar("Listing")
 
 _ID = re.compile(r"(?!None$)[A-Za-z0-9:/_-]{1,100}")  # 727, gid://shopify/Order/727; never an address
@@ -57,6 +60,13 @@ class UnreadableField(ValueError):
 
     def __init__(self, field: str, expected: str) -> None:
         super().__init__(f"`{field}` is not {expected}")
+
+
+def pieces(count: Decimal | int, field: str) -> int:
+    """Take whole pieces; what is sold by weight counts as less. Raises UnreadableField for more than MOST_PIECES."""
+    if not -MOST_PIECES <= count <= MOST_PIECES:
+        raise UnreadableField(field, "a number of pieces")
+    return int(count)
 
 
 async def in_order(

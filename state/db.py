@@ -18,12 +18,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 
 from state import dialect, postgresql, sqlite
+from state.bookkeeping import metadata
 from state.errors import StateError
 from state.presence import Presence
 
@@ -184,6 +185,7 @@ def _presence(url: str) -> Presence | None:
 def migrate(engine: Engine, name: str) -> None:
     """Bring a store to the newest schema; refuse one that a newer Cartwire has written."""
     with engine.connect() as connection:
+        strange = _strange(connection)  # first: who makes a store at this moment makes it whole
         present = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
         if present == _schemas()[0]:
@@ -192,9 +194,21 @@ def migrate(engine: Engine, name: str) -> None:
             raise StateError(
                 f"{name}: written by a newer Cartwire (schema {present}); update Cartwire, or restore a backup"
             )
+        if present is None and strange:
+            raise StateError(
+                f"{name}: holds tables ({', '.join(strange[:3])}) that are no whole state store;"
+                " restore a backup (cartwire restore FILE), or move it away to begin anew"
+            )
         scripts = _scripts()
         scripts.attributes["connection"] = connection
         command.upgrade(scripts, "head")
+
+
+def _strange(connection: Connection) -> list[str]:
+    """Name the tables that stand in the way of ours; a PostgreSQL database may be shared with others."""
+    present = set(inspect(connection).get_table_names())
+    connection.rollback()
+    return sorted(present if connection.dialect.name == "sqlite" else present & metadata.tables.keys())
 
 
 def is_older_or_same(schema: str) -> bool:

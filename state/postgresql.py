@@ -28,7 +28,13 @@ TEXTS = (
     " AND data_type IN ('character varying', 'text') AND collation_name IS NULL"
 )
 ENCODING = "UTF8"
-KNOWS_LETTERS = "SELECT lower('\u00c7') = '\u00e7'"
+KNOWS_LETTERS = (
+    "SELECT lower('\u00c7') = '\u00e7' AND lower('I') = 'i' AND upper('i') = 'I' AND upper('\u00df') = '\u00df'"
+    " AND char_length(lower('\u0130')) = 1"
+)
+"""By the rules of all languages: Turkish ones make another letter of I, ICU's make two of some."""
+DATES = "SET DateStyle TO ISO"
+"""Whatever the role or the database prefers: the driver reads no other."""
 ROWS = 5_000
 """Rows that are copied at a time."""
 SETTINGS = {
@@ -46,7 +52,7 @@ SETTINGS = {
 
 def prepare(engine: Engine) -> None:
     """Let one process write at a time, as with SQLite: no transaction fails half-way, or sees half of another."""
-    event.listen(engine, "connect", _check_letters)
+    event.listen(engine, "connect", _begin_session)
     event.listen(engine, "begin", _Beginning())
     event.listen(engine, "handle_error", _quote_no_values)
 
@@ -110,10 +116,13 @@ def _quote_no_values(context: ExceptionContext) -> None:
             error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
 
 
-def _check_letters(connection: Any, _record: object) -> None:
+def _begin_session(connection: Any, _record: object) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != ENCODING or not connection.execute(KNOWS_LETTERS).fetchone()[0]:
         connection.close()
         wanted = f"CREATE DATABASE … ENCODING '{ENCODING}' LOCALE 'C.UTF-8' TEMPLATE template0"
-        raise StateError(f"its database does not know all letters; make one by {wanted}")
-    connection.rollback()
+        raise StateError(
+            f"its database does not know all letters, or changes them by one language's rules; make one by {wanted}"
+        )
+    connection.execute(DATES)
+    connection.commit()

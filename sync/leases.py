@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import structlog
@@ -31,6 +31,7 @@ WORKER = "cartwire.worker"
 PATIENCE = 600.0
 """Seconds that a command waits for the end of another run."""
 ASK_AGAIN = 0.5
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @asynccontextmanager
@@ -112,7 +113,15 @@ async def _beat(db: Database, lease: Lease, lost: Callable[[], None]) -> None:
 
 
 def _place(folder: Path) -> str:
-    return f"{socket.gethostname()} {folder.resolve()}"
+    """Name machine and folder so that no copy of them, of the same names, is taken for the same."""
+    found = folder.stat()
+    return f"{socket.gethostname()} {folder.resolve()} {found.st_dev}:{found.st_ino} {_boot()}"
+
+
+@cache
+def _boot() -> str:
+    """Name this start of the machine; empty where the system has no name for it."""
+    return BOOT.read_text().strip() if BOOT.exists() else ""
 
 
 def _myself() -> str:

@@ -292,10 +292,11 @@ async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
 async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
     """Learn who may not be mailed before anything is written (P4); return whether there was anybody.
 
-    Once in a run is enough. Was the last time by a clock that was ahead, nobody knows when it was: then all are read.
+    Once in a run is enough. It is noted by the ESP's clock, which dates them: ours may be hours ahead. Was the last
+    time by a clock that was ahead, nobody knows when it was: then all are read.
     """
     heard_at = (await db.read(evaluation.sync_state, sync.name)).opt_outs_at
-    if heard_at == now:
+    if heard_at == now - sync.esp.tally.lag:
         return False
     since = heard_at - OPT_OUT_OVERLAP if heard_at and heard_at < now else None
     found = False
@@ -307,7 +308,9 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
         ]
         found |= bool(words)
         await db.run(settling.save_opt_outs, sync.job.target.esp, words)
-    await db.run(evaluation.mark_opt_outs, sync.name, now)
+    if lag := sync.esp.tally.lag:
+        log.warning("clock_ahead", of=sync.job.target.esp, minutes=lag // timedelta(minutes=1))
+    await db.run(evaluation.mark_opt_outs, sync.name, now - lag)
     return found
 
 

@@ -100,18 +100,21 @@ class Troubles:
         )
 
     def resting(self, names: Iterable[str], now: datetime) -> dict[str, str]:
-        """Return who is to be left alone for now, with the reason."""
+        """Return who is to be left alone for now, with the reason.
+
+        A trouble that is yet to begin, or a pause that is too long, is of a clock that was wrong.
+        """
         return {
             each.name: f"left alone until {each.retry_at:%Y-%m-%d %H:%M} UTC: {each.reason}"
             for each in self.of(names)
-            if each.retry_at and now < each.retry_at <= now + LONGEST
+            if each.retry_at and each.since <= now < each.retry_at <= now + LONGEST
         }
 
     def next_try(self, names: Iterable[str]) -> datetime | None:
         return min((each.retry_at for each in self.of(names) if each.retry_at), default=None)
 
     async def try_now(self, now: datetime) -> None:
-        """End every pause: the owner has changed something, perhaps a key."""
+        """End every pause: the owner has changed something, perhaps a key, or the clock was set back."""
         for trouble in list(self._known.values()):
             if trouble.retry_at:
                 await self._keep(replace(trouble, retry_at=now))
@@ -144,7 +147,7 @@ class Troubles:
             name,
             kind,
             reason,
-            before.since if before else now,
+            min(before.since, now) if before else now,
             before.tries + 1 if before else 1,
             now + pause if pause else None,
             before.told if before else False,

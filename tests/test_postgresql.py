@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import make_url
 
 from state import dialect, offering, outbox, postgresql, runs, settling
 from state.bookkeeping import RunRow
@@ -270,8 +272,35 @@ def test_P8_a_server_that_is_down_is_named_without_its_password() -> None:
 def test_a_database_that_lacks_letters_is_refused(server: Server, encoding: str) -> None:
     address = server.make(how=f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
 
-    with pytest.raises(StateError, match="does not know all letters; make one by CREATE DATABASE"):
+    with pytest.raises(StateError, match=r"does not know all letters, .* make one by CREATE DATABASE"):
         Database(address)
+
+
+@pytest.mark.parametrize(
+    "provider", ["LOCALE_PROVIDER libc LOCALE 'tr_TR.UTF-8'", "LOCALE_PROVIDER icu ICU_LOCALE 'tr'"]
+)
+def test_a_database_that_changes_letters_by_one_languages_rules_is_refused(
+    server: Server, provider: str
+) -> None:
+    try:
+        address = server.make(how=f"ENCODING 'UTF8' {provider} TEMPLATE template0")
+    except psycopg.Error:
+        pytest.skip("this machine has no Turkish")
+
+    with pytest.raises(StateError, match="by one language's rules; make one by CREATE DATABASE"):
+        Database(address)
+
+
+async def test_dates_are_read_whatever_form_the_database_prefers(server: Server) -> None:
+    address = server.make()
+    server.execute(f"ALTER DATABASE \"{make_url(address).database}\" SET datestyle TO 'SQL, DMY'")
+    db = Database(address)
+
+    await db.run(start_run)
+    (run,) = await db.read(runs.list_runs)
+    db.close()
+
+    assert run.started_at == START
 
 
 async def test_P8_an_error_of_the_database_quotes_no_values(store: Database) -> None:

@@ -155,6 +155,20 @@ def test_a_file_that_is_no_database_is_named_and_not_touched(tmp_path: Path) -> 
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize("table", ["orders", "somebody_elses"])
+def test_a_database_that_is_no_whole_state_store_is_named_and_not_touched(tmp_path: Path, table: str) -> None:
+    file = tmp_path / "state.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute(f"CREATE TABLE {table} (id)")
+
+    said = refused(file)
+
+    assert said.startswith(f"{file}: holds tables ({table}) that are no whole state store; restore a backup")
+    with closing(sqlite3.connect(file)) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [(table,)]
+
+
+@pytest.mark.sqlite
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     Database(url(file)).close()
@@ -218,9 +232,9 @@ def test_a_missing_driver_is_named() -> None:
 def test_other_trouble_of_the_database_is_passed_on_without_the_statement(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE orders (mine TEXT)")
+        connection.execute("CREATE VIEW orders AS SELECT 1")
 
-    assert refused(file) == f"{file}: table orders already exists"
+    assert refused(file) == f"{file}: view orders already exists"
 
 
 # --- transactions --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from state import evaluation, leases, runs
 from state.db import Database
 from state.errors import Busy, LeaseLost
 from state.leases import TERM, Lease
-from sync.leases import WORKER, one_run, one_worker
+from sync.leases import WORKER, _place, one_run, one_worker
 from tests.sync.commands import cartwire
 from tests.sync.conftest import World
 
@@ -40,6 +40,20 @@ async def test_another_place_waits_until_a_lease_has_run_out(db: Database) -> No
 
     with pytest.raises(LeaseLost, match="another process has taken over"):
         await db.run(leases.renew, HERE, NOW + TERM)
+
+
+def test_a_copy_of_a_machine_or_of_a_folder_is_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cloned machines, or containers with one `hostname:`, have names and paths in common."""
+    places = {_place(tmp_path)}
+    tmp_path.rename(tmp_path.with_name("before"))
+    tmp_path.mkdir()
+    places.add(_place(tmp_path))
+    monkeypatch.setattr("sync.leases._boot", lambda: "another start")
+    places.add(_place(tmp_path))
+
+    assert len(places) == 3
 
 
 async def test_a_lease_that_is_renewed_does_not_run_out(db: Database) -> None:

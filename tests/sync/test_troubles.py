@@ -79,3 +79,15 @@ async def test_who_comes_back_after_having_left_is_told_of_anew(troubles: Troubl
         await troubles.begin(name, Kind.REFUSED, "401", NOW)
 
     assert [words.split()[0] for words in told] == ["shop", "outlet", "outlet"]
+
+
+async def test_a_pause_of_a_clock_that_was_ahead_keeps_nobody_from_being_asked(troubles: Troubles) -> None:
+    ahead = NOW + timedelta(hours=5)
+    await troubles.begin("shop", Kind.REFUSED, "401", ahead, timedelta(minutes=15))
+
+    assert troubles.resting(["shop"], NOW) == {}
+    assert list(troubles.resting(["shop"], ahead)) == ["shop"]
+
+    await troubles.begin("shop", Kind.REFUSED, "401", NOW, timedelta(minutes=30))
+
+    assert list(troubles.resting(["shop"], NOW + timedelta(minutes=29))) == ["shop"]

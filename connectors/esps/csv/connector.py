@@ -6,7 +6,6 @@ found by their address; columns and rows of others stay. `consent` of a row that
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,7 @@ from connectors.base import (
     OptOut,
     Refusal,
     Subscribe,
+    Tally,
     Value,
 )
 from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_address, read_lists
@@ -51,7 +51,7 @@ class Csv:
     traits = TRAITS
 
     def __init__(self, settings: CsvSettings) -> None:
-        self.tally: Counter[str] = Counter()
+        self.tally = Tally()
         self._table = Table(settings.file)
         self._writing = asyncio.Lock()
 

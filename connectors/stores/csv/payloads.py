@@ -26,7 +26,7 @@ from connectors.facts import (
     normal_email,
     text_or_none,
 )
-from connectors.paging import UnreadableField
+from connectors.paging import UnreadableField, pieces
 from connectors.stores.csv import reading
 from connectors.stores.csv.columns import ABBREVIATIONS, FULFILMENTS, SIGNS, STATUSES, SYMBOLS, WORDS
 
@@ -53,9 +53,6 @@ PLACES = ("bracket", "first", "second", "third", "last")
 
 COUNTED = re.compile(r"(.*\d)\s*[^\W\d_]+\.?")
 """A number of pieces with what they are called: 2 pcs, 2x, 3 Stück."""
-
-MOST_PIECES = 10**9
-"""A line that has more is a mistake, and larger than a database's whole number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +228,7 @@ def _quantity(row: Cells) -> Decimal:
     text = row.get("quantity") or "1"
     counted = COUNTED.fullmatch(text)
     count = read_amount(counted[1] if counted else text, "quantity", 3)
-    if count > MOST_PIECES:
-        raise UnreadableField("quantity", "a number of pieces")
+    pieces(count, "quantity")
     return max(count, Decimal())
 
 

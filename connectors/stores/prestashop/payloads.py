@@ -33,7 +33,7 @@ from connectors.facts import (
     normal_email,
     text_or_none,
 )
-from connectors.paging import Row, UnreadableField
+from connectors.paging import Row, UnreadableField, pieces
 from connectors.stores.prestashop.clock import ShopClock
 
 ENDS: Mapping[str, Standing] = {"PS_OS_CANCELED": Standing.CANCELLED, "PS_OS_REFUND": Standing.REFUNDED}
@@ -263,7 +263,7 @@ def _lines(row: Row, currency: str) -> list[Line]:
         Line(
             product_id=id_of(line.get("product_id")),
             title=text_or_none(line.get("product_name")) or "",
-            quantity=int(_number(line.get("product_quantity"), "product_quantity")),
+            quantity=pieces(_number(line.get("product_quantity"), "product_quantity"), "product_quantity"),
             total=_money(price * share, currency),
         )
         for line, price in zip(rows, prices, strict=True)

@@ -32,11 +32,12 @@ from connectors.facts import (
     Refund,
     Source,
     Standing,
+    in_minor,
     money,
     normal_email,
     utc,
 )
-from connectors.paging import Row, UnreadableField
+from connectors.paging import Row, UnreadableField, pieces
 
 STANDINGS: Mapping[str, Standing] = {
     "PAID": Standing.UNPAID,  # unless `paid_statuses` names them, as it does by default
@@ -267,13 +268,13 @@ def _line(line: Row, tax: Decimal, counted: str) -> Line:
     if total is None:
         raise UnreadableField("discountedTotalSet", "an amount")
     product = line.get("product") or {}
-    ordered, quantity = int(line["quantity"]), int(line[counted])
+    ordered, quantity = int(line["quantity"]), pieces(int(line[counted]), counted)
     share = (1 + tax) * (Decimal(quantity) / ordered if ordered else 1)
     return Line(
         product_id=number_of(product["id"]) if product else None,
         title=str(line.get("title") or ""),
         quantity=quantity,
-        total=Money(int((total.minor * share).to_integral_value(ROUND_HALF_UP)), total.currency)
+        total=in_minor(int((total.minor * share).to_integral_value(ROUND_HALF_UP)), total.currency)
         if share != 1
         else total,
     )

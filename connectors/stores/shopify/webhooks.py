@@ -33,11 +33,12 @@ from connectors.facts import (
     Person,
     Refund,
     Source,
+    in_minor,
     money,
     normal_email,
     utc,
 )
-from connectors.paging import Row, UnreadableField, read_rows
+from connectors.paging import Row, UnreadableField, pieces, read_rows
 from connectors.stores.shopify.admin import Admin
 from connectors.stores.shopify.operations import DELETE_WEBHOOK, MAKE_WEBHOOK, WEBHOOKS
 from connectors.stores.shopify.payloads import (
@@ -361,7 +362,8 @@ def _given(refund: Row) -> Sequence[Row]:
 
 def _line(line: Row, currency: str, order: Row) -> Line:
     """Read a line: its price less its discounts, plus its tax where prices come without."""
-    total = _exact(line["price"], currency).minor * int(line["quantity"])
+    quantity = pieces(int(line["quantity"]), "quantity")
+    total = _exact(line["price"], currency).minor * quantity
     total -= sum(_exact(part["amount"], currency).minor for part in line.get("discount_allocations") or ())
     if not order.get("taxes_included"):
         total += sum(_exact(tax["price"], currency).minor for tax in line.get("tax_lines") or ())
@@ -369,8 +371,8 @@ def _line(line: Row, currency: str, order: Row) -> Line:
     return Line(
         product_id=str(product) if product else None,
         title=str(line.get("title") or ""),
-        quantity=int(line["quantity"]),
-        total=Money(total, currency),
+        quantity=quantity,
+        total=in_minor(total, currency),
     )
 
 
@@ -379,7 +381,7 @@ def _refund(refund: Row, order_id: str, currency: str | None) -> Refund:
     given = _given(refund)
     code = currency or _currency_of(refund, given)
     minor = sum(abs(_exact(transaction["amount"], code).minor) for transaction in given)
-    return Refund(id_of(refund), order_id, Money(minor, code), utc(refund.get("created_at")))
+    return Refund(id_of(refund), order_id, in_minor(minor, code), utc(refund.get("created_at")))
 
 
 def _currency_of(refund: Row, transactions: Sequence[Row]) -> str:

@@ -35,7 +35,7 @@ from connectors.facts import (
     text_or_none,
     utc,
 )
-from connectors.paging import Row, UnreadableField
+from connectors.paging import Row, UnreadableField, pieces
 
 NEVER_PAID: Mapping[str, Standing] = {
     "refunded": Standing.REFUNDED,
@@ -240,7 +240,7 @@ def _line(line: Row, currency: str) -> Line:
     return Line(
         product_id=_id(line.get("product_id")),
         title=text_or_none(line.get("name")) or "",
-        quantity=int(_decimal(line.get("quantity"), "quantity")),
+        quantity=pieces(_decimal(line.get("quantity"), "quantity"), "quantity"),
         total=_sum(line, ("total", "total_tax"), currency),
     )
 

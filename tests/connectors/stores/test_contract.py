@@ -628,6 +628,16 @@ async def test_an_order_that_cannot_be_read_is_a_letter_and_the_others_are_taken
     assert not any(JUNK in str(letter) for letter in book.bad)
 
 
+@every_reading
+async def test_P5_an_order_of_more_pieces_than_anybody_sells_costs_nobody_else(harness: Harness) -> None:
+    harness.open([order(1), order(2, quantity=2 * 10**9), order(3)])
+
+    book = await harness.history(Resource.ORDERS)
+
+    assert book.numbers == [1, 3]
+    assert len({letter.record for letter in book.bad}) == 1
+
+
 @every_type
 async def test_a_letter_is_read_again_once_its_order_is_mended(harness: Harness) -> None:
     harness.open(orders(5))
