@@ -278,11 +278,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """Somebody who may not be mailed, as the ESP knows it."""
+    """Somebody who may not be mailed, as the ESP knows it; `agreed_at` is when they last agreed to before that."""
 
     email: str
     reason: str
     at: datetime | None = None
+    agreed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

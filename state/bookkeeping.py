@@ -28,10 +28,13 @@ class TouchedRow(SQLModel, table=True):
 
 
 class RenameRow(SQLModel, table=True):
+    """An account whose address changed, as was read at `at`."""
+
     __tablename__ = "renames"
     revision: int = Field(primary_key=True)
     old: str = Field(primary_key=True)
     new: str
+    at: datetime | None = None
 
 
 class CursorRow(SQLModel, table=True):

@@ -1,12 +1,14 @@
 """What people said of marketing mail: the word of each record, and what stays of it when the record changes (P4)."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from connectors.facts import Consent
-from state.dialect import among, chunks, insert_new, json_list, upsert
+from state.dialect import among, chunks, json_list, upsert
 from state.scope import ESP
 from state.tables import ConsentRow, table
 
@@ -88,25 +90,35 @@ def _named_so(record: str) -> dict[str, str]:
     return {"lowest": f"{record}{LEFT}0", "highest": f"{record}{LEFT}:"}
 
 
-def carry_refusals(connection: Connection, moved: Mapping[str, str]) -> None:
-    """Let what an account refused at an ESP go with it to its new address; the old one refuses it still.
+def carry_refusals(connection: Connection, moves: Sequence[tuple[str, str]]) -> None:
+    """Let what an account refused at an ESP go with it from an old address to a new; the old one refuses it still.
 
     Its origin says that it moved: of the new address the ESP knows nothing, and is told.
     """
-    theirs = connection.execute(
-        select(CONSENTS).where(
-            CONSENTS.c.email.in_(moved), CONSENTS.c.origin.startswith(ESP), CONSENTS.c.given.is_(False)
-        )
-    ).all()
-    rows = [
-        _row(_moved(row.origin), f"contact {moved[row.email]}", moved[row.email], _word(row))
-        for row in theirs
-    ]
-    insert_new(connection, CONSENTS, rows, ("origin", "record"))
+    for part in chunks(moves):
+        moved: defaultdict[str, list[str]] = defaultdict(list)
+        for old, new in part:
+            moved[old].append(new)
+        theirs = connection.execute(
+            select(CONSENTS).where(
+                CONSENTS.c.email.in_(moved), CONSENTS.c.origin.startswith(ESP), CONSENTS.c.given.is_(False)
+            )
+        ).all()
+        rows = [
+            _row(_moved(row.origin), f"contact {new}", new, _word(row))
+            for row in theirs
+            for new in moved[row.email]
+        ]
+        upsert(connection, CONSENTS, rows, newer="at")
 
 
 def _moved(origin: str) -> str:
     return origin if origin.endswith(MOVED) else f"{origin}{MOVED}"
+
+
+def moments_of(connection: Connection, origin: str, records: Sequence[str]) -> dict[str, datetime]:
+    """Return when the words of these records were said, of those that are kept."""
+    return {record: row.at for record, row in _stored(connection, origin, records).items()}
 
 
 def _stored(connection: Connection, origin: str, records: Sequence[str]) -> dict[str, Row[Any]]:

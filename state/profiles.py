@@ -54,9 +54,16 @@ AHEAD = select(TOUCHED.c.revision).where(TOUCHED.c.revision > SEEN).order_by(TOU
 NEXT_AHEAD = AHEAD.offset(bindparam("skip", type_=BigInteger)).limit(1)
 LAST_AHEAD = select(func.max(TOUCHED.c.revision)).where(TOUCHED.c.revision > SEEN)
 RENAMED = (
-    select(RENAMES.c.old, RENAMES.c.new)
+    select(RENAMES.c.old, RENAMES.c.new, RENAMES.c.revision)
     .where(RENAMES.c.revision > SEEN, RENAMES.c.revision <= UPTO)
     .order_by(RENAMES.c.revision)
+)
+
+GONE_ON = (
+    select(RENAMES.c.new, RENAMES.c.revision)
+    .where(RENAMES.c.revision > SEEN, RENAMES.c.old == bindparam("old"))
+    .order_by(RENAMES.c.revision)
+    .limit(1)
 )
 
 Window = Mapping[str, int]
@@ -144,12 +151,24 @@ def _next_revision(connection: Connection, seen: int, chunk: int) -> int | None:
 
 def _rename(connection: Connection, scope: Scope, window: Window) -> None:
     """Let a profile follow its account to a new address, unless the old one still has facts of its own."""
-    for old, new in connection.execute(RENAMED, window).all():
-        taken = select(PROFILES.c.id).where(PROFILES.c.sync == scope.sync, PROFILES.c.email == new)
-        stays, goes = connection.execute(_statements(scope).has_facts, {"old": old, "new": new}).one()
-        if goes and not stays and connection.scalar(taken) is None:
+    for old, new, revision in connection.execute(RENAMED, window).all():
+        address = _whereabouts(connection, scope, old, new, revision)
+        taken = select(PROFILES.c.id).where(PROFILES.c.sync == scope.sync, PROFILES.c.email == address)
+        if address and connection.scalar(taken) is None:
             mine = (PROFILES.c.sync == scope.sync, PROFILES.c.email == old)
-            connection.execute(update(PROFILES).where(*mine).values(email=new))
+            connection.execute(update(PROFILES).where(*mine).values(email=address))
+
+
+def _whereabouts(connection: Connection, scope: Scope, old: str, new: str, revision: int) -> str | None:
+    """Say where somebody is who left `old` for `new`: they may have gone on since. None where somebody stayed."""
+    while True:
+        stays, is_there = connection.execute(_statements(scope).has_facts, {"old": old, "new": new}).one()
+        if stays or is_there:
+            return None if stays else new
+        further = connection.execute(GONE_ON, {"old": new, "seen": revision}).first()
+        if further is None:
+            return None
+        new, revision = further
 
 
 def _has_facts(scope: Scope, email: ColumnElement[str]) -> ColumnElement[bool]:

@@ -19,13 +19,12 @@ from sqlalchemy import (
     update,
 )
 
-from connectors.base import NOT_LANDED, Blame, Contact, Refusal, Subscribe
+from connectors.base import NOT_LANDED, Blame, Contact, OptOut, Refusal, Subscribe
 from connectors.errors import BadRecord
-from connectors.facts import Consent
-from state import consents, facts, privacy, runs
+from state import facts, runs
 from state.codes import digest, encode
-from state.consents import CONSENTS
 from state.dialect import among, chunks, json_list, upsert, upsert_from
+from state.opt_outs import save_opt_outs
 from state.outbox import (
     ACCEPTED,
     CONTACT_JOBS,
@@ -42,7 +41,6 @@ from state.outbox import (
     membership_row,
     withdraw_memberships,
 )
-from state.scope import esp_origin
 
 RETRIED = ("profile ", "name ")
 LEFT_OUT = frozenset({Blame.FIELD, Blame.ABSENT})
@@ -330,29 +328,7 @@ def _note_opt_outs(
 ) -> None:
     """Remember what the ESP said about people who opted out there (P4)."""
     said = {refusal.profile: refusal.reason for refusal in refusals if refusal.blame is Blame.OPTED_OUT}
-    words: list[consents.Word] = [
-        (
-            f"contact {job.contact.email}",
-            job.contact.email,
-            Consent(given=False, at=now, level=said[job.contact.profile]),
-        )
-        for job in jobs
-        if job.contact.profile in said
+    told = [
+        OptOut(job.contact.email, said[job.contact.profile]) for job in jobs if job.contact.profile in said
     ]
-    save_opt_outs(connection, esp, words)
-
-
-def save_opt_outs(connection: Connection, esp: str, words: Sequence[consents.Word]) -> None:
-    """Keep opt-outs that an ESP told of, and evaluate these people again; the first telling's date stays.
-
-    Of people who were forgotten here nothing is kept: the ESP may well have them still.
-    """
-    known = privacy.forgotten(connection, (email for _, email, _ in words))
-    for part in chunks(record for record, _, _ in words):
-        told = (CONSENTS.c.origin == esp_origin(esp), CONSENTS.c.record.in_(part))
-        known.update(connection.scalars(select(CONSENTS.c.record).where(*told)))
-    new = [word for word in words if not known & {word[0], word[1]}]
-    if new:
-        revision = facts.next_revision(connection)
-        consents.save_words(connection, esp_origin(esp), new, revision)
-        facts.touch(connection, [email for _, email, _ in new], revision)
+    save_opt_outs(connection, esp, told, now)

@@ -14,8 +14,7 @@ import structlog
 
 from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused, Retryable
-from connectors.facts import Consent, normal_email
-from state import approvals, cursors, evaluation, outbox, runs, settling, showing
+from state import approvals, cursors, evaluation, opt_outs, outbox, runs, showing
 from state.db import Database
 from sync.job import Job, Pulse, Silent, Stopped, Ticks, in_group, utc_now
 from sync.leases import one_run
@@ -301,13 +300,8 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
     since = heard_at - OPT_OUT_OVERLAP if heard_at and heard_at < now else None
     found = False
     async for page in sync.esp.opt_outs(since):
-        words = [
-            (f"contact {email}", email, Consent(given=False, at=who.at or now, level=who.reason))
-            for who in page
-            if (email := normal_email(who.email))  # people type capitals, and profiles have none
-        ]
-        found |= bool(words)
-        await db.run(settling.save_opt_outs, sync.job.target.esp, words)
+        found |= bool(page)
+        await db.run(opt_outs.save_opt_outs, sync.job.target.esp, page, now)
     if lag := sync.esp.tally.lag:
         log.warning("clock_ahead", of=sync.job.target.esp, minutes=lag // timedelta(minutes=1))
     await db.run(evaluation.mark_opt_outs, sync.name, now - lag)

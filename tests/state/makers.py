@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
-from connectors.base import Page
+from connectors.base import OptOut, Page
 from connectors.facts import (
     Checkout,
     Consent,
@@ -25,7 +25,7 @@ from connectors.facts import (
     Refund,
     Standing,
 )
-from state import facts, profiles
+from state import facts, opt_outs, profiles
 from state.scope import Scope
 from state.tables import ProfileRow, table
 from tests.oracle import CHANNELS, PHONES, Shop
@@ -86,6 +86,19 @@ def checkout(number: int | str = 1, email: str | None = ADA, **changes: Any) -> 
 
 def product(number: int | str, *categories: str, updated_at: datetime = START) -> Product:
     return Product(str(number), f"Thing {number}", categories, updated_at)
+
+
+def opt_out(
+    connection: Connection,
+    *emails: str,
+    when: datetime,
+    esp: str = "news",
+    reason: str = "unsubscribed",
+    agreed_at: datetime | None = None,
+) -> None:
+    """Let an ESP tell who may not be mailed."""
+    told = [OptOut(email, reason, when, agreed_at) for email in emails]
+    opt_outs.save_opt_outs(connection, esp, told, NOW)
 
 
 def save(connection: Connection, *rows: Fact, store: str = "shop", gone: Sequence[str] = ()) -> int:

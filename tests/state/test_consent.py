@@ -17,7 +17,21 @@ from state.db import Database
 from state.offering import Desired
 from state.outbox import Target
 from state.scope import Scope
-from tests.state.makers import ADA, BOB, EVE, SCOPE, START, at, customer, order, profile_id, refresh, save
+from tests.state.makers import (
+    ADA,
+    BOB,
+    EVE,
+    NOW,
+    SCOPE,
+    START,
+    at,
+    customer,
+    opt_out,
+    order,
+    profile_id,
+    refresh,
+    save,
+)
 
 SETTINGS = {"from_store": Subscribe.YES, "double_opt_in": Subscribe.ASK, "never_subscribe": Subscribe.NO}
 moments = st.integers(0, 6).map(at)
@@ -62,7 +76,7 @@ class People(RuleBasedStateMachine):
     @rule(moment=moments)
     def the_esp_says(self, moment: datetime) -> None:
         word = Consent(given=False, at=moment)
-        settling.save_opt_outs(self.connection, "news", [(f"contact {ADA}", ADA, word)])
+        opt_out(self.connection, ADA, when=moment)
         self.words.setdefault("esp", word)
 
     @rule(changed=st.booleans())
@@ -201,7 +215,7 @@ def test_P4_a_withdrawal_unsubscribes_although_silence_lay_between(connection: C
 def test_P4_an_opt_out_at_the_esp_is_not_told_to_the_esp(connection: Connection) -> None:
     save(connection, customer(1, consent=GIVEN))
     said(connection, 1)
-    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
 
     assert [said(connection, 1), said(connection, 2)] == [None, Subscribe.NO]
 
@@ -211,8 +225,7 @@ def test_P4_an_opt_out_at_another_esp_sticks_here_too(connection: Connection) ->
     save(connection, customer(2, BOB, consent=GIVEN))
     assert said(connection, 1, email=BOB) is Subscribe.YES
 
-    for email in (ADA, BOB):
-        settling.save_opt_outs(connection, "former", [(f"contact {email}", email, TAKEN_BACK)])
+    opt_out(connection, ADA, BOB, when=TAKEN_BACK.at, esp="former")
 
     assert said(connection, 1) is Subscribe.NO
     assert said(connection, 2, email=BOB) is Subscribe.STOP
@@ -236,7 +249,7 @@ def test_P4_a_yes_in_a_store_that_the_sync_does_not_read_is_none_a_no_is_one(con
 def test_P4_an_opt_out_goes_with_the_account_and_stays_with_who_remains(connection: Connection) -> None:
     save(connection, customer(1, consent=GIVEN), order(1))
     assert said(connection, 1) is Subscribe.YES
-    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
 
     save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
 
@@ -250,13 +263,74 @@ def test_P4_whose_opted_out_account_goes_to_an_address_that_we_subscribed_is_uns
     """The ESP knows of the opt-out at the old address only."""
     save(connection, customer(1), customer(2, BOB, consent=GIVEN))
     assert [said(connection, 1), said(connection, 1, email=BOB)] == [Subscribe.NO, Subscribe.YES]
-    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, TAKEN_BACK)])
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
 
     save(connection, customer(1, BOB, updated_at=at(60)))
     save(connection, customer(1, EVE, updated_at=at(70)))
 
     assert said(connection, 2, email=BOB) is Subscribe.STOP
     assert said(connection, 2, email=EVE) is Subscribe.NO
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_P4_an_opt_out_that_is_heard_after_the_account_has_moved_goes_with_it(
+    connection: Connection, *, stays: bool
+) -> None:
+    """What the ESP is asked comes after what the store is asked, up to a day later."""
+    save(connection, customer(1, consent=GIVEN), *([order(1)] if stays else []))
+    assert said(connection, 1) is Subscribe.YES
+    save(connection, customer(1, BOB, consent=GIVEN, updated_at=at(60)))
+    save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(70)))
+
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
+
+    assert said(connection, 2, email=EVE) is (Subscribe.NO if stays else Subscribe.STOP)
+
+
+def test_P4_of_two_accounts_that_exchanged_their_addresses_the_opt_out_goes_with_its_own(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1, consent=GIVEN), customer(2, BOB, consent=GIVEN))
+    assert [said(connection, 1), said(connection, 1, email=BOB)] == [Subscribe.YES, Subscribe.YES]
+    save(
+        connection,
+        customer(1, BOB, consent=GIVEN, updated_at=at(60)),
+        customer(2, ADA, consent=GIVEN, updated_at=at(60)),
+    )
+
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
+
+    assert said(connection, 2, email=BOB) is Subscribe.STOP
+    assert said(connection, 2) is Subscribe.NO
+
+
+def test_an_opt_out_of_who_came_to_an_address_later_follows_nobody_who_had_left_it(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1, BOB, consent=GIVEN), customer(2, consent=GIVEN))
+    said(connection, 1)
+    save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
+    said(connection, 1, email=EVE)
+    save(connection, customer(2, BOB, consent=GIVEN, updated_at=at(70)))
+
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
+    opt_out(connection, BOB, when=NOW + timedelta(days=2))
+
+    assert said(connection, 2, email=EVE) is Subscribe.YES
+
+
+def test_P4_who_agreed_at_the_esp_since_and_opts_out_once_more_has_said_so_anew(
+    connection: Connection,
+) -> None:
+    opt_out(connection, ADA, when=at(0))
+    save(connection, customer(1, consent=Consent(given=True, at=at(5))))
+    assert said(connection, 1) is Subscribe.YES
+
+    opt_out(connection, ADA, when=at(9), agreed_at=at(9))
+    assert said(connection, 2) is Subscribe.YES  # it dates whatever is written
+
+    opt_out(connection, ADA, when=at(9), agreed_at=at(7))
+    assert said(connection, 3) is Subscribe.NO
 
 
 def test_P4_no_yes_at_the_esp_goes_with_an_account_to_an_address_that_never_gave_it(
@@ -292,7 +366,7 @@ def test_who_has_no_facts_any_more_keeps_the_subscription(connection: Connection
 
 
 def test_P4_a_newer_proof_wins_over_an_older_opt_out(connection: Connection) -> None:
-    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(0)))])
+    opt_out(connection, ADA, when=at(0))
     save(connection, customer(1, consent=GIVEN))
 
     assert said(connection, 1) is Subscribe.YES

@@ -27,6 +27,7 @@ from tests.state.makers import (
     checkout,
     customer,
     eur,
+    opt_out,
     order,
     product,
     profile_id,
@@ -191,7 +192,6 @@ def test_P6_a_window_of_time_looks_at_ones_own_orders_only(shop: Connection) -> 
 def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Connection) -> None:
     offering.offer(shop, TARGET, wanted(shop, [f"p{number}@example.com" for number in range(30)], 1), START)
     settling.settle_contacts(shop, TARGET, outbox.contact_jobs(shop, "crm", 0, 99), [], START)
-    words = [("contact p5@example.com", "p5@example.com", Consent(given=False, at=at(1)))]
     few = wanted(shop, ["p3@example.com", "p4@example.com"], 2)
     refused = Refusal(few[0].profile, Blame.FIELD, "no", "ORDERS")
 
@@ -201,7 +201,7 @@ def test_P6_filling_and_emptying_the_outbox_looks_at_no_whole_table(shop: Connec
         for joins in (True, False):
             jobs = outbox.membership_jobs(shop, "crm", "Fans", 0, 99, joins=joins)
             settling.settle_memberships(shop, "crm", jobs, [], START)
-        settling.save_opt_outs(shop, "news", words)
+        opt_out(shop, "p5@example.com", when=at(1))
 
     assert len(statements) > 15
     assert whole_tables(shop, statements) == []

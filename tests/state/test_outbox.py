@@ -22,7 +22,7 @@ from state.offering import Desired, Journeys, Offer
 from state.outbox import ContactJob, MembershipJob, Pending, Target
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
 from state.tables import ProfileRow, table
-from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
+from tests.state.makers import ADA, BOB, START, at, opt_out, order, profile_id, refresh, save
 
 PROFILES = table(ProfileRow)
 TARGET = Target("crm", "news", "from_store")
@@ -773,12 +773,11 @@ def test_a_contact_survives_the_outbox(fields: Mapping[str, Value], subscribe: S
 
 
 def test_P4_an_opt_out_that_the_esp_tells_of_makes_its_person_dirty_once(connection: Connection) -> None:
-    words: list[Any] = [(f"contact {ADA}", ADA, Consent(given=False, at=at(1), level="cleaned"))]
-    settling.save_opt_outs(connection, "news", words)
+    opt_out(connection, ADA, when=at(1), reason="cleaned")
 
     assert refresh(connection) == 1
 
-    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(9)))])
+    opt_out(connection, ADA, when=at(9))
 
     assert refresh(connection) == 0
 

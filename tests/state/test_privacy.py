@@ -33,6 +33,7 @@ from tests.state.makers import (
     columns,
     customer,
     eur,
+    opt_out,
     order,
     product,
     profile,
@@ -80,9 +81,7 @@ def lives(connection: Connection) -> None:
     save(connection, checkout(9, SECRET, url=f"https://shop.example/?email={SECRET}"), order(3, BOB))
     refresh(connection)
     push(connection, SECRET)
-    settling.save_opt_outs(
-        connection, "news", [(f"contact {SECRET}", SECRET, Consent(given=False, at=at(1)))]
-    )
+    opt_out(connection, SECRET, when=at(1))
     refresh(connection)
     offer(connection, SECRET, orders=9)
 
@@ -413,11 +412,8 @@ def test_dead_letters_of_the_person_go_those_of_others_stay(known: Connection) -
 
 def test_the_esps_opt_out_of_a_forgotten_person_is_not_kept(known: Connection) -> None:
     forget(known)
-    words: list[consents.Word] = [
-        (f"contact {email}", email, Consent(given=False, at=at(1))) for email in (ADA, BOB)
-    ]
 
-    settling.save_opt_outs(known, "news", words)
+    opt_out(known, ADA, BOB, when=at(1))
 
     assert known.scalars(select(consents.CONSENTS.c.email)).all() == [BOB]
     assert ADA not in known.scalars(select(TOUCHED.c.email)).all()

@@ -31,7 +31,6 @@ from state.bookkeeping import SyncRow
 from state.db import Database
 from state.people import e164
 from state.scope import Scope
-from state.settling import save_opt_outs
 from state.tables import table
 from tests import oracle
 from tests.oracle import Shop
@@ -48,6 +47,7 @@ from tests.state.makers import (
     columns,
     customer,
     eur,
+    opt_out,
     order,
     product,
     profile,
@@ -129,11 +129,8 @@ def test_P1_profiles_equal_the_definitions_in_plain_python(
     with database._engine.connect() as connection:
         for shop in world:
             save(connection, *shop.facts, store=shop.name, gone=sorted(shop.gone))
-        words = [
-            (f"contact {email}", email, Consent(given=False, at=moment))
-            for email, moment in opted_out.items()
-        ]
-        save_opt_outs(connection, "news", words)
+        for email, moment in opted_out.items():
+            opt_out(connection, email, when=moment)
         refresh(connection, scope)
 
         assert columns(connection, scope) == expected(world, opted_out, timezone)
@@ -339,6 +336,17 @@ def test_P1_a_renamed_account_joins_the_profile_that_has_the_new_address(connect
 
     assert (found["orders_count"], profile_id(connection, BOB)) == (2, before)
     assert list(columns(connection)) == [BOB]
+
+
+def test_P1_an_account_that_moves_twice_before_anybody_looks_is_renamed_once(connection: Connection) -> None:
+    save(connection, customer(5), order(1, customer_id="5"))
+    refresh(connection)
+    before = profile_id(connection)
+    save(connection, customer(5, BOB, updated_at=at(1)))
+    save(connection, customer(5, EVE, updated_at=at(2)))
+    refresh(connection)
+
+    assert (profile_id(connection, EVE), list(columns(connection))) == (before, [EVE])
 
 
 def test_a_rename_in_a_store_outside_the_sync_renames_nobody(connection: Connection) -> None:

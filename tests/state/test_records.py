@@ -26,6 +26,7 @@ from tests.state.makers import (
     checkout,
     customer,
     eur,
+    opt_out,
     order,
     profile_id,
     refresh,
@@ -272,8 +273,8 @@ def test_a_dossiers_order_without_a_rate_adds_nobody_knows_what(connection: Conn
 
 def test_a_dossier_holds_accounts_words_and_columns(connection: Connection) -> None:
     save(connection, customer(5, consent=Consent(given=True, at=at(1), level="single_opt_in")))
-    settling.save_opt_outs(connection, "news", [(f"contact {ADA}", ADA, Consent(given=False, at=at(2)))])
-    settling.save_opt_outs(connection, "other", [(f"contact {ADA}", ADA, Consent(given=False, at=at(3)))])
+    opt_out(connection, ADA, when=at(2))
+    opt_out(connection, ADA, when=at(3), esp="other")
     refresh(connection)
 
     found = dossier(connection, SCOPE, ADA)
@@ -281,8 +282,8 @@ def test_a_dossier_holds_accounts_words_and_columns(connection: Connection) -> N
     assert found is not None
     assert found.words == [
         Word("shop", "customer 5", given=True, at=at(1), level="single_opt_in", counts=False),
-        Word("esp:news", "contact", given=False, at=at(2), level=None, counts=False),
-        Word("esp:other", "contact", given=False, at=at(3), level=None, counts=True),
+        Word("esp:news", "contact", given=False, at=at(2), level="unsubscribed", counts=False),
+        Word("esp:other", "contact", given=False, at=at(3), level="unsubscribed", counts=True),
     ]
     assert (found.accounts, found.columns["accepts_marketing"]) == (["shop:5"], False)
     assert found.columns["email"] == ADA

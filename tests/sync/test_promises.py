@@ -119,6 +119,29 @@ async def test_P4_opt_outs_are_heard_though_our_clock_is_hours_ahead(world: Worl
     assert again.requests["news"] == {}
 
 
+async def test_P4_who_came_back_at_the_ESP_and_left_once_more_is_not_mailed_for_an_older_proof(
+    world: World,
+) -> None:
+    moment = begun = datetime.now(UTC)
+    world.news = mailchimp.simulator(batch_seconds=0.0, clock=lambda: moment)
+    world.router.route(host="news.test").mock(side_effect=edge(world.news))
+    await world.backfill()
+    for days, happens in enumerate(
+        [world.news.state.unsubscribe, world.news.state.come_back, world.news.state.unsubscribe]
+    ):
+        moment = begun + timedelta(days=2 + 2 * days)
+        happens("person1@example.com")
+        proof = world.shop.state.add_order(
+            email="person1@example.com",
+            total="5.00",
+            created_at=moment + timedelta(days=1 if days < 2 else -1),
+        )
+        world.shop.state.set_order_meta(proof, SUBSCRIBED, "1")
+        await world.run()
+
+    assert await accepts(world, "person1@example.com") is False
+
+
 async def test_P4_a_proof_taken_back_in_the_store_unsubscribes_once(world: World) -> None:
     number = world.shop.state.add_account("person1@example.com")
     world.shop.state.set_account_meta(number, SUBSCRIBED, "1")

@@ -42,6 +42,7 @@ TIMEOUT = 125.0
 """Seconds. Mailchimp itself cuts a request after 120."""
 OVERLAP = timedelta(hours=1)
 """How far before the asked moment the opted-out people are read: Mailchimp's lists lag a little."""
+AGREED = "timestamp_opt"
 OPTED_OUT = ("unsubscribed", "cleaned", "archived")
 HELD = ("id", "merge_fields", "tags", "tags_count")
 POWERLESS = frozenset({"viewer", "author"})
@@ -113,8 +114,8 @@ class Mailchimp:
 
     async def opt_outs(self, since: datetime | None) -> AsyncIterator[Sequence[OptOut]]:
         for status in OPTED_OUT:
-            async for rows in self._audience.members(status, since - OVERLAP if since else None):
-                yield [OptOut(row["email_address"], status, utc(row.get("last_changed"))) for row in rows]
+            async for rows in self._audience.members(status, since - OVERLAP if since else None, (AGREED,)):
+                yield [_opt_out(row, status) for row in rows]
 
     async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
         """Read everybody but the archived, and then those."""
@@ -163,3 +164,7 @@ def _explain(answer: Answer) -> str | None:
     hint = HINTS.get(answer.status)
     instance = f"instance {problem['instance']}" if problem.get("instance") else None
     return ": ".join(part for part in (hint, words(problem), instance) if part) or None
+
+
+def _opt_out(row: Row, status: str) -> OptOut:
+    return OptOut(row["email_address"], status, utc(row.get("last_changed")), utc(row.get(AGREED)))

@@ -206,7 +206,7 @@ def _opt_out(fields: Row, after: datetime | None, *, archived: bool) -> OptOut |
     reason, at = ("archived", utc(fields.get("a"))) if archived else _word(fields)
     if not email or reason is None or (after and at and at < after):
         return None
-    return OptOut(str(email), reason, at)
+    return OptOut(str(email), reason, at, utc(fields.get("s")))
 
 
 def _word(fields: Row) -> tuple[str | None, datetime | None]:

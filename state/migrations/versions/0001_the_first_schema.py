@@ -335,6 +335,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("old", sa.String(), nullable=False),
         sa.Column("new", sa.String(), nullable=False),
+        sa.Column("at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("revision", "old"),
     )
     op.create_table(

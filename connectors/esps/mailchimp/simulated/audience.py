@@ -54,7 +54,10 @@ def subscriber_hash(email: str) -> str:
 
 @dataclass(slots=True)
 class Member:
-    """`left` says that they unsubscribed, bounced or complained themselves: the API cannot undo that."""
+    """`left` says that they unsubscribed, bounced or complained themselves: the API cannot undo that.
+
+    `agreed` is when they became a subscriber.
+    """
 
     email: str
     status: str
@@ -63,6 +66,7 @@ class Member:
     names: tuple[str, ...] = ()
     packed: bytes = b"[]"
     left: bool = False
+    agreed: datetime | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -169,7 +173,8 @@ class SimulatedAudience:
             message = "Value must be one of: " + ", ".join(STATUSES)
             raise invalid("The resource submitted could not be validated.", status_if_new=message)
         values = self._values(body, {}, skip_required=skip_required)
-        member = Member(email, str(status), next(self._numbers), self.clock())
+        member = Member(email, "", next(self._numbers), self.clock())
+        self._become(member, str(status))
         self._fill(member, values)
         self.members[subscriber_hash(email)] = member
         return member
@@ -181,10 +186,15 @@ class SimulatedAudience:
         _check_status(member, status)
         values = self._values(body, member.fields, skip_required=skip_required)
         self._move(member, email)
-        member.status = status
+        self._become(member, status)
         self._fill(member, values)
-        member.changed = self.clock()
         return member
+
+    def _become(self, member: Member, status: str) -> None:
+        member.changed = self.clock()
+        if status == "subscribed" != member.status:
+            member.agreed = member.changed
+        member.status = status
 
     def _fill(self, member: Member, values: Mapping[str, Any]) -> None:
         names = tuple(values)
@@ -248,7 +258,7 @@ class SimulatedAudience:
         member = self.existing(key)
         if member.status == "archived" or member.email in self.kept:
             raise Problem(405, "Method Not Allowed", "The contact cannot be archived.")
-        member.status, member.changed = "archived", self.clock()
+        self._become(member, "archived")
 
     def delete_permanently(self, key: str) -> None:
         member = self.existing(key)
@@ -384,6 +394,10 @@ class SimulatedAudience:
         """Let them click the link in a mail."""
         self._set(email, "unsubscribed", left=True)
 
+    def come_back(self, email: str) -> None:
+        """Let somebody who left sign up again by the audience's own form."""
+        self._set(email, "subscribed", left=False)
+
     def clean(self, email: str) -> None:
         """Let their address bounce."""
         self._set(email, "cleaned", left=True)
@@ -404,7 +418,7 @@ class SimulatedAudience:
 
     def _set(self, email: str, status: str, *, left: bool | None = None) -> None:
         member = self.existing(email)
-        member.status, member.changed = status, self.clock()
+        self._become(member, status)
         member.left = member.left if left is None else left
 
 

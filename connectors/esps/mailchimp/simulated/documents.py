@@ -50,7 +50,7 @@ def member_document(state: SimulatedAudience, member: Member) -> Document:
         "ip_signup": "",
         "timestamp_signup": "",
         "ip_opt": "",
-        "timestamp_opt": iso(member.changed),
+        "timestamp_opt": iso(member.agreed) if member.agreed else "",
         "member_rating": 2,
         "last_changed": iso(member.changed),
         "language": "",

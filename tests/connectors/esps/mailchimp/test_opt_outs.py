@@ -34,9 +34,9 @@ async def test_everybody_who_may_not_be_mailed_is_told_with_the_reason(
     simulation.state.archive("archived@example.com")
 
     assert await everybody(esp) == [
-        OptOut("out@example.com", "unsubscribed", NOW),
-        OptOut("bounced@example.com", "cleaned", NOW),
-        OptOut("archived@example.com", "archived", NOW),
+        OptOut("out@example.com", "unsubscribed", NOW, NOW),
+        OptOut("bounced@example.com", "cleaned", NOW, NOW),
+        OptOut("archived@example.com", "archived", NOW, NOW),
     ]
 
 
