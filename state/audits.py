@@ -212,6 +212,14 @@ def count_orders(connection: Connection, store: str, window: Window) -> tuple[in
     return count, {row[0]: int(row[1]) for row in connection.execute(sums.group_by(ORDERS.c.currency))}
 
 
+def orders_within(connection: Connection, store: str, window: Window) -> list[str]:
+    """Name a window's stored orders ("order 727") that the store has not said to be deleted."""
+    within = [ORDERS.c.store == store, ORDERS.c.standing != Standing.DELETED.value]
+    within += [ORDERS.c.created_at >= window.start] if window.start else []
+    within += [ORDERS.c.created_at < window.end] if window.end else []
+    return [f"order {number}" for number in connection.scalars(select(ORDERS.c.id).where(*within))]
+
+
 def save_audit(connection: Connection, sync: str, audit: Audit) -> None:
     """Keep what an audit found in place of the one before; its report holds counts, and nobody's name."""
     report = msgspec.json.encode(audit.report).decode()

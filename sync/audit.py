@@ -1,7 +1,8 @@
 """`audit`: hold the state against the stores' own counts, and the ESP's contacts against what it accepted.
 
 It runs alone, as a run does, and reads only. With `repair` it also forgets what the ESP turned out not to
-have: the next run writes that again, within the limits. A status is told and never touched.
+have: the next run writes that again, within the limits. Orders that a store, asked, has no more count no more.
+A status is told and never touched.
 """
 
 from collections import Counter
@@ -20,6 +21,7 @@ from state import audits, runs
 from state.audits import Audit, Believed, Drift
 from state.db import Database
 from sync.app import Cartwire
+from sync.gone import drop_gone
 from sync.leases import one_run
 from sync.pull import Source
 from sync.run import Sync
@@ -50,19 +52,27 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class StoreAudit:
-    """One store's orders by month; `skipped` says why there is nothing to compare."""
+    """One store's orders by month; `skipped` says why there is nothing to compare.
+
+    `deleted` are those that a repair found to be gone there.
+    """
 
     store: str
     months: Sequence[Month] = ()
     unreadable: int = 0
     skipped: str | None = None
+    deleted: int = 0
+
+    @property
+    def surplus(self) -> int:
+        """Orders that are here and not there."""
+        return sum(max(0, each.stored - each.counted) for each in self.months if each.counted is not None)
 
     @property
     def drift(self) -> int:
         """Orders that are only here, and those only there without being dead letters."""
-        excess = [each.stored - each.counted for each in self.months if each.counted is not None]
-        here, there = sum(max(0, each) for each in excess), sum(max(0, -each) for each in excess)
-        return here + max(0, there - self.unreadable)
+        there = sum(max(0, each.counted - each.stored) for each in self.months if each.counted is not None)
+        return self.surplus + max(0, there - self.unreadable)
 
 
 @dataclass(slots=True)
@@ -125,7 +135,7 @@ async def audit(
 
 
 async def _compare(db: Database, sync: Sync, now: datetime, *, repair: bool) -> AuditReport:
-    stores = [await _audit_store(db, source, sync.job.timezone) for source in sync.sources]
+    stores = [await _audit_store(db, source, sync.job.timezone, repair=repair) for source in sync.sources]
     contacts = await _Comparison(sync, db, now, repair=repair).run()
     report = AuditReport(sync.name, stores, contacts, repair)
     found = Audit(now, contacts.drifted, report.orders, _figures(report))
@@ -137,7 +147,7 @@ async def _compare(db: Database, sync: Sync, now: datetime, *, repair: bool) -> 
 # --- stores --------------------------------------------------------------------------------------------
 
 
-async def _audit_store(db: Database, source: Source, timezone: ZoneInfo) -> StoreAudit:
+async def _audit_store(db: Database, source: Source, timezone: ZoneInfo, *, repair: bool) -> StoreAudit:
     """Count by month up to the last reading: what came since is no drift."""
     end = await db.read(audits.orders_read_at, source.name)
     first = await db.read(audits.first_order_at, source.name)
@@ -155,7 +165,11 @@ async def _audit_store(db: Database, source: Source, timezone: ZoneInfo) -> Stor
     nothing = (
         None if any(count is not None for count in counted) else "it does not say how many orders it has"
     )
-    return StoreAudit(source.name, found, unreadable, nothing)
+    deleted = 0
+    for window, month in zip(windows, found, strict=True):
+        if repair and month.counted is not None and month.stored > month.counted:
+            deleted += await drop_gone(db, source, window, month.counted, unreadable)
+    return StoreAudit(source.name, found, unreadable, nothing, deleted)
 
 
 async def _month(db: Database, store: str, window: Window, counted: int | None, timezone: ZoneInfo) -> Month:
@@ -323,11 +337,18 @@ def _show_store(store: StoreAudit) -> None:
     as_table(f"orders of {store.store}", ["month", "here", "there", "paid, as stored"], rows)
     if store.unreadable:
         say(f"stores.{store.store}: {store.unreadable} orders are dead letters")
-    if store.drift:
-        differing = next(each.month for each in store.months if each.counted not in {None, each.stored})
+    if store.deleted:
+        say(f"stores.{store.store}: {store.deleted} orders are gone there, and count here no more")
+    elif store.surplus:
         say(
-            f"stores.{store.store}: {store.drift} orders differ;"
-            f" read again what is missing: cartwire backfill … --store {store.store} --since {differing}-01"
+            f"stores.{store.store}: {store.surplus} orders are not there any more;"
+            " ask for them, and count no more what is gone: cartwire audit … --repair"
+        )
+    if store.drift > store.surplus:
+        lacking = next(each.month for each in store.months if each.counted and each.counted > each.stored)
+        say(
+            f"stores.{store.store}: {store.drift - store.surplus} orders are only there;"
+            f" read again what is missing: cartwire backfill … --store {store.store} --since {lacking}-01"
         )
 
 

@@ -349,7 +349,11 @@ def audit(
     name: SyncName,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Let the next run write again what the ESP no longer has.")
+        bool,
+        typer.Option(
+            "--repair",
+            help="Let the next run write again what the ESP has no more; count no order that its store has no more.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:

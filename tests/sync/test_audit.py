@@ -36,6 +36,10 @@ async def audited(world: World, *, repair: bool = False) -> AuditReport:
         return await audit(cartwire, cartwire.syncs["crm"], NOW, repair=repair)
 
 
+def orders_of(world: World, email: str) -> Any:
+    return world.contacts[email][0]["ORDERS"]
+
+
 def change(world: World, email: str, **fields: Any) -> None:
     """Let somebody at the ESP write over fields."""
     world.news.state.patch(email, {"merge_fields": fields}, skip_required=True)
@@ -199,6 +203,47 @@ async def test_orders_that_one_side_lacks_are_drift_and_dead_letters_are_not(wor
     assert (report.exit_code, report.orders) == (1, 1)
 
 
+async def test_orders_that_a_shop_deleted_for_good_count_no_more_after_a_repair(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing tells of them: the shop is asked for what may be gone, and for no more than that."""
+    orders = [
+        order(number, f"person{number % 7}@example.com", created_at=FIRST + timedelta(hours=number))
+        for number in range(1, 601)
+    ]
+    shop = woocommerce.simulator(orders)
+    world.router.route(host="shop.test").mock(side_effect=edge(shop))
+    await world.backfill()
+    for number in (8, 9, 590):
+        shop.state.delete(number)
+    await world.run()
+    show_audit(await audited(world), json=False)
+    before, asked = orders_of(world, ADA), shop.counts()["GET"]
+
+    report = await audited(world, repair=True)
+    asked = shop.counts()["GET"] - asked
+    await world.run()
+    show_audit(report, json=False)
+
+    shown = capsys.readouterr().out
+    assert "3 orders are not there any more" in shown
+    assert "3 orders are gone there, and count here no more" in shown
+    assert (before, orders_of(world, ADA), (await audited(world)).orders) == (86, 85, 0)
+    assert asked < 25
+
+
+async def test_a_right_that_was_lost_deletes_no_orders(world: World) -> None:
+    await world.backfill()
+    world.shop.state.delete(7)
+    world.shop.state.hidden = {1, 2, 3}
+
+    report = await audited(world, repair=True)
+
+    assert (report.stores[0].deleted, report.stores[0].surplus) == (0, 1)
+    world.shop.state.hidden = set()
+    assert (await audited(world, repair=True)).stores[0].deleted == 1
+
+
 async def test_what_was_found_stays_for_the_status_without_anybodys_address(world: World) -> None:
     await world.backfill()
     change(world, ADA, ORDERS="99")
@@ -234,6 +279,7 @@ async def test_it_is_shown_to_people_and_to_scripts(world: World, capsys: pytest
     world.news.state.delete_permanently(ADA)
     change(world, BOB, ORDERS="99")
     world.shop.state.delete(7)
+    world.shop.state.add_order(email=ADA, total="5.00", created_at=FIRST + timedelta(days=31))
     report = await audited(world)
 
     show_audit(report, json=False)
@@ -243,8 +289,9 @@ async def test_it_is_shown_to_people_and_to_scripts(world: World, capsys: pytest
 
     assert "7 compared, 2 drifted, 1 of them missing" in shown
     assert "create again, without a subscription" in shown
-    assert "--since 2026-01-01" in shown
-    assert (document["people"], document["orders"], document["fields"]) == (2, 1, {"ORDERS": 1})
+    assert "1 orders are not there any more" in shown
+    assert "--since 2026-02-01" in shown
+    assert (document["people"], document["orders"], document["fields"]) == (2, 2, {"ORDERS": 1})
 
 
 async def test_a_store_that_was_never_read_is_not_compared(world: World) -> None:
