@@ -208,13 +208,13 @@ async def test_orders_that_a_shop_deleted_for_good_count_no_more_after_a_repair(
 ) -> None:
     """Nothing tells of them: the shop is asked for what may be gone, and for no more than that."""
     orders = [
-        order(number, f"person{number % 7}@example.com", created_at=FIRST + timedelta(hours=number))
-        for number in range(1, 601)
+        order(number, f"person{number % 7}@example.com", created_at=FIRST + timedelta(minutes=15 * number))
+        for number in range(1, 2_401)
     ]
     shop = woocommerce.simulator(orders)
     world.router.route(host="shop.test").mock(side_effect=edge(shop))
     await world.backfill()
-    for number in (8, 9, 590):
+    for number in (8, 9, 10):
         shop.state.delete(number)
     await world.run()
     show_audit(await audited(world), json=False)
@@ -228,8 +228,8 @@ async def test_orders_that_a_shop_deleted_for_good_count_no_more_after_a_repair(
     shown = capsys.readouterr().out
     assert "3 orders are not there any more" in shown
     assert "3 orders are gone there, and count here no more" in shown
-    assert (before, orders_of(world, ADA), (await audited(world)).orders) == (86, 85, 0)
-    assert asked < 25
+    assert (before, orders_of(world, ADA), (await audited(world)).orders) == (343, 342, 0)
+    assert asked < 30
 
 
 async def test_a_right_that_was_lost_deletes_no_orders(world: World) -> None:
