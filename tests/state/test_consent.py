@@ -59,9 +59,11 @@ class People(RuleBasedStateMachine):
         return self.clock
 
     def note(self, record: str, word: Consent | None) -> None:
-        self.words.pop(record, None)
+        """Silence takes a yes away, and never a no."""
         if word:
             self.words[record] = word
+        elif record in self.words and self.words[record].given:
+            del self.words[record]
 
     @rule(number=st.integers(1, 2), store=st.sampled_from(["shop", "outlet"]), word=words)
     def an_order_says(self, number: int, store: str, word: Consent | None) -> None:

@@ -64,7 +64,7 @@ def test_a_copy_is_looked_through_and_counted(copy: Path) -> None:
     found = verify(copy)
 
     assert (found.schema, found.rows["orders"], found.rows["customers"], found.rows["profiles"]) == (
-        "0001",
+        "0002",
         1,
         1,
         2,

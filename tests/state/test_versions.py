@@ -1,5 +1,7 @@
 """Every version of the state store that was ever released is brought to the newest schema, and goes on."""
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -46,6 +48,31 @@ async def test_an_older_state_store_is_migrated_and_goes_on_where_it_was(
     assert await store.run(goes_on) == [ADA, EVE]
     store.close()
     assert verify(file).rows["orders"] == before["orders"] + 1
+
+
+async def test_P4_an_opt_out_that_was_kept_as_the_esp_writes_it_counts_after_the_migration(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "state.db"
+    make(file, "0001")
+    with closing(sqlite3.connect(file)) as old:
+        for address in ("Ada@Example.com", "ADA@example.com"):
+            old.execute(
+                "INSERT INTO consents (origin, record, email, given, at)"
+                " VALUES ('esp:news', ?, ?, 0, '2026-03-01 00:00:00.000000')",
+                (f"contact {address}", address),
+            )
+        old.commit()
+
+    store = Database(f"sqlite:///{file}")
+    await store.run(refresh)
+    found = await store.read(columns)
+    store.close()
+
+    assert found[ADA]["accepts_marketing"] is False
+    with closing(sqlite3.connect(file)) as new:
+        kept = new.execute("SELECT record FROM consents WHERE origin = 'esp:news'").fetchall()
+    assert kept == [(f"contact {ADA}",)]
 
 
 def goes_on(connection: Connection) -> list[str]:

@@ -225,7 +225,7 @@ def upgrade() -> None:
     with op.batch_alter_table("orders", schema=None) as batch_op:
         batch_op.create_index("orders_created", ["store", "created_at"], unique=False)
         batch_op.create_index("orders_customer", ["store", "customer_id"], unique=False)
-        batch_op.create_index("orders_person", ["person", "store", "created_at"], unique=False)
+        batch_op.create_index("orders_person", ["person", "store"], unique=False)
 
     op.create_table(
         "outbox_contacts",
@@ -335,7 +335,6 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("old", sa.String(), nullable=False),
         sa.Column("new", sa.String(), nullable=False),
-        sa.Column("at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("revision", "old"),
     )
     op.create_table(

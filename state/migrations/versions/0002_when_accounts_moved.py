@@ -1,0 +1,47 @@
+"""When accounts moved to other addresses; a person's orders by time; opt-outs of ESPs under addresses as ours are."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlmodel.sql.sqltypes import UTCDateTime
+
+from connectors.facts import normal_email
+
+revision = "0002"
+down_revision = "0001"
+
+CONSENTS = sa.table("consents", *map(sa.column, ("origin", "record", "email")))
+TOUCHED = sa.table("touched", *map(sa.column, ("email", "revision", "news")))
+REVISED = (TOUCHED, *(sa.table(name, sa.column("revision")) for name in ("renames", "syncs")))
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("renames") as batch:
+        batch.add_column(sa.Column("at", UTCDateTime(), nullable=True))
+    with op.batch_alter_table("orders") as batch:
+        batch.drop_index("orders_person")
+        batch.create_index("orders_person", ["person", "store", "created_at"], unique=False)
+    _normalise_opt_outs(op.get_bind())
+
+
+def _normalise_opt_outs(connection: sa.Connection) -> None:
+    """Give opt-outs that were kept as an ESP writes addresses to the people whose they are."""
+    theirs = sa.select(CONSENTS).where(CONSENTS.c.origin.startswith("esp:"))
+    rows = connection.execute(theirs).all()
+    known = {(row.origin, row.record) for row in rows}
+    typed = [row for row in rows if row.email and normal_email(row.email) != row.email]
+    for row in typed:
+        email = normal_email(row.email)
+        record = f"contact {email}"
+        this = (CONSENTS.c.origin == row.origin, CONSENTS.c.record == row.record)
+        if (row.origin, record) in known:
+            connection.execute(sa.delete(CONSENTS).where(*this))
+            continue
+        known.add((row.origin, record))
+        connection.execute(sa.update(CONSENTS).where(*this).values(email=email, record=record))
+        _touch(connection, email)
+
+
+def _touch(connection: sa.Connection, email: str | None) -> None:
+    newest = [connection.scalar(sa.select(sa.func.max(each.c.revision))) or 0 for each in REVISED]
+    connection.execute(sa.delete(TOUCHED).where(TOUCHED.c.email == email))
+    connection.execute(sa.insert(TOUCHED).values(email=email, revision=max(newest) + 1, news=0))
