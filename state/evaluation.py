@@ -44,6 +44,7 @@ class SyncState:
     opt_outs_at: datetime | None
     go_live_at: datetime | None
     journeys: Mapping[str, str] = field(default_factory=dict)
+    scope: str | None = None
 
 
 def sync_state(connection: Connection, sync: str) -> SyncState:
@@ -59,6 +60,7 @@ def sync_state(connection: Connection, sync: str) -> SyncState:
         row.opt_outs_at,
         row.go_live_at,
         msgspec.json.decode(row.journeys),
+        row.scope,
     )
 
 

@@ -293,12 +293,14 @@ def top_categories(scope: Scope, dirty: Select[Any]) -> Select[Any]:
 def open_checkouts(scope: Scope, dirty: Select[Any]) -> Select[Any]:
     """Select the checkouts that are open and were not followed by a paid order, the newest last.
 
-    The order counts in whichever store of the sync it was placed: nobody who paid is to be reminded.
+    The order counts in whichever store of the sync it was placed: nobody who paid is to be reminded. One that was
+    begun before the checkout counts when it was paid after that.
     """
+    begun = CHECKOUTS.c.created_at
     followed = exists().where(
         ORDERS.c.person == CHECKOUTS.c.person,
         ORDERS.c.store.in_(scope.stores),
-        ORDERS.c.created_at >= CHECKOUTS.c.created_at,
+        or_(ORDERS.c.created_at >= begun, ORDERS.c.paid_at >= begun),
         was_paid(),
     )
     checkouts: Select[Any] = select(

@@ -50,6 +50,11 @@ THEIR_WORDS = select(PROFILES.c.id, PROFILES.c.accepts_marketing, PROFILES.c.con
 THEIR_ENTRIES = select(ENTRIES).where(
     ENTRIES.c.sync == bindparam("sync"), among(ENTRIES.c.profile, "profiles")
 )
+THEIR_JOINS = select(MEMBERSHIP_JOBS.c.profile, MEMBERSHIP_JOBS.c.list).where(
+    MEMBERSHIP_JOBS.c.sync == bindparam("sync"),
+    among(MEMBERSHIP_JOBS.c.profile, "profiles"),
+    MEMBERSHIP_JOBS.c.joins,
+)
 THEIR_JOBS = delete(CONTACT_JOBS).where(
     CONTACT_JOBS.c.sync == bindparam("the_sync"), among(CONTACT_JOBS.c.profile, "profiles")
 )
@@ -64,7 +69,7 @@ GRANTED = {
 class Desired:
     """What the mapping wants of one profile. A field that is None is unknown; so is such a list.
 
-    `quiet` journeys are entered without telling the ESP: history starts none (P10).
+    `quiet` journeys are entered without telling the ESP: history starts none (P10). Who is to enter one already does.
     """
 
     profile: int
@@ -89,7 +94,8 @@ class Offer:
 class _Memory:
     """All that is remembered of the profiles of one comparison, which happens `now`.
 
-    `entered` tells when a profile last entered a journey. `stamps` names what is laid down.
+    `entered` tells when a profile last entered a journey, `waiting` who is to enter one and was not told yet.
+    `stamps` names what is laid down.
     """
 
     now: datetime
@@ -98,6 +104,7 @@ class _Memory:
     memberships: dict[int, dict[str, Row[Any]]]
     words: dict[int, tuple[bool | None, str | None]]
     entered: dict[tuple[int, str], datetime]
+    waiting: set[tuple[int, str]]
     stamps: Iterator[str]
 
 
@@ -158,7 +165,7 @@ def offer(
 def _remember(
     connection: Connection, sync: str, profiles: Sequence[int], now: datetime, journeys: Journeys
 ) -> _Memory:
-    memory = _Memory(now, journeys, {}, defaultdict(dict), {}, {}, _stamps())
+    memory = _Memory(now, journeys, {}, defaultdict(dict), {}, {}, set(), _stamps())
     for part in chunks(profiles):
         memory.accepted.update({row.profile: row for row in accepted(connection, sync, part)})
         asked = {"sync": sync, "profiles": json_list(part)}
@@ -169,6 +176,7 @@ def _remember(
         if journeys:
             entered = connection.execute(THEIR_ENTRIES, asked)
             memory.entered.update({(row.profile, row.list): row.at for row in entered})
+            memory.waiting.update((row.profile, row.list) for row in connection.execute(THEIR_JOINS, asked))
     return memory
 
 
@@ -254,7 +262,7 @@ def _lists(connection: Connection, sync: str, want: Desired, memory: _Memory, la
             known = None
         inside = known is not None and known.inside
         tried = known is not None and known.refused is not None
-        quiet = journey and name in want.quiet
+        quiet = journey and name in want.quiet and (want.profile, name) not in memory.waiting
         if joins is None:
             continue
         if joins == (inside != tried):

@@ -278,7 +278,8 @@ class ProfileRow(SQLModel, table=True):
         "The three categories that most was spent on, as in preferred_category, the first first, with commas between.",
     )
     checkout_id: str | None = _column(
-        Kind.TEXT, "The newest open checkout; gone once the person has paid for an order begun after it."
+        Kind.TEXT,
+        "The newest open checkout; gone once the person has placed or paid an order since it was begun.",
     )
     checkout_url: str | None = _column(Kind.TEXT, "Where that checkout goes on.", sa_type=Text)
     checkout_at: datetime | None = _column(Kind.MOMENT, "When somebody last did something in that checkout.")

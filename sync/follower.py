@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from state.db import Database
 from state.errors import Busy, StateError
 from sync.app import Cartwire
 from sync.clock import Clock
 from sync.generations import Generations
 from sync.job import Pulse
 from sync.report import Outcome, Report
-from sync.run import Order, Sync, run_sync
+from sync.run import Order, Sync, lacks_history, run_sync
 from sync.schedule import next_tick
 from sync.troubles import Troubles
 from sync.turns import is_due, next_turn
@@ -229,6 +230,8 @@ class Follower:
         """Tell whether time has moved anybody; if not, work out when to look again."""
         job, db = self.sync.job, self._generations.now.db
         try:
+            if await self._lacks_history(db):
+                return False
             if await is_due(job, db, now):
                 return True
             turn = await next_turn(job, db, now, self._look_again)
@@ -238,3 +241,7 @@ class Follower:
         if turn is not None:
             self._look_at = max(turn, now) + TOGETHER
         return False
+
+    async def _lacks_history(self, db: Database) -> bool:
+        """Tell whether a run would move nobody: until all of a history is there, nothing of it is pushed."""
+        return any([await lacks_history(source, db) for source in self.sync.sources])

@@ -5,7 +5,7 @@ kill between two repeats the comparison, which lays the same jobs down again.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,9 +36,18 @@ class Planned:
     offer: Offer = field(default_factory=Offer)
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Which `journeys` nobody begins in this run (P10), and whether some people begin none at all."""
+
+    journeys: frozenset[str]
+    people: bool
+
+
 async def plan(job: Job, db: Database, now: datetime) -> Planned:
     """Compute the profiles that changed, compare those that changed or are due, fill the outbox."""
     planned = Planned()
+    await _catch_up(job, db, now)
     while done := await db.run(profiles.refresh, job.scope, CHUNK, now):
         planned.profiles += done
     if await db.run(outbox.settle_in, job.target):
@@ -46,22 +55,46 @@ async def plan(job: Job, db: Database, now: datetime) -> Planned:
     state = await db.read(evaluation.sync_state, job.sync)
     figures_changed = await _refresh_figures(job, db, state, now, changed=planned.profiles > 0)
     everything = figures_changed or _must_compare_all(job, state, now)
+    quiet = await _quiet(job, db, state)
+    found = await _compare(job, db, state, now, quiet, everything=everything)
+    planned.compared, planned.offer = found.compared, found.offer
+    if state.mapping != job.digest:
+        names = {each.name for each in job.mapping.fields} | {each.name for each in job.mapping.lists}
+        await db.run(settling.drop_letters_of_others, job.sync, names)
+    digests = {each.name: each.digest for each in job.mapping.lists if each.journey}
+    await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now, journeys=digests)
+    log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)
+    return planned
+
+
+async def _catch_up(job: Job, db: Database, now: datetime) -> None:
+    """Lay down what time alone has brought about, before other stores or rates make everybody's past another one.
+
+    Whatever that brings to light starts no journey; who was to enter one by then does (P10).
+    """
+    state = await db.read(evaluation.sync_state, job.sync)
+    if state.scope in {None, job.scope.digest} or None in {state.evaluated_at, state.go_live_at}:
+        return
+    is_level = state.revision == state.evaluated_revision
+    quiet = replace(await _quiet(job, db, state), people=False) if is_level else await _quiet(job, db, state)
+    everything = _must_compare_all(job, state, now)
+    await _compare(job, db, state, now, quiet, everything=everything)
+
+
+async def _compare(
+    job: Job, db: Database, state: SyncState, now: datetime, quiet: Quiet, *, everything: bool
+) -> Planned:
+    """Compare who is due, or everybody, and lay down jobs."""
+    found = Planned()
     journeys = {each.name: each for each in job.mapping.lists if each.journey}
     bars = {name: each.reenter.bars_since(job.clock(now)) for name, each in journeys.items()}
-    quiet = await _quiet(job, db, state)
     async for ids in _chosen(job, db, state, now, everything=everything):
         query = job.mapping.select(job.sync, job.clock(now), evaluation.these(ids))
         read = _reader(job, now, quiet, await _moved_by_history(job, db, state, quiet, ids))
         offer = await db.run(evaluation.compare, job.target, query, read, now, journeys=bars)
-        _merge(planned.offer, offer)
-        planned.compared += len(ids)
-    if state.mapping != job.digest:
-        names = {each.name for each in job.mapping.fields} | {each.name for each in job.mapping.lists}
-        await db.run(settling.drop_letters_of_others, job.sync, names)
-    digests = {name: each.digest for name, each in journeys.items()}
-    await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now, journeys=digests)
-    log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)
-    return planned
+        _merge(found.offer, offer)
+        found.compared += len(ids)
+    return found
 
 
 def _must_compare_all(job: Job, state: SyncState, now: datetime) -> bool:
@@ -108,14 +141,6 @@ async def _is_time(job: Job, db: Database, state: SyncState, now: datetime, *, c
     if changed and job.refresh is None and await db.read(evaluation.count_profiles, job.sync) <= SMALL_BASE:
         return True
     return struck(job.refresh or REFRESH_LARGE, state.figures_at, now, job.timezone)
-
-
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """Which `journeys` nobody begins in this run (P10), and whether some people begin none at all."""
-
-    journeys: frozenset[str]
-    people: bool
 
 
 async def _quiet(job: Job, db: Database, state: SyncState) -> Quiet:

@@ -230,32 +230,30 @@ async def _push(
 async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
     """Ask the stores who has paid meanwhile, and plan anew; return whether those who wait to enter may.
 
-    They wait for the next run when a store does not answer: they may have paid there.
+    They wait for the next run when a store does not answer: they may have paid there. That nothing is new to us says
+    nothing: another sync may have read it.
     """
-    changed: dict[str, int | None] = dict.fromkeys(source.name for source in sync.sources)
+    answers = dict.fromkeys((source.name for source in sync.sources), False)
 
     async def look(source: Source) -> None:
-        changed[source.name] = await _look_at(source, db, order, now, report)
+        answers[source.name] = await _look_at(source, db, order, now, report)
 
     await _side_by_side([source for source in sync.sources if source.name not in order.resting], look)
-    if silent := [name for name, rows in changed.items() if rows is None]:
+    if silent := [name for name, answered in answers.items() if not answered]:
         log.warning("entries_wait", stores=silent)
         return False
-    if not any(changed.values()):
-        return True
     await db.run(approvals.forget_landed, sync.name)
     await plan(sync.job, db, now)
     return await _may_push(sync, db, order, report)
 
 
-async def _look_at(source: Source, db: Database, order: Order, now: datetime, report: Report) -> int | None:
-    """Read what tells of open checkouts; return how many rows changed, None when the store does not answer."""
+async def _look_at(source: Source, db: Database, order: Order, now: datetime, report: Report) -> bool:
+    """Read what tells of open checkouts; return whether the store answers."""
     pulled = report.stores.setdefault(source.name, Pulled())
-    before = pulled.changed
     with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
         if source.name not in report.failures:  # it failed in this very run
             await pull_changes(Reading(source, db, now, pulled=pulled, pulse=order.pulse), TELLING)
-    return None if source.name in report.failures else pulled.changed - before
+    return source.name not in report.failures
 
 
 async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> bool:

@@ -92,9 +92,9 @@ class Counted:
 
 @dataclass(frozen=True)
 class Paid:
-    """An order that was paid once, whether it counts or not."""
+    """An order that was paid once, whether it counts or not; `last_at` is when it was placed or paid, the later."""
 
-    placed_at: datetime
+    last_at: datetime
     came_back: bool
 
 
@@ -139,7 +139,8 @@ def profiles(
             if owner and found:
                 counted[owner].append(found)
             if owner and was_paid(order, back):
-                paid[owner].append(Paid(order.created_at, order.standing is not Standing.PAID or back > 0))
+                last_at = max(order.created_at, order.paid_at or order.created_at)
+                paid[owner].append(Paid(last_at, order.standing is not Standing.PAID or back > 0))
     return {
         email: _amounts(counted[email])
         | _habits(counted[email], paid[email], ZoneInfo(timezone))
@@ -311,11 +312,11 @@ def _is_night(clock: time) -> bool:
 def _open_checkout(
     begun: Sequence[tuple[str, Checkout]], paid: Sequence[Paid], currency: str, rates: Mapping[str, Decimal]
 ) -> dict[str, Any]:
-    """Take the newest checkout that neither ended nor was followed by an order that was paid."""
+    """Take the newest checkout that neither ended nor was followed by an order, or the payment of one."""
     still_open = [
         (checkout.updated_at, store, checkout.id, checkout)
         for store, checkout in begun
-        if checkout.completed_at is None and not any(order.placed_at >= checkout.created_at for order in paid)
+        if checkout.completed_at is None and not any(order.last_at >= checkout.created_at for order in paid)
     ]
     if not still_open:
         return dict.fromkeys(("checkout_id", "checkout_url", "checkout_at", "checkout_total"))

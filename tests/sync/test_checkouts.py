@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,95 @@ async def test_who_pays_between_pull_and_push_never_enters(
     assert (report.exit_code, entered, shopping.on("Lost")) == (0, {OTHER}, {OTHER})
     assert shopping.on("Customers") >= {LOST}
     assert again.writes == 0
+
+
+async def test_who_pays_is_not_reminded_though_another_sync_reads_of_it(shopping: Shopping) -> None:
+    """Two syncs of one store go on from one place: what one has read is not new to the other."""
+    world = shopping.world
+    file = world.folder / "cartwire.yaml"
+    written = YAML().load(file)
+    written["esps"]["second"] = {"type": "csv", "path": "out.csv"}
+    written["syncs"]["other"] = written["syncs"]["crm"] | {"esp": "second"}
+    YAML().dump(written, file)
+    world.reread()
+
+    async def run(name: str, **wanted: Any) -> None:
+        async with world.open() as cartwire:
+            await run_sync(cartwire.syncs[name], cartwire.db, world.folder, Order(**wanted), shopping.clock)
+
+    for name in ("crm", "other"):
+        await run(name, history=True)
+    number = shopping.abandon(LOST)
+    answer, paid = edge(world.news), list[int]()
+
+    async def meddled(request: httpx.Request) -> httpx.Response:
+        if not paid:
+            paid.append(number)
+            shopping.pay(number)
+            await run("other")
+        response: httpx.Response = await answer(request)
+        return response
+
+    world.router.route(host="news.test").mock(side_effect=meddled)
+    await run("crm")
+
+    assert (shopping.on("Lost"), LOST in shopping.on("Customers")) == (set(), True)
+
+
+@pytest.mark.parametrize("type_", ["prestashop", "woocommerce"])
+async def test_who_pays_what_they_began_first_is_not_reminded_of_what_they_began_later(
+    tmp_path: Path, router: respx.MockRouter, pauses: list[float], type_: str
+) -> None:
+    shopping = open_in(tmp_path, router, type_)
+    await shopping.run(history=True)
+    account = shopping.shop.state.add_account(LOST)
+    number = shopping.shop.state.add_order(email=LOST, account=account, status="pending")
+    shopping.clock.pass_by(300)
+    if type_ == "prestashop":
+        shopping.shop.state.add_cart(account)
+    else:
+        BEGIN[type_](shopping.shop.state, LOST)
+    shopping.clock.pass_by(300)
+    shopping.pay(number)
+    await shopping.run()
+    shopping.clock.pass_by(3 * HOUR)
+    await shopping.run()
+
+    assert (shopping.on("Lost"), LOST in shopping.on("Customers")) == (set(), True)
+
+
+@pytest.mark.parametrize("change", ["store", "rate"])
+async def test_P10_another_store_or_rate_silences_nobody_whom_time_has_moved(
+    shopping: Shopping, change: str
+) -> None:
+    """Their checkout was known and turned idle; what the change itself brings to light starts nothing."""
+    world = shopping.world
+    await shopping.run(history=True)
+    BEGIN["woocommerce"](shopping.shop.state, LOST)
+    shopping.clock.pass_by(HOUR)
+    await shopping.run()
+    shopping.clock.pass_by(2 * HOUR)
+    file = world.folder / "cartwire.yaml"
+    written = YAML().load(file)
+    if change == "rate":
+        written["rates"] = {"USD": 0.9}
+    else:
+        second = shopping.module.simulator(HISTORY[:3], clock=shopping.clock)
+        second.state.add_order(
+            email=OTHER, status="pending", created_at=shopping.clock() - timedelta(hours=3)
+        )
+        world.router.route(host="second.test").mock(side_effect=edge(second))
+        address = {"url": "http://second.example", "base_url": "http://second.test"}
+        written["stores"]["second"] = written["stores"]["shop"] | address
+        written["syncs"]["crm"]["stores"] = ["shop", "second"]
+    YAML().dump(written, file)
+    world.reread()
+
+    await shopping.run()
+    entered = shopping.on("Lost")
+    again = await shopping.run()
+
+    assert (entered, shopping.on("Lost"), again.writes) == ({LOST}, {LOST}, 0)
 
 
 async def test_P9_P10_the_stores_are_not_asked_for_history_or_when_nobody_enters(

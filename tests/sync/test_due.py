@@ -1,5 +1,6 @@
 """Time moves people from list to list, within a minute of its moment, and nobody is looked at in vain."""
 
+import asyncio
 import calendar
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from connectors.base import Resource, Window
 from connectors.simulation import Fault
 from connectors.stores.woocommerce import simulator as woocommerce
-from state import runs
+from state import cursors, evaluation, runs
 from state.db import Database
 from sync.app import Cartwire
 from sync.follower import Follower
@@ -18,7 +20,7 @@ from sync.generations import Generations
 from sync.troubles import Troubles
 from tests.edge import edge
 from tests.sync.clocks import Enough, OneWaits
-from tests.sync.conftest import UNLIMITED, World, order
+from tests.sync.conftest import HISTORY, UNLIMITED, World, order
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 YEAR = (datetime(2028, 1, 1, 10, tzinfo=UTC), datetime(2029, 1, 1, tzinfo=UTC))
@@ -142,6 +144,29 @@ async def test_in_a_year_everybody_changes_lists_within_a_minute_of_their_moment
             expected = lists_of(each.created_at, moment, ZoneInfo(zone))
             if expected == lists_of(each.created_at, moment - MINUTE, ZoneInfo(zone)):
                 assert watched.at(each.email, moment) == expected, (each.email, moment)
+
+
+async def test_time_begins_no_run_that_would_push_nothing_while_a_history_is_not_whole(world: World) -> None:
+    world.configure("lists:\n  Fresh: last_order_at > days_ago(45)\n", ONCE)
+    await world.backfill()
+    start = HISTORY[-1].created_at + timedelta(days=45, minutes=-30)
+
+    async with world.open() as cartwire:
+        await cartwire.db.run(evaluation.mark_evaluated, "crm", 10**6, "", start, journeys={})
+        await cartwire.db.run(cursors.start_backfill, "shop", [Window(Resource.ORDERS)], start)
+        world.shop.fail(Fault(status=401), times=10**6)
+        async with asyncio.timeout(60):
+            with pytest.raises(Enough):
+                await follower(cartwire, OneWaits(start, start + 2 * DAY)).follow()
+        done = await cartwire.db.read(runs.list_runs, "crm", most=1000)
+        unread = [run for run in done if run.kind == "due"]
+        world.shop._planned.clear()
+        with pytest.raises(Enough):
+            await follower(cartwire, OneWaits(start + 2 * DAY, start + 3 * DAY)).follow()
+
+    assert len(done) > 5
+    assert unread == []
+    assert {email for email, contact in world.news.state.contacts.items() if "Fresh" in contact.tags} == set()
 
 
 async def test_what_rests_on_the_day_is_looked_at_when_the_local_day_begins(world: World) -> None:

@@ -120,6 +120,14 @@ def _orders(shop: SimulatedShop) -> Shelf:
     def placed(number: int) -> str:
         return shop.wall(order(number).created_at)
 
+    def invoiced(number: int) -> str:
+        """Write when its status first was one that writes an invoice; without one, nothing."""
+        if state(number)["invoice"] != "1":
+            return ZERO
+        first, until = shop.left.get(number, (0, None))
+        began_without = until is not None and state_row(shop, first)["invoice"] != "1"
+        return shop.wall(until) if began_without else placed(number)
+
     total: Write = lambda number: _amount(order(number).total)  # noqa: E731 - used many times below
     net: Write = lambda number: _amount(Decimal(order(number).total) / TAX)  # noqa: E731 - as above
     fields: dict[str, Write] = {
@@ -134,7 +142,7 @@ def _orders(shop: SimulatedShop) -> Shelf:
         "current_state": shop.state_of,
         "module": _always("ps_wirepayment"),
         "invoice_number": lambda number: number if state(number)["invoice"] == "1" else 0,
-        "invoice_date": lambda number: placed(number) if state(number)["invoice"] == "1" else ZERO,
+        "invoice_date": invoiced,
         "delivery_number": _always(0),
         "delivery_date": _always(ZERO),
         "valid": lambda number: state(number)["logable"],

@@ -119,6 +119,7 @@ class SimulatedShop:
         self.slips: dict[int, Slip] = {}
         self.products: dict[int, Goods] = {}
         self._goods: dict[str, Goods] = {}
+        self.left: dict[int, tuple[int, datetime]] = {}
         self._changed: dict[tuple[str, int], Row] = {}
         self._ids: dict[str, array[int]] = {}
         self._by_time: dict[tuple[str, str], array[int]] = {}
@@ -157,10 +158,12 @@ class SimulatedShop:
         """Change fields of HistoricOrder, or write `row` over the webservice's; with neither, just touch it."""
         status = known.pop("status", None)
         self.orders[order_id] = replace(self.orders[order_id], **known)
-        moved: Row = {"current_state": STATES[status]} if status else {}
-        self.change("orders", order_id, **{**moved, **(row or {})})
+        if status:
+            self.set_state(order_id, STATES[status])
+        self.change("orders", order_id, **(row or {}))
 
     def set_state(self, order_id: int, state: int) -> None:
+        self.left.setdefault(order_id, (self.state_of(order_id), self.now()))
         self.change("orders", order_id, current_state=state)
 
     def refund(self, order_id: int, amount: str, shipping: str = "0") -> int:
