@@ -28,13 +28,10 @@ class TouchedRow(SQLModel, table=True):
 
 
 class RenameRow(SQLModel, table=True):
-    """An account whose address changed, as was read at `at`."""
-
     __tablename__ = "renames"
     revision: int = Field(primary_key=True)
     old: str = Field(primary_key=True)
     new: str
-    at: datetime | None = None
 
 
 class CursorRow(SQLModel, table=True):
@@ -72,7 +69,8 @@ class SyncRow(SQLModel, table=True):
     accepted, as they were at `evaluated_at` under the mapping with digest `mapping`. `scope` is the
     digest of what the aggregates rest on: stores, currency and rates. `place` says where contacts go.
     `held` is how much a held run would have written, `approved` how much may go beyond the limits.
-    `journeys` maps the journeys that have gone live to the digests of their rules (P10).
+    `journeys` maps the journeys that have gone live to the digests of their rules (P10). At `opt_outs_at`, by
+    the ESP's clock, it was asked who opted out; it may have been told since of what was known up to `heard_revision`.
     """
 
     __tablename__ = "syncs"
@@ -85,6 +83,7 @@ class SyncRow(SQLModel, table=True):
     mapping: str | None = None
     figures_at: datetime | None = None
     opt_outs_at: datetime | None = None
+    heard_revision: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     go_live_at: datetime | None = None
     held: str | None = Field(default=None, sa_type=Text)
     approved: str | None = Field(default=None, sa_type=Text)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Connection, Row, Select, bindparam, delete, func, insert, literal, select
 
-from state import offering, syncs
+from state import facts, offering, syncs
 from state.bookkeeping import TouchedRow
 from state.dialect import chunks
 from state.offering import NO_JOURNEYS, Desired, Journeys, Offer
@@ -164,7 +164,14 @@ def mark_evaluated(
 
 
 def mark_opt_outs(connection: Connection, sync: str, now: datetime) -> None:
+    """Note that the ESP was asked at `now`, by its clock, who may not be mailed."""
     syncs.note(connection, sync, opt_outs_at=now)
+    mark_heard(connection, sync)
+
+
+def mark_heard(connection: Connection, sync: str) -> None:
+    """Note that the ESP may be told of all that is known by now: what it says of it later can be our own doing."""
+    syncs.note(connection, sync, heard_revision=facts.next_revision(connection) - 1)
 
 
 def compare(

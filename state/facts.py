@@ -113,7 +113,6 @@ class Marks:
     """
 
     revision: int
-    now: datetime
     doubts: set[str] | None = None
     people: set[str | None] = field(default_factory=set)
     renamed: bool = False
@@ -136,7 +135,7 @@ def save_page(
     which it tells otherwise than what is stored, of the same moment: the store has to be asked which holds.
     """
     facts = privacy.without_forgotten(connection, store, page.facts)
-    marks = Marks(next_revision(connection), now, doubts)
+    marks = Marks(next_revision(connection), doubts)
     changed = 0
     for kind, save in SAVERS.items():
         rows = [fact for fact in facts if isinstance(fact, kind)]
@@ -233,7 +232,7 @@ def _save_customers(connection: Connection, store: str, customers: Sequence[Cust
     for owned in (ORDERS, CHECKOUTS):
         marks.people |= _take_over(connection, store, owned, moved, marks.revision)
     renames = [
-        {"revision": marks.revision, "old": before[c.id], "new": c.email, "at": marks.now}
+        {"revision": marks.revision, "old": before[c.id], "new": c.email}
         for c in fresh
         if c.email and before.get(c.id) not in {None, c.email}
     ]

@@ -1,28 +1,29 @@
 """What ESPs say of people who may not be mailed: whom it concerns by now, and whether it is news (P4)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from connectors.base import OptOut
 from connectors.facts import Consent, normal_email
 from state import consents, facts, privacy
-from state.bookkeeping import RenameRow
+from state.bookkeeping import RenameRow, SyncRow
 from state.consents import Word
 from state.dialect import among, json_list
+from state.outbox import Target
 from state.scope import esp_origin
 from state.tables import table
 
-LATE = timedelta(days=1)
-"""How long after a change of address a no at the old one is still theirs: so long the ESP may not know the new one."""
-RENAMES = table(RenameRow)
+RENAMES, SYNCS = table(RenameRow), table(SyncRow)
 MOVES = (
     select(RENAMES)
-    .where(among(RENAMES.c.old, "emails"), RENAMES.c.at.is_not(None))
+    .where(among(RENAMES.c.old, "emails"), RENAMES.c.revision > bindparam("heard"))
     .order_by(RENAMES.c.revision)
 )
+HEARD = select(func.max(SYNCS.c.heard_revision)).where(SYNCS.c.place == bindparam("place"))
 
 
 class _No(NamedTuple):
@@ -32,23 +33,24 @@ class _No(NamedTuple):
     agreed_at: datetime | None
 
 
-def save_opt_outs(connection: Connection, esp: str, told: Sequence[OptOut], now: datetime) -> None:
+def save_opt_outs(connection: Connection, target: Target, told: Sequence[OptOut], now: datetime) -> None:
     """Keep opt-outs that an ESP told of (`now`, where it has no date), and evaluate these people again.
 
     The first telling's date stays, as an ESP dates our own writing, too, unless they agreed since. Whose account has
-    moved to another address meanwhile takes the no along. Of people who were forgotten here nothing is kept: the
-    ESP may well have them still.
+    moved to another address since the ESP was last heard takes the no along. Of people who were forgotten here
+    nothing is kept: the ESP may well have them still.
     """
+    origin = esp_origin(target.esp)
     heard = [_read(each, email, now) for each in told if (email := normal_email(each.email))]
     forgotten = privacy.forgotten(connection, (no.email for no in heard))
-    known = consents.moments_of(connection, esp_origin(esp), [no.record for no in heard])
+    known = consents.moments_of(connection, origin, [no.record for no in heard])
     new = [no for no in heard if no.email not in forgotten and _is_new(no, known.get(no.record))]
     if not new:
         return
     revision = facts.next_revision(connection)
     words: list[Word] = [(no.record, no.email, no.word) for no in new]
-    consents.save_words(connection, esp_origin(esp), words, revision)
-    moves = list(_moves(connection, {no.email: no.word.at for no in new}))
+    consents.save_words(connection, origin, words, revision)
+    moves = list(_moves(connection, target, [no.email for no in new]))
     consents.carry_refusals(connection, moves)
     facts.touch(connection, [*(no.email for no in new), *(to for _, to in moves)], revision)
 
@@ -64,20 +66,25 @@ def _is_new(no: _No, known_at: datetime | None) -> bool:
     return known_at is None or bool(no.agreed_at and known_at < no.agreed_at < no.word.at)
 
 
-def _moves(connection: Connection, said: Mapping[str, datetime]) -> Iterator[tuple[str, str]]:
-    """Find where those went by now who refused at these addresses, each at its moment: (said at, gone to).
+def _moves(connection: Connection, target: Target, emails: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Find where those went by now who refused at these addresses: (said at, gone to).
 
-    An account can move before the ESP's word is read: the no was theirs all the same. Who had left an address before
-    they came there was somebody else.
+    An account can move before the ESP's word is read: the no was theirs all the same. Every run hears before it
+    writes, so that a move of before the last hearing is known to the ESP, and what it says of the old address since
+    is our own doing, or of whoever has it now. Nor does anybody follow those who had left before they came.
     """
-    found = {email: (email, 0) for email in said}
-    arrived = dict(found)
+    heard = connection.scalar(HEARD, {"place": target.place}) or 0
+    arrived: dict[tuple[str, str], int] = {(email, email): heard for email in emails}
+    met = set(arrived)
     while arrived:
-        rows = connection.execute(MOVES, {"emails": json_list(arrived)}).all()
-        here, arrived = arrived, {}
-        for row in rows:
-            root, since = here[row.old]
-            if row.revision > since and said[root] <= row.at + LATE:
-                yield root, row.new
-                if row.new not in found:
-                    found[row.new] = arrived[row.new] = (root, row.revision)
+        here: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        for (root, email), since in arrived.items():
+            here[email].append((root, since))
+        rows = connection.execute(MOVES, {"emails": json_list(here), "heard": heard}).all()
+        arrived = {}
+        for old, new, revision in ((row.old, row.new, row.revision) for row in rows):
+            for root in (root for root, since in here[old] if revision > since):
+                if (root, new) not in met:
+                    met.add((root, new))
+                    arrived[root, new] = revision
+                    yield root, new

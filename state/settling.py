@@ -119,7 +119,7 @@ def settle_contacts(
     withdraw_memberships(connection, sync, lost)
     blocked = {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED}
     _leave_all(connection, sync, blocked - {job.contact.profile for job in jobs if job.contact.was})
-    _note_opt_outs(connection, target.esp, jobs, refusals, now)
+    _note_opt_outs(connection, target, jobs, refusals, now)
     bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
     still = {each.record for each in bad}
     landed = (job.contact for job in jobs if job.contact.profile not in lost)
@@ -324,11 +324,15 @@ def _subscribed(contact: Contact, before: Any) -> str:
 
 
 def _note_opt_outs(
-    connection: Connection, esp: str, jobs: Sequence[ContactJob], refusals: Sequence[Refusal], now: datetime
+    connection: Connection,
+    target: Target,
+    jobs: Sequence[ContactJob],
+    refusals: Sequence[Refusal],
+    now: datetime,
 ) -> None:
     """Remember what the ESP said about people who opted out there (P4)."""
     said = {refusal.profile: refusal.reason for refusal in refusals if refusal.blame is Blame.OPTED_OUT}
     told = [
         OptOut(job.contact.email, said[job.contact.profile]) for job in jobs if job.contact.profile in said
     ]
-    save_opt_outs(connection, esp, told, now)
+    save_opt_outs(connection, target, told, now)

@@ -178,7 +178,8 @@ class Follower:
         if now < self._seen:  # the clock was set back: nothing that was worked out holds
             self._look_at, self._paused = now, None
             self.facts.good_at = self.facts.good_at and min(self.facts.good_at, now)
-            await self._troubles.try_now(now)
+            if self._seen - now > BROKEN:  # by less it is kept in step, and pauses are of this time
+                await self._troubles.try_now(now)
         self._seen = now
         if self._paused and now < self._paused <= now + LONGEST:
             self.facts.next_at = self._paused

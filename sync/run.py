@@ -221,6 +221,7 @@ async def _push(
     opted_out = await _read_opt_outs(sync, db, now)
     if opted_out:
         await plan(sync.job, db, now)
+        await db.run(evaluation.mark_heard, sync.name)
     if not opted_out or await _may_push(sync, db, order, report):
         look = partial(_look_again, sync, db, order, now, report)
         ticks, pulse = order.ticks.pushed, order.pulse
@@ -244,6 +245,7 @@ async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, rep
         return False
     await db.run(approvals.forget_landed, sync.name)
     await plan(sync.job, db, now)
+    await db.run(evaluation.mark_heard, sync.name)
     return await _may_push(sync, db, order, report)
 
 
@@ -280,7 +282,7 @@ async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
     A sync goes live when it has heard that for the first time, and compared: it is history, too (P10).
     """
     heard_at = (await db.read(evaluation.sync_state, sync.name)).opt_outs_at
-    if heard_at is None or not timedelta() <= now - heard_at < OPT_OUTS_EVERY:
+    if heard_at is None or not timedelta() <= now - sync.esp.tally.lag - heard_at < OPT_OUTS_EVERY:
         found = await _read_opt_outs(sync, db, now)
         if found or heard_at is None:
             await plan(sync.job, db, now)
@@ -299,7 +301,7 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
     found = False
     async for page in sync.esp.opt_outs(since):
         found |= bool(page)
-        await db.run(opt_outs.save_opt_outs, sync.job.target.esp, page, now)
+        await db.run(opt_outs.save_opt_outs, sync.job.target, page, now)
     if lag := sync.esp.tally.lag:
         log.warning("clock_ahead", of=sync.job.target.esp, minutes=lag // timedelta(minutes=1))
     await db.run(evaluation.mark_opt_outs, sync.name, now - lag)

@@ -26,6 +26,7 @@ from connectors.facts import (
     Standing,
 )
 from state import facts, opt_outs, profiles
+from state.outbox import Target
 from state.scope import Scope
 from state.tables import ProfileRow, table
 from tests.oracle import CHANNELS, PHONES, Shop
@@ -98,7 +99,7 @@ def opt_out(
 ) -> None:
     """Let an ESP tell who may not be mailed."""
     told = [OptOut(email, reason, when, agreed_at) for email in emails]
-    opt_outs.save_opt_outs(connection, esp, told, NOW)
+    opt_outs.save_opt_outs(connection, Target("crm", esp, "from_store", esp), told, NOW)
 
 
 def save(connection: Connection, *rows: Fact, store: str = "shop", gone: Sequence[str] = ()) -> int:

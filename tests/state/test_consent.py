@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from connectors.base import Blame, Refusal, Subscribe
 from connectors.facts import Consent
-from state import consents, offering, outbox, settling
+from state import consents, evaluation, offering, outbox, settling
 from state.db import Database
 from state.offering import Desired
 from state.outbox import Target
@@ -21,7 +21,6 @@ from tests.state.makers import (
     ADA,
     BOB,
     EVE,
-    NOW,
     SCOPE,
     START,
     at,
@@ -33,6 +32,7 @@ from tests.state.makers import (
     save,
 )
 
+LEE = "lee@example.com"
 SETTINGS = {"from_store": Subscribe.YES, "double_opt_in": Subscribe.ASK, "never_subscribe": Subscribe.NO}
 moments = st.integers(0, 6).map(at)
 words = st.none() | st.builds(Consent, given=st.booleans(), at=moments)
@@ -316,9 +316,37 @@ def test_an_opt_out_of_who_came_to_an_address_later_follows_nobody_who_had_left_
     save(connection, customer(2, BOB, consent=GIVEN, updated_at=at(70)))
 
     opt_out(connection, ADA, when=TAKEN_BACK.at)
-    opt_out(connection, BOB, when=NOW + timedelta(days=2))
 
     assert said(connection, 2, email=EVE) is Subscribe.YES
+
+
+def test_an_opt_out_at_an_address_that_was_left_before_the_last_hearing_is_of_who_has_it_now(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1, BOB, consent=GIVEN))
+    said(connection, 1, email=BOB)
+    save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
+    for sync in ("crm", "other"):  # of one audience: what one has heard, both have
+        refresh(connection, replace(SCOPE, sync=sync))
+        outbox.settle_in(connection, Target(sync, "news", "from_store", "news"))
+    evaluation.mark_heard(connection, "other")
+
+    opt_out(connection, BOB, when=at(70))
+
+    assert said(connection, 2, email=EVE) is Subscribe.YES
+
+
+def test_P4_two_who_came_to_one_address_after_each_other_both_take_their_opt_outs_along(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1, consent=GIVEN), customer(2, BOB, consent=GIVEN))
+    said(connection, 1)
+    for number, email, minute in ((1, EVE, 60), (1, LEE, 70), (2, EVE, 80)):
+        save(connection, customer(number, email, consent=GIVEN, updated_at=at(minute)))
+
+    opt_out(connection, ADA, BOB, when=TAKEN_BACK.at)
+
+    assert {said(connection, 2, email=email) for email in (LEE, EVE)} == {Subscribe.STOP, Subscribe.NO}
 
 
 def test_P4_who_agreed_at_the_esp_since_and_opts_out_once_more_has_said_so_anew(

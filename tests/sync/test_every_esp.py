@@ -34,7 +34,7 @@ MAPPING: dict[str, Any] = {
         "Welcome": {"when": "orders_count >= 1", "journey": True, "reenter": "never"},
     },
 }
-OLD, NEW = "person1@example.com", "later@example.com"
+OLD, NEW, OTHER = "person1@example.com", "later@example.com", "other@example.com"
 DAY = timedelta(days=1)
 PROOFS = select(table(ConsentRow).c.record)
 
@@ -189,3 +189,52 @@ async def test_P8_who_was_forgotten_stays_so_however_the_ESP_writes_the_address(
     await place.run(history=True)
 
     assert await place.cartwire.db.read(lambda connection: connection.scalars(PROOFS).all()) == []
+
+
+@pytest.mark.parametrize("there", ["nobody", "a sign-up", "a guest who agreed"])
+async def test_P4_what_we_do_to_an_address_that_somebody_left_is_no_word_of_theirs(
+    place: Place, there: str
+) -> None:
+    """It is archived or unsubscribed where the new one has a contact already; their agreement goes with them."""
+    shop = place.shop.state
+    account = shop.add_account(NEW)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=NEW, account=account, total="5.00")
+    await place.run(history=True)
+    if there == "a sign-up":
+        place.row.add(place.state, OTHER)
+    elif there == "a guest who agreed":
+        shop.set_order_meta(shop.add_order(email=OTHER, total="5.00"), SUBSCRIBED, "1")
+        await place.run()
+    shop.change_account_email(account, OTHER)
+    for _ in range(4):
+        shop.add_order(email=OTHER, account=account, total="5.00")
+        await place.run()
+
+    assert (place.mailable(OTHER), await place.accepts(OTHER)) == (True, True)
+
+
+async def test_P4_who_leaves_after_an_exchange_of_addresses_speaks_for_nobody_else(place: Place) -> None:
+    if not place.row.told:
+        pytest.skip("it cannot be asked")
+    shop = place.shop.state
+    accounts = [shop.add_account(email) for email in (NEW, OTHER)]
+    for account, email in zip(accounts, (NEW, OTHER), strict=True):
+        shop.set_account_meta(account, SUBSCRIBED, "1")
+        shop.add_order(email=email, account=account, total="5.00")
+    await place.run(history=True)
+    for account, email in ((0, "third@example.com"), (1, NEW), (0, OTHER)):
+        shop.change_account_email(accounts[account], email)
+    for _ in range(2):
+        for account, email in zip(accounts, (OTHER, NEW), strict=True):
+            shop.add_order(email=email, account=account, total="5.00")
+        await place.run()
+
+    place.row.departures[max(place.row.told)](place.state, NEW)
+    for account, email in zip(accounts, (OTHER, NEW), strict=True):
+        shop.add_order(email=email, account=account, total="5.00")
+    await place.run()
+    await place.run()
+
+    assert [await place.accepts(email) for email in (NEW, OTHER)] == [False, True]
+    assert [place.mailable(email) for email in (NEW, OTHER)] == [False, True]

@@ -140,6 +140,28 @@ async def test_a_clock_that_is_set_back_neither_stops_a_sync_nor_makes_it_run_on
     assert len(done) <= 7
 
 
+@pytest.mark.parametrize(("step", "asked"), [(timedelta(milliseconds=50), 1), (timedelta(hours=5), 2)])
+async def test_a_pause_ends_when_the_clock_was_hours_ahead_and_not_when_it_is_kept_in_step(
+    world: World, step: timedelta, asked: int
+) -> None:
+    world.configure(extra=OFTEN)
+    world.shop.fail(Fault(status=429, headers={"Retry-After": "36000"}), times=10_000)
+    back: list[datetime] = []
+
+    def set_back(now: datetime) -> None:
+        if now >= START + 10 * MINUTE and not back:
+            back.append(now)
+            clock.moment -= step
+            clock.end = clock.moment + 3 * MINUTE
+
+    async with world.open() as cartwire:
+        life = Life(cartwire, START + 11 * MINUTE, set_back)
+        clock = life.clock
+        await life.live()
+
+    assert (len(back), len(world.shop.requests)) == (1, asked)
+
+
 async def test_a_poke_runs_soon_and_several_of_a_kind_once(world: World) -> None:
     world.configure(extra=f"{UNLIMITED}    schedule: daily at 03:00\n")
 

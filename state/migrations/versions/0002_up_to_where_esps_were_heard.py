@@ -1,8 +1,7 @@
-"""When accounts moved to other addresses; a person's orders by time; opt-outs of ESPs under addresses as ours are."""
+"""Up to where ESPs were heard; a person's orders by time; opt-outs of ESPs under addresses as ours are."""
 
 import sqlalchemy as sa
 from alembic import op
-from sqlmodel.sql.sqltypes import UTCDateTime
 
 from connectors.facts import normal_email
 
@@ -11,16 +10,19 @@ down_revision = "0001"
 
 CONSENTS = sa.table("consents", *map(sa.column, ("origin", "record", "email")))
 TOUCHED = sa.table("touched", *map(sa.column, ("email", "revision", "news")))
-REVISED = (TOUCHED, *(sa.table(name, sa.column("revision")) for name in ("renames", "syncs")))
+SYNCS = sa.table("syncs", *map(sa.column, ("revision", "heard_revision")))
+REVISED = (TOUCHED, SYNCS, sa.table("renames", sa.column("revision")))
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("renames") as batch:
-        batch.add_column(sa.Column("at", UTCDateTime(), nullable=True))
+    with op.batch_alter_table("syncs") as batch:
+        batch.add_column(sa.Column("heard_revision", sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("orders") as batch:
         batch.drop_index("orders_person")
         batch.create_index("orders_person", ["person", "store", "created_at"], unique=False)
-    _normalise_opt_outs(op.get_bind())
+    connection = op.get_bind()
+    connection.execute(sa.update(SYNCS).values(heard_revision=_newest(connection)))
+    _normalise_opt_outs(connection)
 
 
 def _normalise_opt_outs(connection: sa.Connection) -> None:
@@ -42,6 +44,9 @@ def _normalise_opt_outs(connection: sa.Connection) -> None:
 
 
 def _touch(connection: sa.Connection, email: str | None) -> None:
-    newest = [connection.scalar(sa.select(sa.func.max(each.c.revision))) or 0 for each in REVISED]
     connection.execute(sa.delete(TOUCHED).where(TOUCHED.c.email == email))
-    connection.execute(sa.insert(TOUCHED).values(email=email, revision=max(newest) + 1, news=0))
+    connection.execute(sa.insert(TOUCHED).values(email=email, revision=_newest(connection) + 1, news=0))
+
+
+def _newest(connection: sa.Connection) -> int:
+    return max(connection.scalar(sa.select(sa.func.max(each.c.revision))) or 0 for each in REVISED)
