@@ -220,6 +220,19 @@ def orders_within(connection: Connection, store: str, window: Window) -> list[st
     return [f"order {number}" for number in connection.scalars(select(ORDERS.c.id).where(*within))]
 
 
+def drop_orders(connection: Connection, store: str, records: Sequence[str]) -> None:
+    """Count orders ("order 727") no more that their store, asked, does not have; it starts no journey (P10).
+
+    A copy that is read again, of whatever moment, brings one back.
+    """
+    people: set[str | None] = set()
+    for part in chunks(record.removeprefix("order ") for record in records):
+        mine = (ORDERS.c.store == store, ORDERS.c.id.in_(part))
+        people.update(connection.scalars(select(ORDERS.c.person).where(*mine)))
+        connection.execute(update(ORDERS).where(*mine).values(standing=Standing.DELETED.value, digest=""))
+    facts.touch(connection, people, facts.next_revision(connection), history=True)
+
+
 def save_audit(connection: Connection, sync: str, audit: Audit) -> None:
     """Keep what an audit found in place of the one before; its report holds counts, and nobody's name."""
     report = msgspec.json.encode(audit.report).decode()

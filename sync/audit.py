@@ -7,7 +7,7 @@ A status is told and never touched.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,11 +21,10 @@ from state import audits, runs
 from state.audits import Audit, Believed, Drift
 from state.db import Database
 from sync.app import Cartwire
-from sync.gone import drop_gone
+from sync.gone import Counted, Gone, drop_gone
 from sync.leases import one_run
 from sync.pull import Source
 from sync.run import Sync
-from sync.show import as_json, as_table, say
 
 log = structlog.get_logger()
 
@@ -54,7 +53,7 @@ class Month:
 class StoreAudit:
     """One store's orders by month; `skipped` says why there is nothing to compare.
 
-    `deleted` are those that a repair found to be gone there.
+    `deleted` are those that a repair found to be gone there, `hidden` those of which it could not be sure.
     """
 
     store: str
@@ -62,6 +61,7 @@ class StoreAudit:
     unreadable: int = 0
     skipped: str | None = None
     deleted: int = 0
+    hidden: int = 0
 
     @property
     def surplus(self) -> int:
@@ -138,7 +138,7 @@ async def _compare(db: Database, sync: Sync, now: datetime, *, repair: bool) -> 
     stores = [await _audit_store(db, source, sync.job.timezone, repair=repair) for source in sync.sources]
     contacts = await _Comparison(sync, db, now, repair=repair).run()
     report = AuditReport(sync.name, stores, contacts, repair)
-    found = Audit(now, contacts.drifted, report.orders, _figures(report))
+    found = Audit(now, contacts.drifted, report.orders, figures(report))
     if not (contacts.skipped and all(store.skipped for store in stores)):  # nothing compared is no drift of 0
         await db.run(audits.save_audit, sync.name, found)
     return report
@@ -165,11 +165,13 @@ async def _audit_store(db: Database, source: Source, timezone: ZoneInfo, *, repa
     nothing = (
         None if any(count is not None for count in counted) else "it does not say how many orders it has"
     )
-    deleted = 0
-    for window, month in zip(windows, found, strict=True):
-        if repair and month.counted is not None and month.stored > month.counted:
-            deleted += await drop_gone(db, source, window, month.counted, unreadable)
-    return StoreAudit(source.name, found, unreadable, nothing, deleted)
+    months = [
+        Counted(window, month.stored, month.counted)
+        for window, month in zip(windows, found, strict=True)
+        if month.counted is not None
+    ]
+    gone = await drop_gone(db, source, months) if repair else Gone()
+    return StoreAudit(source.name, found, unreadable, nothing, gone.dropped, gone.hidden)
 
 
 async def _month(db: Database, store: str, window: Window, counted: int | None, timezone: ZoneInfo) -> Month:
@@ -286,10 +288,7 @@ def _is_higher(ours: Believed, held: Held) -> bool:
     return held.mailable and (ours.opted_out or ours.subscribe not in {Subscribe.YES, Subscribe.ASK})
 
 
-# --- showing -------------------------------------------------------------------------------------------
-
-
-def _figures(report: AuditReport) -> dict[str, Any]:
+def figures(report: AuditReport) -> dict[str, Any]:
     """Count what was found, without anybody's name or value."""
     esp = report.esp
     return {
@@ -304,77 +303,3 @@ def _figures(report: AuditReport) -> dict[str, Any]:
         + (["esp"] if esp.skipped else []),
         "repaired": report.repaired,
     }
-
-
-def _document(report: AuditReport) -> dict[str, Any]:
-    people = [asdict(drift) for drift in report.esp.samples]
-    found = {"sync": report.sync, "people": report.esp.drifted, "orders": report.orders}
-    return found | _figures(report) | {"stores": [asdict(each) for each in report.stores], "samples": people}
-
-
-def show_audit(report: AuditReport, *, json: bool) -> None:
-    if json:
-        as_json(_document(report))
-        return
-    for store in report.stores:
-        _show_store(store)
-    _show_esp(report)
-
-
-def _show_store(store: StoreAudit) -> None:
-    if store.skipped:
-        say(f"stores.{store.store}: not compared: {store.skipped}")
-        return
-    rows = [
-        (
-            each.month,
-            each.stored,
-            each.counted,
-            ", ".join(f"{amount} {currency}" for currency, amount in each.sales.items()),
-        )
-        for each in store.months
-    ]
-    as_table(f"orders of {store.store}", ["month", "here", "there", "paid, as stored"], rows)
-    if store.unreadable:
-        say(f"stores.{store.store}: {store.unreadable} orders are dead letters")
-    if store.deleted:
-        say(f"stores.{store.store}: {store.deleted} orders are gone there, and count here no more")
-    elif store.surplus:
-        say(
-            f"stores.{store.store}: {store.surplus} orders are not there any more;"
-            " ask for them, and count no more what is gone: cartwire audit … --repair"
-        )
-    if store.drift > store.surplus:
-        lacking = next(each.month for each in store.months if each.counted and each.counted > each.stored)
-        say(
-            f"stores.{store.store}: {store.drift - store.surplus} orders are only there;"
-            f" read again what is missing: cartwire backfill … --store {store.store} --since {lacking}-01"
-        )
-
-
-def _show_esp(report: AuditReport) -> None:
-    esp = report.esp
-    if esp.skipped:
-        say(f"contacts: not compared: {esp.skipped}")
-        return
-    say(f"contacts: {esp.compared} compared, {esp.drifted} drifted, {esp.missing} of them missing")
-    counts = [("field", *each) for each in esp.fields.most_common()]
-    counts += [("list", *each) for each in esp.lists.most_common()]
-    if counts:
-        as_table("drift", ["of", "name", "people"], counts)
-    if esp.lower or esp.higher:
-        say(f"status: {esp.lower} not mailed though they agreed, {esp.higher} mailed without our doing")
-        say("A status is nothing that Cartwire repairs: look at them at the ESP.")
-    if esp.samples:
-        as_table("first people", ["profile", "address", "repair"], [_plan(drift) for drift in esp.samples])
-    if esp.drifted and not report.repaired:
-        say("The next run writes this again after: cartwire audit … --repair")
-
-
-def _plan(drift: Drift) -> tuple[int, str, str]:
-    """Say what a repair would write."""
-    if drift.missing:
-        return drift.profile, drift.email, "create again, without a subscription"
-    steps = [f"write {name}" for name in drift.fields]
-    steps += [f"{'leave' if inside else 'join'} {name}" for name, inside in drift.lists.items()]
-    return drift.profile, drift.email, ", ".join(steps)

@@ -359,8 +359,8 @@ def audit(
 ) -> None:
     """Compare with the stores' own counts and with the ESP's contacts; list what drifted apart."""
     from sync.audit import audit as compare
-    from sync.audit import show_audit
     from sync.leases import PATIENCE
+    from sync.show_audit import show_audit
 
     now = datetime.now(UTC)
     report = in_app(

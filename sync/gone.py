@@ -1,57 +1,83 @@
 """Orders that are only here: what a store deletes for good vanishes without a word, so `audit --repair` asks for it."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
-import structlog
-
-from connectors.base import Counting, Page, Resource, Window
+from connectors.base import Counting, Resource, Window
 from connectors.writing import parts
-from state import audits, cursors
+from state import audits
 from state.db import Database
 from state.facts import name_of
 from sync.pull import Source
 
-log = structlog.get_logger()
-
 PART = 100
 """Orders that are asked for at once, and up to which a window is not cut any further."""
+FEW, SHARE = 20, 10
+"""So many orders can be gone for good, or one of so many; of more it is likelier that we do not see them."""
 SECOND = timedelta(seconds=1)
 
 
-async def drop_gone(db: Database, source: Source, window: Window, counted: int, unread: int) -> int:
-    """Take those of a window's orders as deleted that the store, asked, has no more; return how many.
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What came of asking for orders that are only here: those that count no more, and those in doubt.
 
-    `counted` is how many it says that it has there, `unread` how many of these may be dead letters here. Were more
-    gone than that, it would be no deletion: our right to see them has. Then nothing is dropped.
+    More were not to be seen than the store's own count lacks, or so many that it is likelier another store.
     """
-    if not isinstance(source.store, Counting):
-        return 0
-    records = await _suspects(db, source, source.store, window, counted)
+
+    dropped: int = 0
+    hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Orders of a window: stored here, and counted by the store."""
+
+    window: Window
+    stored: int
+    counted: int
+
+    @property
+    def surplus(self) -> int:
+        return self.stored - self.counted
+
+
+async def drop_gone(db: Database, source: Source, months: Sequence[Counted]) -> Gone:
+    """Ask for the orders that a store's own counts lack, month by month; count no more what is gone."""
+    store = source.store
+    missing = [month for month in months if month.surplus > 0]
+    surplus, stored = sum(month.surplus for month in missing), sum(month.stored for month in months)
+    if not isinstance(store, Counting) or not missing:
+        return Gone()
+    if surplus > max(FEW, stored // SHARE):
+        return Gone(hidden=surplus)
+    found = [await _drop(db, source, store, month) for month in missing]
+    return Gone(sum(each.dropped for each in found), sum(each.hidden for each in found))
+
+
+async def _drop(db: Database, source: Source, store: Counting, month: Counted) -> Gone:
+    """Count no more what is gone of a month, unless that is more than the store's count lacks."""
     gone: list[str] = []
-    for part in parts(records, PART):
+    for part in parts(await _suspects(db, source, store, month), PART):
         page = await source.store.reread(part)
         there = {*map(name_of, page.facts), *(letter.record for letter in page.bad)}
         gone += [record for record in part if record not in there]
-    stored, _ = await db.read(audits.count_orders, source.name, window)
-    if len(gone) > stored - counted + unread:
-        log.warning("orders_hidden", store=source.name, hidden=len(gone), missing=stored - counted)
-        return 0
+    if len(gone) > month.surplus:
+        return Gone(hidden=len(gone))
     if gone:
-        await db.run(
-            cursors.save_facts, source.name, Page([], "", gone=gone), datetime.now(UTC), history=True
-        )
-    return len(gone)
+        await db.run(audits.drop_orders, source.name, gone)
+    return Gone(dropped=len(gone))
 
 
-async def _suspects(db: Database, source: Source, store: Counting, window: Window, counted: int) -> list[str]:
-    """Name the orders of those parts of a window that hold more here than there: half by half, down to a few."""
-    waiting, found = [(window, counted)], []
+async def _suspects(db: Database, source: Source, store: Counting, month: Counted) -> list[str]:
+    """Name the orders of those parts of a month that hold more here than there: half by half, down to a few."""
+    waiting, found = [(month.window, month.counted)], list[str]()
     while waiting:
-        within, there = waiting.pop()
-        records = await db.read(audits.orders_within, source.name, within)
-        if len(records) <= there:
+        window, counted = waiting.pop()
+        records = await db.read(audits.orders_within, source.name, window)
+        if len(records) <= counted:
             continue
-        halves = _halves(within)
+        halves = _halves(window)
         if len(records) <= PART or not halves:
             found += records
             continue

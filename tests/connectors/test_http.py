@@ -724,3 +724,20 @@ async def test_a_stream_that_does_not_begin_is_an_error_and_not_tried_again(
             pass
 
     assert route.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "minutes"),
+    [(timedelta(hours=-5), 300), (timedelta(seconds=-50), 0), (timedelta(hours=3), 0), (None, 300)],
+)
+async def test_it_knows_by_how_many_minutes_the_other_clock_is_behind(
+    api: Api, route: respx.Route, told: timedelta | None, minutes: int
+) -> None:
+    """Who is ahead is not behind; who does not say stays as they were."""
+    date = {"date": format_datetime(datetime.now(UTC) + told, usegmt=True)} if told is not None else {}
+    api.tally.lag = timedelta(hours=5)
+    route.respond(json={}, headers=date)
+
+    await api.get("/orders")
+
+    assert api.tally.lag == timedelta(minutes=minutes)

@@ -112,7 +112,7 @@ def test_a_sync_remembers_how_far_it_has_come(known: Connection) -> None:
     evaluation.mark_evaluated(known, "crm", 2, "digest", at(4), journeys=journeys)
 
     assert evaluation.sync_state(known, "crm") == SyncState(
-        2, 2, at(4), "digest", at(2), at(3), at(4), journeys
+        2, 2, at(4), "digest", at(2), at(3), at(4), journeys, SCOPE.digest
     )
 
 

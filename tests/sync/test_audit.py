@@ -16,10 +16,11 @@ from connectors.stores.woocommerce import simulator as woocommerce
 from state import audits, runs
 from state.audits import Audit, Believed
 from state.errors import StateError
-from sync.audit import AuditReport, _is_lower, audit, months_between, show_audit
+from sync.audit import AuditReport, _is_lower, audit, months_between
+from sync.show_audit import show_audit
 from sync.status import status_of
 from tests.edge import edge
-from tests.sync.conftest import FIRST, World, order
+from tests.sync.conftest import FIRST, HISTORY, MAPPING, World, order
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 ADA, BOB = "person1@example.com", "person2@example.com"
@@ -239,9 +240,66 @@ async def test_a_right_that_was_lost_deletes_no_orders(world: World) -> None:
 
     report = await audited(world, repair=True)
 
-    assert (report.stores[0].deleted, report.stores[0].surplus) == (0, 1)
+    assert (report.stores[0].deleted, report.stores[0].hidden) == (0, 4)
     world.shop.state.hidden = set()
     assert (await audited(world, repair=True)).stores[0].deleted == 1
+
+
+async def test_orders_that_a_repair_took_for_deleted_come_back_when_they_are_seen_again(world: World) -> None:
+    await world.backfill()
+    without = woocommerce.simulator(HISTORY[1:])
+    world.router.route(host="shop.test").mock(side_effect=edge(without))
+    gone = (await audited(world, repair=True)).stores[0].deleted
+    world.router.route(host="shop.test").mock(side_effect=edge(world.shop))
+
+    await world.backfill()
+
+    assert (gone, (await audited(world)).orders) == (1, 0)
+    assert sum(int(fields["ORDERS"]) for fields, _, _ in world.contacts.values()) == 30
+
+
+async def test_an_order_that_cannot_be_read_any_more_is_not_taken_for_deleted(world: World) -> None:
+    await world.backfill()
+    world.shop.state.delete(7)
+    world.shop.state.update_order(8, row={"billing": None})
+
+    assert (await audited(world, repair=True)).stores[0].deleted == 1
+
+
+async def test_P10_who_enters_a_journey_as_an_order_turns_out_to_be_gone_begins_none(world: World) -> None:
+    world.configure(mapping=MAPPING + "  Once: {when: orders_count = 4, journey: true}\n")
+    await world.backfill()
+    world.shop.state.delete(8)  # person1 has five orders
+
+    await audited(world, repair=True)
+    await world.run()
+
+    assert (orders_of(world, ADA), "Once" in world.contacts[ADA][1]) == (4, False)
+
+
+async def test_a_repair_asks_for_the_orders_of_one_store_only(world: World) -> None:
+    second = world.add_store("outlet", HISTORY)
+    await world.backfill()
+    second.state.delete(8)
+
+    stores = {each.store: each for each in (await audited(world, repair=True)).stores}
+    after = await audited(world, repair=True)
+
+    assert {name: each.deleted for name, each in stores.items()} == {"shop": 0, "outlet": 1}
+    assert (after.orders, [each.deleted for each in after.stores]) == (0, [0, 0])
+
+
+async def test_another_shop_behind_the_address_deletes_no_orders(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await world.backfill()
+    world.router.route(host="shop.test").mock(side_effect=edge(woocommerce.simulator([])))
+
+    report = await audited(world, repair=True)
+    show_audit(report, json=False)
+
+    assert (report.stores[0].deleted, report.stores[0].hidden) == (0, 30)
+    assert "--since 2026-01-01" in capsys.readouterr().out
 
 
 async def test_what_was_found_stays_for_the_status_without_anybodys_address(world: World) -> None:

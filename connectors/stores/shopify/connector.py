@@ -22,7 +22,7 @@ See also `admin`, `budget`, `tokens`, `pages`, `bulk`, `payloads`, `webhooks`.
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,9 @@ from connectors.stores.shopify.tokens import Daily, Lasting, Tokens
 from connectors.webhooks import plain
 
 log = structlog.get_logger()
+
+VISIBLE = timedelta(days=60)
+"""How far back orders are seen without `read_all_orders`."""
 
 JOBS = 2
 """Bulk operations that are tried for one history."""
@@ -133,7 +136,7 @@ class Shopify:
         """
         start = since if resource is Resource.ORDERS else None
         if resource is Resource.ORDERS and "read_all_orders" not in await self._granted():
-            log.warning("history_cut_short", days=60, hint="grant `read_all_orders`")
+            log.warning("history_cut_short", days=VISIBLE.days, hint="grant `read_all_orders`")
         reply = await self._admin.ask(PROBES[resource], {"query": _created_since(start)})
         return [Window(resource, start)] if reply.data[KINDS[resource].root]["nodes"] else []
 
@@ -253,8 +256,15 @@ class Shopify:
             total = None
 
     async def count_orders(self, windows: Sequence[Window]) -> Sequence[int | None]:
-        """Ask for each window's count; 10 points of the budget each."""
-        return [await self._count(_placed_within(window)) for window in windows]
+        """Ask for each window's count; 10 points of the budget each. What we may not see nobody counted."""
+        sees_all = "read_all_orders" in await self._granted()
+        horizon = datetime.now(UTC) - VISIBLE
+        return [
+            await self._count(_placed_within(window))
+            if sees_all or (window.start and window.start >= horizon)
+            else None
+            for window in windows
+        ]
 
     async def _count(self, search: str | None = None) -> int | None:
         count = (await self._admin.ask(COUNT_ORDERS, {"query": search})).data["ordersCount"]

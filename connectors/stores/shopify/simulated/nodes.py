@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from connectors.simulation import HistoricOrder
+from connectors.stores.shopify.simulated.search import is_visible
 from connectors.stores.shopify.simulated.shop import Abandoned, Buyer, Goods, SimulatedShop, country_of
 
 Write = Callable[[SimulatedShop, Any], Any]
@@ -88,6 +89,8 @@ def node_of(shop: SimulatedShop, gid: str) -> Node | None:
     kind, _, number = gid.removeprefix("gid://shopify/").partition("/")
     root = ROOTS.get(kind)
     if root is None or not number.isdigit() or int(number) not in shop.rows(root):
+        return None
+    if not is_visible(shop, root, int(number)):
         return None
     return NODES[root](shop, int(number))
 

@@ -103,4 +103,13 @@ def horizon(shop: SimulatedShop, root: str) -> list[Filter]:
     """Say how far back one may see."""
     if root != "orders" or "read_all_orders" in shop.scopes:
         return []
-    return [Filter("created", ">=", seconds_of(shop.now()) - VISIBLE_DAYS * DAY)]
+    return [Filter("created", ">=", _horizon(shop))]
+
+
+def is_visible(shop: SimulatedShop, root: str, number: int) -> bool:
+    """Tell whether a row may be seen by its id."""
+    return not horizon(shop, root) or shop.created(number) >= _horizon(shop)
+
+
+def _horizon(shop: SimulatedShop) -> int:
+    return seconds_of(shop.now()) - VISIBLE_DAYS * DAY

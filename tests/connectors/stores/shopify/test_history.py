@@ -4,14 +4,14 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 import respx
 import structlog
 
-from connectors.base import Resource
+from connectors.base import Resource, Window
 from connectors.errors import Unreachable
 from connectors.facts import Order
 from connectors.simulation import Fault, Simulation
@@ -472,6 +472,22 @@ async def test_without_the_right_to_all_orders_the_owner_is_told(connect: Connec
         ("history_cut_short", 60)
     ]
     assert said == ["`read_all_orders` is missing: only the orders of the last 60 days are visible"]
+
+
+@pytest.mark.parametrize(("scope", "counts"), [("read_all_orders", [1, 1]), ("read_products", [None, 1])])
+async def test_orders_that_may_not_be_seen_are_not_counted_as_none(
+    connect: Connect, scope: str, counts: list[int | None]
+) -> None:
+    now = datetime.now(UTC)
+    spans = [(days + 1, days - 1) for days in (90, 30)]
+    history = [order(days, now - timedelta(days=days)) for days in (90, 30)]
+    store = connect(simulator(history, scopes=("read_orders", scope)))
+    windows = [
+        Window(Resource.ORDERS, now - timedelta(days=first), now - timedelta(days=last))
+        for first, last in spans
+    ]
+
+    assert await store.count_orders(windows) == counts
 
 
 async def test_a_token_of_a_day_lasts_through_a_job_of_two(
