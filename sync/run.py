@@ -220,8 +220,7 @@ async def _push(
         return
     opted_out = await _read_opt_outs(sync, db, now)
     if opted_out:
-        await plan(sync.job, db, now)
-        await db.run(evaluation.mark_heard, sync.name)
+        await _plan_anew(sync, db, now)
     if not opted_out or await _may_push(sync, db, order, report):
         look = partial(_look_again, sync, db, order, now, report)
         ticks, pulse = order.ticks.pushed, order.pulse
@@ -244,8 +243,7 @@ async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, rep
         log.warning("entries_wait", stores=silent)
         return False
     await db.run(approvals.forget_landed, sync.name)
-    await plan(sync.job, db, now)
-    await db.run(evaluation.mark_heard, sync.name)
+    await _plan_anew(sync, db, now)
     return await _may_push(sync, db, order, report)
 
 
@@ -276,6 +274,12 @@ async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> b
     return False
 
 
+async def _plan_anew(sync: Sync, db: Database, now: datetime) -> None:
+    """Plan once more before the push; what was read meanwhile is pushed, too, and heard of as our doing."""
+    await plan(sync.job, db, now)
+    await db.run(evaluation.mark_heard, sync.name)
+
+
 async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
     """Learn at least daily who may not be mailed, also when nothing is pushed (P4).
 
@@ -285,7 +289,7 @@ async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
     if heard_at is None or not timedelta() <= now - sync.esp.tally.lag - heard_at < OPT_OUTS_EVERY:
         found = await _read_opt_outs(sync, db, now)
         if found or heard_at is None:
-            await plan(sync.job, db, now)
+            await _plan_anew(sync, db, now)
 
 
 async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
