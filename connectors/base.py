@@ -377,6 +377,22 @@ class Inspected(Protocol):
 
 
 @runtime_checkable
+class Confirming(Protocol):
+    """The ability of ESPs where whom we asked is no contact before they confirm: to tell who has become one.
+
+    `unknown` is how the reason of a refusal begins that says the ESP does not have the contact.
+    """
+
+    unknown: str
+
+    def confirmed(self, since: datetime | None) -> AsyncIterator[Sequence[str]]:
+        """Addresses of all contacts that have come to be since `since` (at any time, when None).
+
+        Others may be among them.
+        """
+
+
+@runtime_checkable
 class Journeys(Protocol):
     """The ability of ESPs with `ListKind.TRIGGER`: start an automation for somebody by a call."""
 

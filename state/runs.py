@@ -180,6 +180,12 @@ def list_dead_letters(connection: Connection, scopes: Sequence[str]) -> list[Dea
     ]
 
 
+def list_refused(connection: Connection, scope: str, reason: str) -> list[str]:
+    """Return the records of the dead letters whose reason begins with `reason`."""
+    mine = (LETTERS.c.scope == scope, LETTERS.c.reason.startswith(reason, autoescape=True))
+    return list(connection.scalars(select(LETTERS.c.record).where(*mine)))
+
+
 def count_dead_letters(connection: Connection, scopes: Sequence[str], kind: str = "") -> int:
     """Count the dead letters whose record begins with `kind`."""
     return int(connection.scalar(_counting(kind), {"scopes": scopes}) or 0)

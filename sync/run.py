@@ -16,6 +16,7 @@ from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused, Retryable
 from state import approvals, cursors, evaluation, opt_outs, outbox, runs, showing
 from state.db import Database
+from sync.confirmed import hear_confirmed
 from sync.job import Job, Pulse, Silent, Stopped, Ticks, in_group, utc_now
 from sync.leases import one_run
 from sync.limits import Limits, exceeded
@@ -306,6 +307,7 @@ async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:
     async for page in sync.esp.opt_outs(since):
         found |= bool(page)
         await db.run(opt_outs.save_opt_outs, sync.job.target, page, now)
+    found |= await hear_confirmed(sync.esp, sync.name, db, since)
     if lag := sync.esp.tally.lag:
         log.warning("clock_ahead", of=sync.job.target.esp, minutes=lag // timedelta(minutes=1))
     await db.run(evaluation.mark_opt_outs, sync.name, now - lag)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -73,9 +73,10 @@ def folder(shop: Simulation, esp: Simulation, tmp_path: Path, pauses: list[float
         yield tmp_path
 
 
-async def run(folder: Path, **order: bool) -> Report:
+async def run(folder: Path, later: timedelta = timedelta(), **order: bool) -> Report:
+    now = datetime.now(UTC) + later
     async with Cartwire(read_plant(folder, {})) as cartwire:
-        return await run_sync(cartwire.syncs["crm"], cartwire.db, folder, Order(**order))
+        return await run_sync(cartwire.syncs["crm"], cartwire.db, folder, Order(**order), lambda: now)
 
 
 async def test_P4_an_outage_in_the_middle_asks_nobody_twice_and_leaves_nobody_out(
@@ -129,3 +130,135 @@ async def test_whom_we_asked_is_not_missed_before_they_click(esp: Simulation, fo
 
     asked = [request for request in esp.requests if is_asked(request.method, request.path)]
     assert (found.esp.drifted, len(asked), len(esp.state.contacts)) == (0, PEOPLE, 0)
+
+
+# Between the mail and the click
+
+
+LISTS = {
+    "Customers": "orders_count >= 1",
+    "Loyal": "orders_count >= 2",
+    "Thanks": {"when": "orders_count >= 2", "journey": True},
+}
+MINUTES, DAYS = timedelta(minutes=20), timedelta(days=1)
+WRITING = frozenset({"POST", "PUT", "DELETE"})
+FIRST, SECOND = "person1@example.com", "person2@example.com"
+
+
+@pytest.fixture
+async def asked(folder: Path) -> Path:
+    """Ask everybody; their lists are refused, as they are no contacts yet."""
+    YAML().dump({"fields": {"ORDERS": "orders_count"}, "lists": LISTS}, folder / "crm.yaml")
+    report = await run(folder, history=True)
+    assert (report.pushed.contacts, report.dead_letters) == (PEOPLE, PEOPLE)
+    return folder
+
+
+def buy(shop: Simulation, email: str) -> None:
+    number = shop.state.add_order(email=email, total="5.00")
+    shop.state.set_order_meta(number, SUBSCRIBED, "1")
+
+
+def calls(esp: Simulation) -> list[str]:
+    """Say which calls have been made since the last look."""
+    made = [f"{seen.method} {seen.path}" for seen in esp.requests]
+    esp.requests.clear()
+    return made
+
+
+def writes(esp: Simulation) -> list[str]:
+    return [call for call in calls(esp) if call.split()[0] in WRITING]
+
+
+async def test_who_never_clicks_costs_nothing(esp: Simulation, asked: Path) -> None:
+    calls(esp)
+
+    await run(asked, MINUTES)
+    assert calls(esp) == []
+
+    report = await run(asked, DAYS + MINUTES)
+    assert calls(esp) == ["GET /v3/contacts"] * 2  # who opted out, and who confirmed
+    assert (report.dead_letters, report.errors) == (PEOPLE, [])
+
+
+async def test_where_nobody_waits_nobody_is_looked_for(esp: Simulation, folder: Path) -> None:
+    await run(folder, history=True)
+    calls(esp)
+
+    await run(folder, DAYS + MINUTES)
+
+    assert calls(esp) == ["GET /v3/contacts"]
+
+
+async def test_who_clicks_is_in_all_lists_a_day_later_at_most(esp: Simulation, asked: Path) -> None:
+    esp.state.confirm(FIRST)
+    calls(esp)
+
+    report = await run(asked, DAYS + MINUTES)
+
+    contact = esp.state.contact(FIRST)
+    assert (contact.fields["ORDERS"], contact.lists) == (1, {"Cartwire contacts", "Customers"})
+    assert (report.pushed.entries, report.dead_letters) == (1, PEOPLE - 1)
+    calls(esp)
+    for later in (DAYS + 2 * MINUTES, 2 * DAYS + 3 * MINUTES):
+        await run(asked, later)
+    assert writes(esp) == []
+
+
+async def test_the_next_push_brings_who_clicked_before_it(
+    esp: Simulation, shop: Simulation, asked: Path
+) -> None:
+    esp.state.confirm(FIRST)
+    buy(shop, SECOND)
+
+    await run(asked, MINUTES)
+
+    assert "Customers" in esp.state.contact(FIRST).lists
+
+
+async def test_what_changed_before_the_click_is_written_after_it(
+    esp: Simulation, shop: Simulation, asked: Path
+) -> None:
+    buy(shop, FIRST)
+    await run(asked, MINUTES)
+    esp.state.confirm(FIRST)
+    assert esp.state.contact(FIRST).fields["ORDERS"] == 1
+
+    report = await run(asked, DAYS + 2 * MINUTES)
+
+    contact = esp.state.contact(FIRST)
+    everywhere = {"Cartwire contacts", *LISTS}  # the journey, too: it never began
+    assert (contact.fields["ORDERS"], contact.lists, contact.blocked) == (2, everywhere, False)
+    assert report.dead_letters == PEOPLE - 1
+    calls(esp)
+    await run(asked, 2 * DAYS + 3 * MINUTES)
+    assert writes(esp) == []
+
+
+async def test_P4_who_opted_out_again_after_the_click_stays_so(esp: Simulation, asked: Path) -> None:
+    esp.state.confirm(FIRST)
+    esp.state.block(FIRST)
+
+    await run(asked, DAYS + MINUTES)
+
+    contact = esp.state.contact(FIRST)
+    assert (contact.blocked, contact.lists) == (True, {"Cartwire contacts", "Customers"})
+    assert not [seen for seen in esp.requests if is_asked(seen.method, seen.path)][PEOPLE:]
+
+
+async def test_P2_a_reading_that_breaks_off_is_begun_anew(esp: Simulation, asked: Path) -> None:
+    esp.state.confirm(FIRST)
+    readings = 0
+
+    def breaks(method: str, path: str) -> bool:
+        nonlocal readings
+        readings += method == "GET" and path.endswith("/contacts")
+        return readings == 2  # who opted out is read first
+
+    esp.fail(Fault(status=401), when=breaks)
+
+    broken = await run(asked, DAYS + MINUTES)
+    await run(asked, DAYS + 2 * MINUTES)
+
+    assert len(broken.errors) == 1
+    assert "Customers" in esp.state.contact(FIRST).lists

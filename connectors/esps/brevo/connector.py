@@ -24,7 +24,17 @@ from connectors.esps.brevo.delivery import Delivery
 from connectors.esps.brevo.memberships import Memberships
 from connectors.esps.brevo.settings import BrevoSettings
 from connectors.esps.brevo.traits import PHONES, TEXT_LENGTH, traits_for
-from connectors.esps.brevo.writes import MARK, MOVED, MOVING, UNPROVEN, attribute_value, document_of, mark_of
+from connectors.esps.brevo.writes import (
+    MARK,
+    MOVED,
+    MOVING,
+    UNCLICKED,
+    UNKNOWN,
+    UNPROVEN,
+    attribute_value,
+    document_of,
+    mark_of,
+)
 from connectors.facts import utc
 from connectors.http import Answer, Api
 from connectors.writing import as_text, say_cut
@@ -48,6 +58,7 @@ class Brevo:
     """One Brevo account."""
 
     Settings = BrevoSettings
+    unknown = UNKNOWN
 
     def __init__(self, settings: BrevoSettings) -> None:
         key = settings.api_key.get_secret_value().strip()
@@ -60,7 +71,8 @@ class Brevo:
         confirmation = settings.confirmation
         self.traits = traits_for(settings)
         self._delivery = Delivery(self._api, self._processes, self._account, self._book, confirmation)
-        self._memberships = Memberships(self._api, self._account, self._book)
+        absent = UNCLICKED if confirmation else UNKNOWN
+        self._memberships = Memberships(self._api, self._account, self._book, absent)
 
     async def check(self) -> Sequence[str]:
         """Look at one contact, on the generous budget: it proves the key and its right to contacts."""
@@ -99,6 +111,11 @@ class Brevo:
             found = [row for row in told if since is None or not _is_before(row, since)]
             if found:
                 yield [OptOut(row["email"], "blocked", utc(row.get("modifiedAt"))) for row in found]
+
+    async def confirmed(self, since: datetime | None) -> AsyncIterator[Sequence[str]]:
+        """Read who changed: whether a click dates a contact's creation, or the mail before it, is written nowhere."""
+        async for rows in self._book.changed(since):
+            yield [row["email"] for row in rows if row.get("email")]
 
     async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
         names = await self._account.lists_by_id(lists)

@@ -14,16 +14,19 @@ from connectors.esps.brevo.writes import plain, problem_of, words
 from connectors.http import Answer, Api
 from connectors.writing import folded, halves
 
-UNKNOWN = "Brevo does not have this contact"
 LEFT = "left this list in Brevo"
+NOT_TAKEN = "Brevo did not take this contact into the list"
 BAD = frozenset({400, 404})
 
 
 class Memberships:
-    def __init__(self, api: Api, account: Account, book: Book) -> None:
+    """`absent` is the reason of those whom Brevo does not have."""
+
+    def __init__(self, api: Api, account: Account, book: Book, absent: str) -> None:
         self._api = api
         self._account = account
         self._book = book
+        self._absent = absent
 
     async def change(self, name: str, join: Sequence[Member], leave: Sequence[Member]) -> list[Refusal]:
         """Put members into a list and others out of it; a list that somebody deleted is made again."""
@@ -79,8 +82,13 @@ class Memberships:
         return {
             folded(member.email): reason
             for member in members
-            if (reason := _trouble(rows.get(folded(member.email)), list_id))
+            if (reason := self._trouble(rows.get(folded(member.email)), list_id))
         }
+
+    def _trouble(self, row: Row | None, list_id: int) -> str | None:
+        if row is None:
+            return self._absent
+        return None if list_id in (row.get("listIds") or ()) else NOT_TAKEN
 
     async def _look(
         self, verb: str, list_id: int, members: Sequence[Member], answer: Answer
@@ -92,7 +100,7 @@ class Memberships:
         for member in members:
             row = rows.get(folded(member.email))
             if row is None:
-                refused |= {} if verb == "remove" else {folded(member.email): UNKNOWN}
+                refused |= {} if verb == "remove" else {folded(member.email): self._absent}
             elif (list_id in (row.get("listIds") or ())) is (verb == "remove"):
                 rest.append(member)
         if len(rest) == 1 and len(members) == 1:
@@ -110,9 +118,3 @@ def _failures(document: Any) -> Sequence[Any]:
     contacts = document.get("contacts") if isinstance(document, Mapping) else None
     failed = contacts.get("failure") if isinstance(contacts, Mapping) else None
     return failed if isinstance(failed, list) else ()
-
-
-def _trouble(row: Row | None, list_id: int) -> str | None:
-    if row is None:
-        return UNKNOWN
-    return None if list_id in (row.get("listIds") or ()) else "Brevo did not take this contact into the list"

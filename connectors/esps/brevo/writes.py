@@ -25,6 +25,8 @@ UNPROVEN = "no consent"
 MOVING = {"": "moving", UNPROVEN: "moving, no consent"}
 """The mark of blocked contacts while their address changes, which lifts the block: until that is set again."""
 MOVED = {moving: mark for mark, moving in MOVING.items()}
+UNKNOWN = "Brevo does not have this contact"
+UNCLICKED = f"{UNKNOWN}: the confirmation was not clicked yet, or it was deleted"
 BLOCKED_AT_BIRTH = frozenset({Subscribe.NO, Subscribe.STOP})
 DUPLICATE = re.compile(r"already (exist|associated)|associated with another", re.IGNORECASE)
 ADDRESS_AT_FAULT = re.compile(r"(invalid|valid) e-?mail|email.*(not valid|is invalid)", re.IGNORECASE)
@@ -187,8 +189,7 @@ def judge(write: Write, answer: Answer, *, creates: bool) -> Verdict:
 
 def _absent(write: Write) -> Verdict:
     if write.contact.subscribe is Subscribe.ASK and not write.is_new:
-        reason = "Brevo does not have this contact: the confirmation was not clicked yet, or it was deleted"
-        return write.refused(Blame.CONTACT, reason)
+        return write.refused(Blame.CONTACT, UNCLICKED)
     return Turn(replace(write, absent=True), creates=True)
 
 

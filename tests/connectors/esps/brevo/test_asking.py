@@ -4,16 +4,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from connectors.asgi import Reply
-from connectors.base import Blame, Contact, Subscribe
+from connectors.base import Blame, Confirming, Contact, Member, Subscribe
 from connectors.errors import Refused, Throttled
+from connectors.esps.brevo import book
 from connectors.esps.brevo.asking import AT_ONCE, GIVE_UP
 from connectors.esps.brevo.connector import Brevo
 from connectors.simulation import Fault, Kind, Simulation
-from tests.connectors.esps.brevo.test_push import ADA, bodies, people
+from tests.connectors.esps.brevo.test_push import ADA, BOB, bodies, people
 from tests.connectors.esps.specs import Recorder
 
 PATH = "doubleOptinConfirmation"
@@ -148,3 +150,67 @@ async def test_two_syncs_that_push_at_once_forget_nobody_who_is_to_be_asked(
     await asyncio.gather(asking.push(contacts[:3]), asking.push(contacts[3:]))
 
     assert calls(recorder) == {each.email: 1 for each in contacts}
+
+
+# Who has confirmed
+
+
+async def confirmed(esp: Confirming, since: datetime | None) -> list[str]:
+    return [email async for page in esp.confirmed(since) for email in page]
+
+
+async def test_who_has_clicked_since_is_told_and_nobody_before(
+    asking: Brevo, simulation: Simulation, recorder: Recorder, pauses: list[float]
+) -> None:
+    await asking.push([Contact(1, ADA, {}, Subscribe.ASK), Contact(2, BOB, {}, Subscribe.ASK)])
+    simulation.state.add("33612345678@mailin-sms.com")
+    simulation.state.confirm(BOB)
+    pauses.append(7200.0)
+    since = simulation.state.clock() - timedelta(hours=1)
+
+    assert await confirmed(asking, since) == []
+    simulation.state.confirm(ADA)
+
+    assert await confirmed(asking, since) == [ADA]
+    assert {ADA, BOB} <= set(await confirmed(asking, None))
+    assert isinstance(asking, Confirming)
+
+
+async def test_who_is_dated_by_the_mail_is_told_after_the_click(
+    asking: Brevo, simulation: Simulation
+) -> None:
+    since = simulation.state.clock() - timedelta(hours=1)
+    await asking.push([Contact(1, ADA, {}, Subscribe.ASK)])
+    simulation.state.confirm(ADA)
+    simulation.state.existing(ADA).created -= timedelta(days=9)
+
+    assert await confirmed(asking, since) == [ADA]
+
+
+async def test_all_pages_of_those_who_clicked_are_read(
+    asking: Brevo, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "PAGE_SIZE", 10)
+    people = [f"p{number}@example.com" for number in range(25)]
+    for email in people:
+        simulation.state.add(email)
+
+    assert await confirmed(asking, simulation.state.clock() - timedelta(hours=1)) == people
+
+
+@pytest.mark.parametrize("others", [[], [Member(2, BOB)]], ids=["alone", "with others"])
+async def test_what_is_refused_before_the_click_says_so(
+    asking: Brevo, simulation: Simulation, others: list[Member]
+) -> None:
+    simulation.state.add(BOB)
+    await asking.prepare([], ["Fans"])
+    asked = Contact(1, ADA, {"FIRSTNAME": "A"}, Subscribe.ASK)
+    await asking.push([asked])
+
+    (listed,) = await asking.change_list("Fans", [Member(1, ADA), *others], [])
+    (written,) = await asking.push([replace(asked, known=True)])
+
+    assert (listed.profile, listed.blame, written.blame) == (1, Blame.MEMBERSHIP, Blame.CONTACT)
+    assert listed.reason == written.reason
+    assert listed.reason.startswith(asking.unknown)
+    assert "not clicked yet" in listed.reason
