@@ -255,6 +255,7 @@ class Blame(enum.StrEnum):
     BLOCKED = "blocked"  # the address may never come back here: believe it, do not try again
     ABSENT = "absent"  # the ESP has no field or list `name` (`Esp.prepare` said so, once for all)
     OPTED_OUT = "opted out"  # the contact landed, but the ESP says that they opted out: remember it
+    ANEW = "anew"  # what was sent landed, but on a contact with nothing else of ours: made anew, or another's
     LATER = "later"  # the ESP gave way before this contact's turn: it stays to be written, and the run ends
 
 

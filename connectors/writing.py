@@ -5,14 +5,14 @@ Decides and arranges; the requests are the connector's.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import structlog
 
-from connectors.base import NOT_LANDED, Contact, Refusal
+from connectors.base import NOT_LANDED, Blame, Contact, Refusal
 
 log = structlog.get_logger()
 
@@ -49,6 +49,12 @@ def landed(contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> list[Con
     """Leave out those of whom nothing landed."""
     lost = {refusal.profile for refusal in refusals if refusal.blame in NOT_LANDED}
     return [contact for contact in contacts if contact.profile not in lost]
+
+
+def notes_of(anew: Collection[int], contacts: Sequence[Contact]) -> list[Refusal]:
+    """Note which of these contacts, which landed, had nothing of ours before."""
+    reason = "there was nothing of ours"
+    return [Refusal(each.profile, Blame.ANEW, reason) for each in contacts if each.profile in anew]
 
 
 def parts(everything: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -92,11 +92,14 @@ def settle_contacts(
     jobs: Sequence[ContactJob],
     refusals: Sequence[Refusal],
     now: datetime,
+    *,
+    kept: Collection[str] = (),
 ) -> int:
     """Keep what the ESP took of a batch, bury what it refused; return how many contacts landed.
 
     Of people who were forgotten meanwhile nothing is kept. Whose turn did not come stay where they are, and so do
-    those at whom the ESP broke.
+    those at whom the ESP broke. Whose contact turned out to have nothing of ours are compared anew; the lists in
+    `kept` are left alone then: entering them again would start their journeys again (P10).
     """
     sync = target.sync
     waiting = {refusal.profile for refusal in refusals if refusal.blame in WAITING}
@@ -119,6 +122,8 @@ def settle_contacts(
     withdraw_memberships(connection, sync, lost)
     blocked = {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED}
     _leave_all(connection, sync, blocked - {job.contact.profile for job in jobs if job.contact.was})
+    anew = {refusal.profile for refusal in refusals if refusal.blame is Blame.ANEW} - lost
+    _begin_anew(connection, sync, [job.contact for job in jobs if job.contact.profile in anew], memory, kept)
     _note_opt_outs(connection, target, jobs, refusals, now)
     bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
     still = {each.record for each in bad}
@@ -226,10 +231,7 @@ def retry(connection: Connection, sync: str) -> dict[str, int]:
     connection.execute(update(ACCEPTED).where(*contacts).values(refused="{}", refused_contact=None))
     connection.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.inside.is_(False)))
     connection.execute(update(MEMBERSHIPS).where(*entries).values(refused=None))
-    emails: list[str] = []
-    for part in chunks(affected):
-        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
-    facts.touch(connection, emails, facts.next_revision(connection))
+    facts.touch(connection, _emails(connection, affected), facts.next_revision(connection))
     letters = [each for each in runs.list_dead_letters(connection, [sync]) if each.record.startswith(RETRIED)]
     runs.age(connection, letters, timedelta(days=1))  # else what the ESP broke at waits for its time
     return {letter.record: letter.times for letter in letters}
@@ -263,6 +265,13 @@ def _alive(connection: Connection, sync: str, profiles: Iterable[int]) -> set[in
     return {profile for profile, owner in owners.all() if owner == sync}
 
 
+def _emails(connection: Connection, profiles: Iterable[int]) -> list[str]:
+    emails: list[str] = []
+    for part in chunks(profiles):
+        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    return emails
+
+
 def _letters(contact: Contact) -> list[str]:
     """Name the dead letters that a contact which landed makes void."""
     record = f"profile {contact.profile}"
@@ -275,6 +284,31 @@ def _leave_all(connection: Connection, sync: str, profiles: Iterable[int]) -> No
         connection.execute(
             delete(MEMBERSHIPS).where(MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
         )
+
+
+def _begin_anew(
+    connection: Connection,
+    sync: str,
+    contacts: Sequence[Contact],
+    before: Mapping[int, Row[Any]],
+    kept: Collection[str],
+) -> None:
+    """Forget the plain lists of contacts that had nothing of ours, and have the next run compare those people.
+
+    But for those who were in no list and were written whole.
+    """
+    lacking = {each.profile for each in contacts if not _is_whole(each, before.get(each.profile))}
+    for part in chunks(contact.profile for contact in contacts):
+        mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part), MEMBERSHIPS.c.list.not_in(kept))
+        lacking.update(connection.scalars(delete(MEMBERSHIPS).where(*mine).returning(MEMBERSHIPS.c.profile)))
+    if lacking:
+        facts.touch(connection, _emails(connection, lacking), facts.next_revision(connection))
+
+
+def _is_whole(contact: Contact, before: Row[Any] | None) -> bool:
+    """Tell whether a writing held everything that the ESP had accepted until then."""
+    had = msgspec.json.decode(before.fields) if before is not None else {}
+    return {name for name, code in had.items() if code is not None} <= contact.fields.keys()
 
 
 def _settled(
@@ -308,6 +342,8 @@ def _settled(
         else:
             fields[name] = encode(value)
             refused.pop(name, None)
+    if Blame.ANEW in blames and not _is_whole(contact, before):
+        fields = {}  # all of it once more, not the rest: so it comes to an end though it be said each time
     return row | {
         "email": contact.email,
         "fields": msgspec.json.encode(fields).decode(),

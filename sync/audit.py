@@ -206,8 +206,7 @@ class _Comparison:
         mapping = sync.job.mapping
         self._sync, self._db, self._now, self._repairs = sync, db, now, repair
         self._fields = {each.name: each for each in mapping.fields}
-        own_way = [each.name for each in mapping.lists if each.journey or each.trigger]
-        self._kept = frozenset(own_way)
+        self._kept = sync.job.kept
         self._lists = [each.name for each in mapping.lists if each.name not in self._kept]
         self._met = bytearray()
         self._found = EspAudit()

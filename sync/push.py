@@ -24,7 +24,7 @@ from sync.sending import end_if_left, send
 
 log = structlog.get_logger()
 
-UNCOUNTED = frozenset({Blame.ABSENT, Blame.LATER})
+UNCOUNTED = frozenset({Blame.ABSENT, Blame.LATER, Blame.ANEW})
 """What counts as no refusal of a contact."""
 
 
@@ -222,10 +222,13 @@ async def _push_contacts(this: Round) -> None:
 async def _settle(this: Round, batch: Sequence[ContactJob], refusals: Sequence[Refusal]) -> None:
     """Keep what came of a batch, and tell of it."""
     pushing, job = this.pushing, this.pushing.job
-    landed = await pushing.db.run(settling.settle_contacts, job.target, batch, refusals, pushing.now)
+    landed = await pushing.db.run(
+        settling.settle_contacts, job.target, batch, refusals, pushing.now, kept=job.kept
+    )
     pushing.pushed.contacts += landed
     pushing.pushed.refused += sum(refusal.blame not in UNCOUNTED for refusal in refusals)
-    log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals))
+    anew = sum(refusal.blame is Blame.ANEW for refusal in refusals)
+    log.info("batch_pushed", esp=job.target.esp, taken=landed, refused=len(refusals) - anew, anew=anew)
     this.settled()
     end_if_left(refusals)
 

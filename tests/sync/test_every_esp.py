@@ -21,7 +21,7 @@ from sync.letters import letters_of
 from sync.plant import read_plant
 from sync.report import Report
 from sync.run import Order, run_sync
-from tests.connectors.esps.harness import ROWS
+from tests.connectors.esps.harness import ROWS, Shown
 from tests.edge import edge
 from tests.sync.conftest import HISTORY, SHOP
 
@@ -79,6 +79,9 @@ class Place:
 
     def on(self, name: str) -> set[str]:
         return {email for email, shown in self.row.show(self.state).items() if name in shown.lists}
+
+    def shown(self, email: str) -> Shown:
+        return self.row.show(self.state)[email]
 
     def mailable(self, email: str) -> bool:
         return self.row.show(self.state)[email].mailable

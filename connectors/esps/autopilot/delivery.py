@@ -16,7 +16,9 @@ from connectors.http import Answer, Api
 from connectors.writing import (
     folded,
     halves,
+    is_renamed,
     landed,
+    notes_of,
     parts,
     rename_rounds,
     sift,
@@ -58,8 +60,12 @@ class Write:
 
 @dataclass(slots=True)
 class _Renamed:
-    """What came of the renames; `retire` are old addresses by profile, whose new one was there already."""
+    """What came of the renames; `retire` are old addresses by profile, whose new one was there already.
 
+    `anew` are profiles that are not written to a contact of their own.
+    """
+
+    anew: set[int]
     refusals: list[Refusal] = field(default_factory=list)
     retire: dict[int, str] = field(default_factory=dict)
 
@@ -73,16 +79,16 @@ class Delivery:
         """Rename first: a new contact may come to the address that another has left."""
         renamed = await self._rename_all(contacts)
         rest = landed(contacts, renamed.refusals)
-        refusals = renamed.refusals + await self._upsert_all(rest, fields)
+        refusals = renamed.refusals + await self._upsert_all(rest, fields, renamed.anew)
         for contact in landed(rest, refusals):
             if contact.profile in renamed.retire:
                 await self._unsubscribe(renamed.retire[contact.profile])
-        return refusals
+        return refusals + notes_of(renamed.anew, landed(rest, refusals))
 
     # Renames
 
     async def _rename_all(self, contacts: Sequence[Contact]) -> _Renamed:
-        renamed = _Renamed()
+        renamed = _Renamed({contact.profile for contact in contacts if is_renamed(contact)})
         for several in rename_rounds(contacts):
             await together([self._rename(contact, renamed) for contact in several])
         return renamed
@@ -105,32 +111,35 @@ class Delivery:
         except Retryable:
             if folded(new) not in await self._people.look_up([new]):
                 raise
+            renamed.anew.discard(contact.profile)
             return
         if answer.status == 400:
             renamed.refusals.append(Refusal(contact.profile, Blame.CONTACT, self._reason(answer)))
-        else:
-            await self._check_id(new, there[folded(old)], answer.json.get("contact_id"))
+        elif not await self._check_id(new, there[folded(old)], answer.json.get("contact_id")):
+            renamed.anew.discard(contact.profile)
 
     # Upserts
 
-    async def _upsert_all(self, contacts: Sequence[Contact], fields: Fields) -> list[Refusal]:
+    async def _upsert_all(self, contacts: Sequence[Contact], fields: Fields, anew: set[int]) -> list[Refusal]:
+        """Write everybody; those whom Autopilot had, and does not have any more, are `anew`."""
         asked = [contact for contact in contacts if _is_asked_for(contact)]
         known = [contact.email for contact in asked if contact.known or contact.was]
         there = await self._people.find([contact.email for contact in asked], known)
+        anew |= {each.profile for each in asked if each.known and folded(each.email) not in there}
         refusals: list[Refusal] = []
         writes = [
             Write(contact, _values(contact, fields, refusals), there.get(folded(contact.email), frozenset()))
             for contact in contacts
         ]
-        answered = await together([self._upsert_some(some) for some in parts(writes, PAGE)])
+        answered = await together([self._upsert_some(some, anew) for some in parts(writes, PAGE)])
         return refusals + [refusal for some in answered for refusal in some]
 
-    async def _upsert_some(self, writes: Sequence[Write]) -> list[Refusal]:
+    async def _upsert_some(self, writes: Sequence[Write], anew: set[int]) -> list[Refusal]:
         """Write up to 100; halve a batch that is refused as a whole."""
         body = {"contacts": [write.body() for write in writes]}
         answer = await self._api.send("POST", "/contacts", body, expect=BAD)
         if answer.status == 400 and len(writes) > 1:
-            return [refusal for half in halves(writes) for refusal in await self._upsert_some(half)]
+            return [refusal for half in halves(writes) for refusal in await self._upsert_some(half, anew)]
         ids = taken(answer)
         self._people.meet(ids)
         refusals: list[Refusal] = []
@@ -138,8 +147,8 @@ class Delivery:
             number = ids.get(folded(write.contact.email))
             if number is None:
                 refusals += await self._upsert_alone(write)
-            elif write.ids:
-                await self._check_id(write.contact.email, write.ids, number)
+            elif write.ids and await self._check_id(write.contact.email, write.ids, number):
+                anew.add(write.contact.profile)
         return refusals
 
     async def _upsert_alone(self, write: Write) -> list[Refusal]:
@@ -183,8 +192,8 @@ class Delivery:
             await self._hold_back(email)
         return revived
 
-    async def _check_id(self, email: str, ids: frozenset[str], number: object) -> None:
-        await self.check_ids({folded(email): ids}, {folded(email): str(number)})
+    async def _check_id(self, email: str, ids: frozenset[str], number: object) -> bool:
+        return bool(await self.check_ids({folded(email): ids}, {folded(email): str(number)}))
 
     async def _hold_back(self, email: str) -> None:
         """Make a contact unmailable that our writing created by mistake: it was deleted in between."""
@@ -209,6 +218,8 @@ def may_be_created_mailable(contact: Contact) -> bool:
 
 def _is_asked_for(contact: Contact) -> bool:
     """Tell whether we have to know if a contact is there before it is written."""
+    if contact.known:
+        return True
     return contact.subscribe is not Subscribe.STOP and not may_be_created_mailable(contact)
 
 

@@ -97,7 +97,7 @@ class Delivery:
             done.update(contact.profile for contact in renames)
             found = await together([self._rename(first_write(contact), claims) for contact in renames])
             refusals += [refusal for each in found for refusal in each]
-        plain_writes = [first_write(contact) for contact in contacts if contact.profile not in done]
+        plain_writes = [_plain_write(contact) for contact in contacts if contact.profile not in done]
         refusals += await self._write(plain_writes)
         await self._check_born()
         return refusals + await self._confirmations.ask(list(self._asks.values()))
@@ -315,7 +315,7 @@ class Delivery:
         stranger = replace(write, contact=replace(write.contact, known=False))
         row = await self._book.find(old)
         if row is None:
-            return await self._write_moved(stranger)
+            return await self._write_moved(stranger.anew())
         blocked = bool(row.get("emailBlacklisted")) or write.stops
         if blocked:
             await self._account.prepare_mark()
@@ -334,7 +334,10 @@ class Delivery:
         return write.refused(Blame.CONTACT, "Brevo does not change this address, and does not say why")
 
     async def _write_moved(self, write: Write) -> Sequence[Refusal]:
-        """Update somebody whose address was changed before; block whom an earlier try could not block again."""
+        """Update somebody whose address was changed before, or who was deleted under it: that cannot be told.
+
+        Block whom an earlier try could not block again.
+        """
         row = await self._book.find(write.email)
         refusals = await self._alone(write, creates=False)
         was_blocked = row is not None and mark_of(row) in MOVED
@@ -346,7 +349,7 @@ class Delivery:
         One that Brevo does not let us delete is blocked. But if somebody came to the old address, in an earlier
         try of this push, the contact there is theirs.
         """
-        refusals = await self._alone(write, creates=False)
+        refusals = await self._alone(write.anew(), creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
         if lost or await self._is_taken(old, claims) or await self.delete(old) or await self._block(old):
             return refusals
@@ -362,6 +365,11 @@ class Delivery:
                 return True
             email = heir.was or ""
         return False
+
+
+def _plain_write(contact: Contact) -> Write:
+    """Make a write that renames nobody: those whose addresses were exchanged in a ring get another's contact."""
+    return first_write(contact).anew() if is_renamed(contact) else first_write(contact)
 
 
 def _renaming(write: Write, mark: str | None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ Attributes = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out.
+    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out, and note.
 
     `absent` says that Brevo has told us that it does not have the contact.
     """
@@ -109,6 +109,13 @@ class Write:
         ]
         kept = {name: value for name, value in self.attributes.items() if name not in reasons}
         return replace(self, attributes=kept, given_up=(*self.given_up, *refused))
+
+    def anew(self) -> "Write":
+        """Say, once it has landed, that nothing else of ours is there: unless Brevo never took it before."""
+        note = Refusal(self.contact.profile, Blame.ANEW, "the contact in Brevo had nothing of ours")
+        return (
+            self if self.is_new or note in self.given_up else replace(self, given_up=(*self.given_up, note))
+        )
 
     def refused(self, blame: Blame, reason: str) -> tuple[Refusal, ...]:
         return (Refusal(self.contact.profile, blame, reason),)
@@ -190,7 +197,7 @@ def judge(write: Write, answer: Answer, *, creates: bool) -> Verdict:
 def _absent(write: Write) -> Verdict:
     if write.contact.subscribe is Subscribe.ASK and not write.is_new:
         return write.refused(Blame.CONTACT, UNCLICKED)
-    return Turn(replace(write, absent=True), creates=True)
+    return Turn(replace(write.anew(), absent=True), creates=True)
 
 
 def _duplicate(write: Write, problem: Problem, *, creates: bool) -> Verdict:
@@ -200,7 +207,7 @@ def _duplicate(write: Write, problem: Problem, *, creates: bool) -> Verdict:
     """
     phones = set(PHONES) & write.attributes.keys()
     taken = phones & problem.duplicates or (set() if problem.duplicates else phones)
-    if creates and not write.absent and (not problem.duplicates or "EMAIL" in problem.duplicates):
+    if creates and ("EMAIL" in problem.duplicates if problem.duplicates else not write.absent):
         return Turn(write, creates=False)
     if taken:
         reason = "another contact in Brevo has this number"

@@ -29,7 +29,7 @@ from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_addre
 from connectors.esps.csv.settings import CsvSettings
 from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, Rewrite, Row, Table, consent_of, key
 from connectors.esps.csv.traits import TRAITS
-from connectors.writing import folded, is_renamed, rename_rounds
+from connectors.writing import folded, is_renamed, notes_of, rename_rounds
 
 CONSENTS = {
     Subscribe.NO: "no consent",
@@ -74,8 +74,9 @@ class Csv:
         concerned = {folded(email) for contact in contacts for email in (contact.email, contact.was or "")}
         async with self._writing:
             there = await self._read(self._table.emails, frozenset(concerned))
-            await self._rewrite(list(names), plan_of(contacts, there).apply)
-        return []
+            plan = plan_of(contacts, there)
+            await self._rewrite(list(names), plan.apply)
+        return notes_of(plan.anew, contacts)
 
     async def change_list(
         self, name: str, join: Sequence[Member], leave: Sequence[Member]
@@ -142,11 +143,15 @@ def _held(row: Row, fields: Sequence[Field], lists: Sequence[str]) -> Held:
 
 @dataclass
 class Plan:
-    """What becomes of the file's rows: `updates` and `drops` by the address that a row has now."""
+    """What becomes of the file's rows: `updates` and `drops` by the address that a row has now.
+
+    `anew` are profiles that get another row than the one they had.
+    """
 
     updates: dict[str, Contact] = field(default_factory=dict)
     drops: set[str] = field(default_factory=set)
     new: list[Contact] = field(default_factory=list)
+    anew: set[int] = field(default_factory=set)
 
     def apply(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
@@ -163,19 +168,21 @@ def plan_of(contacts: Sequence[Contact], there: Iterable[str]) -> Plan:
     Where the new address has a row, the old one is dropped, unless somebody else of the batch has it by
     now: then this batch was written before, and is repeated.
     """
-    plan = Plan()
+    plan = Plan(anew={contact.profile for contact in contacts if is_renamed(contact)})
     rows = {email: email for email in there}
     heirs = {folded(contact.email): contact for contact in contacts}
     for contact in (contact for renames in rename_rounds(contacts) for contact in renames):
         old, new = folded(contact.was or ""), folded(contact.email)
         if old in rows and new not in rows:
             rows[new] = rows.pop(old)
+            plan.anew.discard(contact.profile)
         elif old in rows and not _is_taken(old, heirs, rows):
             plan.drops.add(rows.pop(old))
     for contact in contacts:
         row = rows.get(folded(contact.email))
         if row is None:
             plan.new.append(contact)
+            plan.anew |= {contact.profile} if contact.known else set()
         else:
             plan.updates[row] = contact
     return plan

@@ -104,12 +104,15 @@ class Delivery:
             write = verdict
 
     async def _rename(self, write: Write, old_key: str) -> Sequence[Refusal]:
-        """Change the address of the old record; where the new address has its own, retire the old one."""
+        """Change the address of the old record; where the new address has its own, retire the old one.
+
+        Whose old record is gone was deleted, or renamed by an earlier try: that cannot be told.
+        """
         while True:
             answer = await self._send_member("PATCH", old_key, write.change(), BAD | ABSENT)
             problem = document_of(answer.json)
             if answer.status == 404:
-                return await self._upsert(write)
+                return await self._upsert(write.anew())
             if problem.get("title") == "Member Exists":
                 return await self._merge(write, old_key)
             verdict = judge(write, answer.status, problem)
@@ -119,7 +122,7 @@ class Delivery:
 
     async def _merge(self, write: Write, old_key: str) -> Sequence[Refusal]:
         """Update the record that has the new address, and archive the old one; unsubscribe one that cannot be."""
-        refusals = await self._upsert(write)
+        refusals = await self._upsert(write.anew())
         if any(refusal.blame in NOT_LANDED for refusal in refusals) or await self._retire(old_key):
             return refusals
         reason = "Mailchimp neither archives nor unsubscribes the record with the address before"

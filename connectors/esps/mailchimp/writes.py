@@ -28,7 +28,7 @@ SAID_OF_ADDRESSES = {
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out."""
+    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out, and note."""
 
     contact: Contact
     subscribe: Subscribe
@@ -79,6 +79,11 @@ class Write:
     def may_subscribe(self) -> bool:
         return self.is_new and self.subscribe in {Subscribe.YES, Subscribe.ASK}
 
+    def anew(self) -> "Write":
+        """Say, once it has landed, that nothing else of ours is there."""
+        note = Refusal(self.contact.profile, Blame.ANEW, "the record in Mailchimp had nothing of ours")
+        return replace(self, given_up=(*self.given_up, note))
+
     def archived(self) -> "Write":
         """Take them for opted out: whether they were cannot be seen any more, and this write revives them."""
         opted_out = Refusal(self.contact.profile, Blame.OPTED_OUT, "archived in Mailchimp")
@@ -123,9 +128,14 @@ def rename_rounds(writes: Sequence[Write]) -> Sequence[Sequence[Write]]:
     while waiting:
         held = {write.old_key for write in waiting}
         free = [write for write in waiting if write.key not in held]
-        rounds.append(free or [replace(write, contact=replace(write.contact, was=None)) for write in waiting])
+        rounds.append(free or [_exchanged(write) for write in waiting])
         waiting = [write for write in waiting if free and write.key in held]
     return rounds
+
+
+def _exchanged(write: Write) -> Write:
+    """Update what has the new address: it was another's."""
+    return replace(write.anew(), contact=replace(write.contact, was=None))
 
 
 def judge(write: Write, status: int, problem: Mapping[str, Any]) -> Verdict:

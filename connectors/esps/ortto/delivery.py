@@ -18,7 +18,16 @@ from connectors.base import Blame, Contact, Member, Refusal, Subscribe
 from connectors.esps.ortto.fields import Fields, Slot, Unfit
 from connectors.esps.ortto.people import CONTEXT, PERMISSION, Known, People
 from connectors.http import Answer, Api
-from connectors.writing import folded, halves, is_renamed, landed, rename_rounds, sift, without_values
+from connectors.writing import (
+    folded,
+    halves,
+    is_renamed,
+    landed,
+    notes_of,
+    rename_rounds,
+    sift,
+    without_values,
+)
 
 MARK = "Created by Cartwire without proof of consent"
 """The context of people whom we created unmailable, to tell them from those who opted out."""
@@ -74,6 +83,10 @@ class Newcomer:
     archived: bool = False
 
     @property
+    def email(self) -> str:
+        return folded(self.contact.email)
+
+    @property
     def permission(self) -> Mapping[str, Any]:
         """Make them mailable by proof only, else with the reason why not.
 
@@ -100,18 +113,19 @@ class Delivery:
     async def push(self, contacts: Sequence[Contact], fields: Fields) -> list[Refusal]:
         """Rename first: a new contact may come to the address that another has left."""
         retire: dict[int, str] = {}
-        refusals = await self._rename_all(contacts, retire)
+        anew = {contact.profile for contact in contacts if is_renamed(contact)}
+        refusals = await self._rename_all(contacts, retire, anew)
         rest = landed(contacts, refusals)
         there = await self._people.find([contact.email for contact in rest])
         absent = [contact for contact in rest if folded(contact.email) not in there]
-        refusals += await self._create(await self._newcomers(absent), there)
+        refusals += await self._create(await self._newcomers(absent), there, anew)
         rest = landed(rest, refusals)
         changes = [_change(contact, there[folded(contact.email)], fields, refusals) for contact in rest]
         refusals += await self.write([change for change in changes if change.values or change.permission])
         old_ids = [retire[contact.profile] for contact in landed(rest, refusals) if contact.profile in retire]
         if old_ids:
             await self._api.send("PUT", "/person/archive", {"inclusion_ids": old_ids})
-        return refusals
+        return refusals + notes_of(anew, landed(rest, refusals))
 
     async def tag(self, name: str, join: Sequence[Member], leave: Sequence[Member]) -> list[Refusal]:
         """Give a tag to some and take it from others; who is not in Ortto is out anyway."""
@@ -134,8 +148,13 @@ class Delivery:
 
     # Renames
 
-    async def _rename_all(self, contacts: Sequence[Contact], retire: dict[int, str]) -> list[Refusal]:
-        """Give people their new address; `retire` gets the ids of those whose new one has a record already."""
+    async def _rename_all(
+        self, contacts: Sequence[Contact], retire: dict[int, str], anew: set[int]
+    ) -> list[Refusal]:
+        """Give people their new address; `retire` gets the ids of those whose new one has a record already.
+
+        Those whose own record gets it are not `anew`.
+        """
         refusals: list[Refusal] = []
         for several in rename_rounds(contacts):
             pairs = [(contact, str(contact.was)) for contact in several]
@@ -144,12 +163,10 @@ class Delivery:
             )
             moved = [(contact, there[folded(was)]) for contact, was in pairs if folded(was) in there]
             retire |= {contact.profile: old.id for contact, old in moved if folded(contact.email) in there}
+            free = [(contact, old) for contact, old in moved if folded(contact.email) not in there]
+            anew -= {contact.profile for contact, _ in free}
             refusals += await self.write(
-                [
-                    Change(contact.profile, contact.email, old, permission=old.kept())
-                    for contact, old in moved
-                    if folded(contact.email) not in there
-                ]
+                [Change(contact.profile, contact.email, old, permission=old.kept()) for contact, old in free]
             )
         return refusals
 
@@ -161,14 +178,20 @@ class Delivery:
         archived = await self._people.find(before, archived=True)
         return [Newcomer(contact, folded(contact.was or "") in archived) for contact in contacts]
 
-    async def _create(self, newcomers: Sequence[Newcomer], there: dict[str, Known]) -> list[Refusal]:
-        """Create who is not in Ortto and add them to `there`; return who cannot be."""
+    async def _create(
+        self, newcomers: Sequence[Newcomer], there: dict[str, Known], anew: set[int]
+    ) -> list[Refusal]:
+        """Create who is not in Ortto and add them to `there`; return who cannot be.
+
+        Of those whom Ortto had before, the created are `anew`: not who turns out to be archived.
+        """
         if len(newcomers) > FEW:
             await self._create_in_bulk(newcomers, there)
+            anew |= {each.contact.profile for each in newcomers if each.contact.known and each.email in there}
         refusals: list[Refusal] = []
         for each in newcomers:
-            if folded(each.contact.email) not in there:
-                refusals += await self._create_alone(each, there)
+            if each.email not in there:
+                refusals += await self._create_alone(each, there, anew)
         return refusals
 
     async def _create_in_bulk(self, newcomers: Sequence[Newcomer], there: dict[str, Known]) -> None:
@@ -186,7 +209,9 @@ class Delivery:
             if len(emails) <= FEW:
                 return
 
-    async def _create_alone(self, newcomer: Newcomer, there: dict[str, Known]) -> list[Refusal]:
+    async def _create_alone(
+        self, newcomer: Newcomer, there: dict[str, Known], anew: set[int]
+    ) -> list[Refusal]:
         """Create one at once. Somebody known who did not appear in our reading is archived, or new."""
         contact = newcomer.contact
         body = {"people": [newcomer.record], "async": False, **CREATE}
@@ -200,6 +225,8 @@ class Delivery:
             blame = Blame.BLOCKED if record.get("status") == "suppressed" else Blame.CONTACT
             return [Refusal(contact.profile, blame, self._reason(record))]
         is_new = record.get("status") == "created"
+        if is_new and contact.known:
+            anew.add(contact.profile)
         there[folded(contact.email)] = await self._found(newcomer, str(id_), new=is_new)
         return []
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from connectors.asgi import utc_now
-from connectors.base import Contact, Esp, Field, FieldType, Member, Refusal, Value
+from connectors.base import Blame, Contact, Esp, Field, FieldType, Member, Refusal, Value
 from connectors.esps.brevo.account import EVERYBODY
 from connectors.esps.brevo.simulated.contacts import invalid as brevo_invalid
 from connectors.esps.csv.cells import read_lists
@@ -54,7 +54,7 @@ class Row:
     """How one type differs.
 
     `departures` are the ways in which somebody stops being mailable at the ESP, `told` those of them that
-    `opt_outs` must tell. `extent` counts what a write done twice would add to. `jobs` are the ways
+    `opt_outs` must tell. `vanish` is how somebody is gone there without a trace, where that can be. `extent` counts what a write done twice would add to. `jobs` are the ways
     in which its background jobs go wrong, where it has such. `wrong` is a setting and a
     value at which the ESP does not let us in. `impossible` are names that `prepare` must refuse. `many` is more
     than what any connector writes one by one or in one request, `crowd` more than a list takes at once; both
@@ -70,6 +70,7 @@ class Row:
     wrong: tuple[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
     refuse: Callable[[Any, frozenset[str]], None] | None = None
+    vanish: Doing | None = None
     jobs: Mapping[str, Callable[[Simulation], object]] = field(default_factory=dict)
     typed: bool = True
     impossible: tuple[Sequence[str], Sequence[str]] = ((), ())
@@ -246,9 +247,16 @@ def _show_file(path: Path) -> Mapping[str, Shown]:
     }
 
 
+def _drop_row(path: Path, email: str) -> None:
+    _write_rows(path, [row for row in _rows(path) if row["email"] != email])
+
+
 def _write_file(path: Path, email: str, consent: str) -> None:
     rows = [row for row in _rows(path) if row["email"] != email]
-    rows.append({"email": email, "consent": consent})
+    _write_rows(path, [*rows, {"email": email, "consent": consent}])
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     names = dict.fromkeys(name for row in [dict.fromkeys(OURS, ""), *rows] for name in row)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, restval="")
@@ -275,6 +283,7 @@ ROWS: Mapping[str, Row] = {
         told=frozenset({"unsubscribed", "bounced", "complained"}),
         wrong=("api_key", "fedcba9876543210fedcba9876543210"),
         refuse=_refuse_autopilot,
+        vanish=lambda state, email: state.delete(email),
         impossible=((), (" ",)),
         many=60,
         crowd=300,
@@ -291,6 +300,7 @@ ROWS: Mapping[str, Row] = {
         settings={"confirmation_template": 3, "confirmation_url": "https://shop.example/thanks"},
         wrong=("api_key", "xkeysib-fedcba9876543210"),
         refuse=_refuse_brevo,
+        vanish=lambda state, email: state.delete(state.existing(email)),
         jobs={"fails": _fate("failed"), "is never found": _fate("lost"), "never ends": _fate("stuck")},
         impossible=(("é!", "A B"), ()),
         unhurried={"CONTACTS_PER_SECOND": None},
@@ -307,6 +317,7 @@ ROWS: Mapping[str, Row] = {
         departures={"unsubscribed": lambda path, email: _write_file(path, email, "unsubscribed")},
         told=frozenset({"unsubscribed"}),
         wrong=("path", "nowhere/contacts.csv"),
+        vanish=_drop_row,
         typed=False,
         many=10,
     ),
@@ -353,6 +364,7 @@ ROWS: Mapping[str, Row] = {
         told=frozenset({"unsubscribed", "bounced", "suppressed", "archived"}),
         wrong=("api_key", "PRK-fedcba9876543210"),
         refuse=_refuse_ortto,
+        vanish=lambda state, email: state.delete(email),
         jobs={"is slow": _slow_queue, "loses all": _lose_queue},
         impossible=(("bol::p",), (" ",)),
         unhurried={"PER_SECOND": 1e6},
@@ -477,6 +489,13 @@ class Harness:
             expand=self.row.expand,
             ignore=lambda sent: storage is not None and sent.path.startswith(storage),
         )
+
+
+def anew(refusals: Sequence[Refusal]) -> set[int]:
+    """Say whose contacts had nothing of ours; everything landed."""
+    assert {each.blame for each in refusals} <= {Blame.ANEW}
+    assert len({each.profile for each in refusals}) == len(refusals)
+    return {each.profile for each in refusals}
 
 
 async def push_all(esp: Esp, contacts: Sequence[Contact]) -> list[Refusal]:
