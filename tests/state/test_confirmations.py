@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from connectors.base import Blame, Contact, Refusal, Subscribe
+from connectors.errors import BadRecord
 from connectors.facts import Consent
 from state import confirmations, runs, settling
 from state.bookkeeping import TouchedRow
@@ -70,6 +71,14 @@ def test_who_waits_is_known_by_address(connection: Connection) -> None:
     assert addresses(connection) == {ADA}
     assert confirmations.waiting(connection, "crm", REASON)[ADA] == {profile_id(connection)}
     assert confirmations.waiting(connection, "other", REASON) == {}
+
+
+def test_only_contacts_and_lists_wait_for_a_click(connection: Connection) -> None:
+    profile = profile_id(connection)
+    records = [f"profile {profile} field PHONE", f"profile {profile} broken", "name Fans", "order 7"]
+    runs.bury(connection, "crm", [BadRecord(record, REASON) for record in records], START)
+
+    assert addresses(connection) == set()
 
 
 def test_nobody_waits_where_nothing_was_refused(connection: Connection) -> None:

@@ -171,6 +171,7 @@ def writes(esp: Simulation) -> list[str]:
 
 
 async def test_who_never_clicks_costs_nothing(esp: Simulation, asked: Path) -> None:
+    esp.state.add("somebody@example.com")
     calls(esp)
 
     await run(asked, MINUTES)
