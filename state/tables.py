@@ -279,7 +279,7 @@ class ProfileRow(SQLModel, table=True):
     )
     checkout_id: str | None = _column(
         Kind.TEXT,
-        "The newest open checkout; gone once the person has placed or paid an order since it was begun.",
+        "The newest open checkout; gone once the person has paid for an order that was placed or paid since it was begun.",
     )
     checkout_url: str | None = _column(Kind.TEXT, "Where that checkout goes on.", sa_type=Text)
     checkout_at: datetime | None = _column(Kind.MOMENT, "When somebody last did something in that checkout.")
