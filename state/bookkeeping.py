@@ -70,7 +70,7 @@ class SyncRow(SQLModel, table=True):
     digest of what the aggregates rest on: stores, currency and rates. `place` says where contacts go.
     `held` is how much a held run would have written, `approved` how much may go beyond the limits.
     `journeys` maps the journeys that have gone live to the digests of their rules (P10). At `opt_outs_at`, by
-    the ESP's clock, it was asked who opted out; it may have been told since of what was known up to `heard_revision`.
+    the ESP's clock, it was asked who opted out; then it may have been told of what was known up to `heard_revision`.
     """
 
     __tablename__ = "syncs"

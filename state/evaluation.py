@@ -166,11 +166,10 @@ def mark_evaluated(
 def mark_opt_outs(connection: Connection, sync: str, now: datetime) -> None:
     """Note that the ESP was asked at `now`, by its clock, who may not be mailed."""
     syncs.note(connection, sync, opt_outs_at=now)
-    mark_heard(connection, sync)
 
 
 def mark_heard(connection: Connection, sync: str) -> None:
-    """Note that the ESP may be told of all that is known by now: what it says of it later can be our own doing."""
+    """Note that all that is known by now is about to be written: what the ESP says of it later can be our own doing."""
     syncs.note(connection, sync, heard_revision=facts.next_revision(connection) - 1)
 
 

@@ -69,7 +69,8 @@ GRANTED = {
 class Desired:
     """What the mapping wants of one profile. A field that is None is unknown; so is such a list.
 
-    `quiet` journeys are entered without telling the ESP: history starts none (P10). Who is to enter one already does.
+    `quiet` journeys are entered without telling the ESP: history starts none (P10). Who waits to enter one does, but
+    for those that are `new`, which nobody begins for what was so before.
     """
 
     profile: int
@@ -77,6 +78,7 @@ class Desired:
     fields: Mapping[str, Value]
     lists: Mapping[str, bool | None]
     quiet: frozenset[str] = frozenset()
+    new: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -262,7 +264,8 @@ def _lists(connection: Connection, sync: str, want: Desired, memory: _Memory, la
             known = None
         inside = known is not None and known.inside
         tried = known is not None and known.refused is not None
-        quiet = journey and name in want.quiet and (want.profile, name) not in memory.waiting
+        waits = (want.profile, name) in memory.waiting
+        quiet = journey and (name in want.new or (name in want.quiet and not waits))
         if joins is None:
             continue
         if joins == (inside != tried):

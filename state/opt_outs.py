@@ -37,7 +37,7 @@ def save_opt_outs(connection: Connection, target: Target, told: Sequence[OptOut]
     """Keep opt-outs that an ESP told of (`now`, where it has no date), and evaluate these people again.
 
     The first telling's date stays, as an ESP dates our own writing, too, unless they agreed since. Whose account has
-    moved to another address since the ESP was last heard takes the no along. Of people who were forgotten here
+    moved to another address since the ESP was last written to takes the no along. Of people who were forgotten here
     nothing is kept: the ESP may well have them still.
     """
     origin = esp_origin(target.esp)
@@ -70,8 +70,8 @@ def _moves(connection: Connection, target: Target, emails: Iterable[str]) -> Ite
     """Find where those went by now who refused at these addresses: (said at, gone to).
 
     An account can move before the ESP's word is read: the no was theirs all the same. Every run hears before it
-    writes, so that a move of before the last hearing is known to the ESP, and what it says of the old address since
-    is our own doing, or of whoever has it now. Nor does anybody follow those who had left before they came.
+    writes: a move of before the last writing is known to the ESP, and what it says of the old address since is our
+    own doing, or of whoever has it now. Nor does anybody follow those who had left before they came.
     """
     heard = connection.scalar(HEARD, {"place": target.place}) or 0
     arrived: dict[tuple[str, str], int] = {(email, email): heard for email in emails}

@@ -173,7 +173,7 @@ def _reader(job: Job, now: datetime, quiet: Quiet, historic: Collection[int]) ->
     def read(row: Any) -> Desired:
         found = job.mapping.read(row, clock)
         still = everything if found.profile in historic else quiet.journeys
-        return Desired(found.profile, found.email, found.fields, found.lists, still)
+        return Desired(found.profile, found.email, found.fields, found.lists, still, quiet.journeys)
 
     return read
 

@@ -221,10 +221,11 @@ async def _push(
         return
     opted_out = await _read_opt_outs(sync, db, now)
     if opted_out:
-        await _plan_anew(sync, db, now)
+        await plan(sync.job, db, now)
     if not opted_out or await _may_push(sync, db, order, report):
         look = partial(_look_again, sync, db, order, now, report)
         ticks, pulse = order.ticks.pushed, order.pulse
+        await db.run(evaluation.mark_heard, sync.name)
         await push(Pushing(sync.job, sync.esp, db, now, ticks, report.pushed, pulse, look, await ready()))
 
 
@@ -244,7 +245,8 @@ async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, rep
         log.warning("entries_wait", stores=silent)
         return False
     await db.run(approvals.forget_landed, sync.name)
-    await _plan_anew(sync, db, now)
+    await plan(sync.job, db, now)
+    await db.run(evaluation.mark_heard, sync.name)
     return await _may_push(sync, db, order, report)
 
 
@@ -275,12 +277,6 @@ async def _may_push(sync: Sync, db: Database, order: Order, report: Report) -> b
     return False
 
 
-async def _plan_anew(sync: Sync, db: Database, now: datetime) -> None:
-    """Plan once more before the push; what was read meanwhile is pushed, too, and heard of as our doing."""
-    await plan(sync.job, db, now)
-    await db.run(evaluation.mark_heard, sync.name)
-
-
 async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
     """Learn at least daily who may not be mailed, also when nothing is pushed (P4).
 
@@ -290,7 +286,7 @@ async def _hear_opt_outs(sync: Sync, db: Database, now: datetime) -> None:
     if heard_at is None or not timedelta() <= now - sync.esp.tally.lag - heard_at < OPT_OUTS_EVERY:
         found = await _read_opt_outs(sync, db, now)
         if found or heard_at is None:
-            await _plan_anew(sync, db, now)
+            await plan(sync.job, db, now)
 
 
 async def _read_opt_outs(sync: Sync, db: Database, now: datetime) -> bool:

@@ -51,7 +51,7 @@ def _advice(store: StoreAudit) -> Iterator[str]:
     if store.hidden:
         yield (
             f"{store.hidden} orders are not to be seen there: more than its count lacks, or too many to be gone."
-            " Nothing was changed; look at `url` and at the key's rights, and read again what is missing:"
+            f" Nothing was changed{_letters(store)}; look at `url` and at the key's rights, and read again what is missing:"
             f" {_reading(store, lambda month: month.counted != month.stored)}"
         )
     elif store.surplus and not store.deleted:
@@ -61,6 +61,11 @@ def _advice(store: StoreAudit) -> Iterator[str]:
             f"{store.drift - store.surplus} orders are only there; read again what is missing:"
             f" {_reading(store, lambda month: (month.counted or 0) > month.stored)}"
         )
+
+
+def _letters(store: StoreAudit) -> str:
+    """Say that dead letters hide how many are gone: the store counts them, and here they do not."""
+    return "; mend the dead letters first, if they are of those months" if store.unreadable else ""
 
 
 def _reading(store: StoreAudit, differs: Callable[[Month], bool]) -> str:

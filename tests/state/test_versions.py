@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from state import audits, cursors, evaluation, outbox, privacy, runs
 from state.audits import Audit
 from state.backup import verify
-from state.bookkeeping import metadata
+from state.bookkeeping import SyncRow, metadata
 from state.db import Database
+from state.tables import table
 from tests.state.makers import ADA, BOB, EVE, SCOPE, START, columns, order, refresh, save
 from tests.state.versions import FIXTURES, make, revisions
 
+HEARD = select(table(SyncRow).c.heard_revision)
 pytestmark = pytest.mark.sqlite
 
 
@@ -67,9 +69,11 @@ async def test_P4_an_opt_out_that_was_kept_as_the_esp_writes_it_counts_after_the
     store = Database(f"sqlite:///{file}")
     await store.run(refresh)
     found = await store.read(columns)
+    heard = await store.read(lambda connection: connection.scalar(HEARD))
     store.close()
 
     assert found[ADA]["accepts_marketing"] is False
+    assert heard > 0
     with closing(sqlite3.connect(file)) as new:
         kept = new.execute("SELECT record FROM consents WHERE origin = 'esp:news'").fetchall()
     assert kept == [(f"contact {ADA}",)]

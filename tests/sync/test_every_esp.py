@@ -241,3 +241,37 @@ async def test_P4_who_leaves_after_an_exchange_of_addresses_speaks_for_nobody_el
 
     assert [await place.accepts(email) for email in (NEW, OTHER)] == [False, True]
     assert [place.mailable(email) for email in (NEW, OTHER)] == [False, True]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_P4_who_leaves_at_the_old_address_before_we_could_write_the_new_one_has_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """That a run heard of nobody counts only once it writes: it may be held, or killed."""
+    if not place.row.told:
+        pytest.skip("it cannot be asked")
+    shop = place.shop.state
+    account = shop.add_account(NEW)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=NEW, account=account, total="5.00")
+    await place.run(history=True)
+    if there:
+        place.row.add(place.state, OTHER)
+    shop.change_account_email(account, OTHER)
+    shop.add_order(email=OTHER, account=account, total="5.00")
+    with monkeypatch.context() as patch:
+        patch.setattr("sync.run._may_push", nobody_may)
+        await place.run()
+        await place.cartwire.db.run(evaluation.mark_opt_outs, "crm", datetime.now(UTC) - timedelta(hours=1))
+    place.row.departures[max(place.row.told)](place.state, NEW)
+
+    for _ in range(2):
+        shop.add_order(email=OTHER, account=account, total="5.00")
+        await place.run()
+
+    assert await place.accepts(OTHER) is False
+    assert OTHER not in place.row.show(place.state) or not place.mailable(OTHER)
+
+
+async def nobody_may(*_: object) -> bool:
+    return False

@@ -172,7 +172,7 @@ def journeys(
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("first", "before", "after"),
     [
         (("  Welcome:", "  Hello:"), ("", "")),
         (('when: buyer and orders_count < 100, trigger: "0003"', "when: orders_count >= 1"), ("", "")),
@@ -221,3 +221,30 @@ async def test_who_enters_while_something_else_in_the_mapping_changes_begins_the
     await journeys.run(TRIGGERS.replace("  Customers: orders_count >= 1\n", "  Loyal: orders_count >= 2\n"))
 
     assert journeys.started == [NEW]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("orders_count >= 99", "orders_count >= 1", "{when: orders_count >= 1, journey: true}"),
+        (*["{when: orders_count >= 6, journey: true}"] * 2, "{when: orders_count >= 1, journey: true}"),
+    ],
+)
+async def test_P10_who_waits_for_a_list_begins_no_journey_that_it_becomes(
+    world: World, first: str, before: str, after: str
+) -> None:
+    """The owner saw the held run, and wrote the rule anew."""
+    tight = "    limits: {new_contacts: 200, list_changes: 1, list_share: 100%}\n"
+    other = MAPPING + "  Hi: {when: orders_count >= 99, journey: true}\n"
+    world.configure(mapping=other + f"  Hello: {first}\n")
+    await world.backfill()
+    await world.run()
+    for number in range(21):
+        world.shop.state.add_order(email=f"person{number % 7}@example.com", total="5.00")
+    world.configure(mapping=other + f"  Hello: {before}\n", extra=tight)
+    held = await world.run()
+    world.configure(mapping=other + f"  Hello: {after}\n")
+    await world.run()
+
+    assert held.held
+    assert not [email for email, (_, lists, _) in world.contacts.items() if "Hello" in lists]

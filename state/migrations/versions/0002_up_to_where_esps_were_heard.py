@@ -44,8 +44,10 @@ def _normalise_opt_outs(connection: sa.Connection) -> None:
 
 
 def _touch(connection: sa.Connection, email: str | None) -> None:
-    connection.execute(sa.delete(TOUCHED).where(TOUCHED.c.email == email))
-    connection.execute(sa.insert(TOUCHED).values(email=email, revision=_newest(connection) + 1, news=0))
+    revision = _newest(connection) + 1
+    known = connection.execute(sa.update(TOUCHED).where(TOUCHED.c.email == email).values(revision=revision))
+    if not known.rowcount:
+        connection.execute(sa.insert(TOUCHED).values(email=email, revision=revision, news=0))
 
 
 def _newest(connection: sa.Connection) -> int:
