@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    exists,
     false,
     null,
     select,
@@ -67,6 +68,13 @@ INSIDE = select(
     false().label("doubtful"),
 ).where(among(PROFILES.c.id, "profiles"))
 """People as members of a list, as `membership_row` makes them one by one."""
+LEAVING = exists().where(
+    MEMBERSHIP_JOBS.c.sync == MEMBERSHIPS.c.sync,
+    MEMBERSHIP_JOBS.c.profile == MEMBERSHIPS.c.profile,
+    MEMBERSHIP_JOBS.c.list == MEMBERSHIPS.c.list,
+    MEMBERSHIP_JOBS.c.joins.is_(False),
+)
+"""Whether somebody waits to leave the list that they are in."""
 NOT_INSIDE = delete(MEMBERSHIPS).where(
     MEMBERSHIPS.c.sync == bindparam("the_sync"),
     MEMBERSHIPS.c.list == bindparam("the_list"),
@@ -295,11 +303,17 @@ def _begin_anew(
 ) -> None:
     """Forget the plain lists of contacts that had nothing of ours, and have the next run compare those people.
 
-    But for those who were in no list and were written whole.
+    But for those who were in no list and were written whole. What they are about to leave is remembered: their
+    leaving waits still, and would not be laid down again.
     """
     lacking = {each.profile for each in contacts if not _is_whole(each, before.get(each.profile))}
     for part in chunks(contact.profile for contact in contacts):
-        mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part), MEMBERSHIPS.c.list.not_in(kept))
+        mine = (
+            MEMBERSHIPS.c.sync == sync,
+            MEMBERSHIPS.c.profile.in_(part),
+            MEMBERSHIPS.c.list.not_in(kept),
+            ~LEAVING,
+        )
         lacking.update(connection.scalars(delete(MEMBERSHIPS).where(*mine).returning(MEMBERSHIPS.c.profile)))
     if lacking:
         facts.touch(connection, _emails(connection, lacking), facts.next_revision(connection))

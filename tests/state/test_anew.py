@@ -152,3 +152,16 @@ def test_P4_who_was_subscribed_and_made_anew_is_known_and_told_when_they_take_it
 
     assert (again.contact.known, accepted_word(connection)) == (True, Subscribe.YES)
     assert [job.contact.subscribe for job in contacts(connection)] == [Subscribe.STOP]
+
+
+def test_P2_what_they_are_about_to_leave_is_left_though_a_run_ends_before_it(connection: Connection) -> None:
+    land(connection, wanted(connection, 1))
+    leaving = want(
+        connection, ADA, profile=profile_id(connection), fields={"ORDERS": 2}, lists={"Customers": False}
+    )
+    offer(connection, leaving)
+
+    take_anew(connection)
+    again = offer(connection, leaving)  # the run was killed: the next one compares anew
+
+    assert again.leaves == {"Customers": 1}

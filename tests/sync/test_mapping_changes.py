@@ -172,7 +172,7 @@ def journeys(
 
 
 @pytest.mark.parametrize(
-    ("first", "before", "after"),
+    ("before", "after"),
     [
         (("  Welcome:", "  Hello:"), ("", "")),
         (('when: buyer and orders_count < 100, trigger: "0003"', "when: orders_count >= 1"), ("", "")),
@@ -224,7 +224,7 @@ async def test_who_enters_while_something_else_in_the_mapping_changes_begins_the
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("first", "before", "after"),
     [
         ("orders_count >= 99", "orders_count >= 1", "{when: orders_count >= 1, journey: true}"),
         (*["{when: orders_count >= 6, journey: true}"] * 2, "{when: orders_count >= 1, journey: true}"),

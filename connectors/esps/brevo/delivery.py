@@ -173,7 +173,9 @@ class Delivery:
 
     async def _update(self, writes: Sequence[Write]) -> list[Refusal]:
         """Update contacts; those that Brevo turns out not to have are created."""
-        single = [write for write in writes if write.stops or not (write.changes or write.contact.known)]
+        single = [
+            write for write in writes if write.stops or not (write.changes or _is_settled(write.contact))
+        ]
         bulk = [write for write in writes if write.changes and not write.stops]
         found = await together([self._alone(write, creates=False) for write in single])
         found += await together([self._batch(part) for part in parts(bulk, UPDATES)])
@@ -365,6 +367,11 @@ class Delivery:
                 return True
             email = heir.was or ""
         return False
+
+
+def _is_settled(contact: Contact) -> bool:
+    """Tell of whom there is nothing to write: who has another's contact now is to be looked at all the same."""
+    return contact.known and not is_renamed(contact)
 
 
 def _plain_write(contact: Contact) -> Write:

@@ -914,3 +914,15 @@ async def test_P4_who_was_deleted_there_comes_back_unmailable_without_a_word(
     await push_all(esp, [replace(each, subscribe=Subscribe.NO, known=True) for each in crowd])
 
     assert harness.mailable == set()
+
+
+async def test_P3_whose_addresses_were_exchanged_have_anothers_contacts(harness: Harness) -> None:
+    esp = await harness.ready()
+    ada, bob = "ada@example.com", "bob@example.com"
+    await push_all(esp, [Contact(1, ada, {"NOTE": "a"}), Contact(2, bob, {"NOTE": "b"})])
+
+    said = await push_all(
+        esp, [Contact(1, bob, {}, known=True, was=ada), Contact(2, ada, {}, known=True, was=bob)]
+    )
+
+    assert anew(said) == ({1, 2} if isinstance(esp, Audited) else set())
