@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from state import facts, runs
 from state.dialect import among, chunks, json_list
-from state.outbox import ACCEPTED, MEMBERSHIPS, PROFILES
+from state.outbox import ACCEPTED, MEMBERSHIPS, PROFILES, emails_of
 
 CONTACT = re.compile(r"profile (\d+)")
 REFUSED = re.compile(r"profile (\d+)(?: list .+)?", re.DOTALL)
@@ -45,7 +45,6 @@ def offer_again(connection: Connection, sync: str, profiles: Collection[int], re
     mine = _by_profile(runs.list_refused(connection, sync, reason))
     records = [record for profile in profiles for record in mine.get(profile, ())]
     contacts = [int(found[1]) for record in records if (found := CONTACT.fullmatch(record))]
-    emails: list[str] = []
     for part in chunks(contacts):
         theirs = (ACCEPTED.c.sync == sync, ACCEPTED.c.profile.in_(part))
         connection.execute(update(ACCEPTED).where(*theirs).values(refused_contact=None))
@@ -53,9 +52,8 @@ def offer_again(connection: Connection, sync: str, profiles: Collection[int], re
         entries = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile.in_(part))
         refused = MEMBERSHIPS.c.refused.startswith(reason, autoescape=True)
         connection.execute(delete(MEMBERSHIPS).where(*entries, refused, MEMBERSHIPS.c.inside.is_(False)))
-        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
     runs.unbury(connection, sync, records)
-    facts.touch(connection, emails, facts.next_revision(connection))
+    facts.touch(connection, emails_of(connection, profiles), facts.next_revision(connection))
 
 
 def _by_profile(records: Iterable[str]) -> Mapping[int, Collection[str]]:

@@ -82,9 +82,9 @@ def _moves(connection: Connection, target: Target, emails: Iterable[str]) -> Ite
             here[email].append((root, since))
         rows = connection.execute(MOVES, {"emails": json_list(here), "heard": heard}).all()
         arrived = {}
-        for old, new, revision in ((row.old, row.new, row.revision) for row in rows):
-            for root in (root for root, since in here[old] if revision > since):
-                if (root, new) not in met:
-                    met.add((root, new))
-                    arrived[root, new] = revision
-                    yield root, new
+        for row in rows:
+            for root, since in here[row.old]:
+                if row.revision > since and (root, row.new) not in met:
+                    met.add((root, row.new))
+                    arrived[root, row.new] = row.revision
+                    yield root, row.new

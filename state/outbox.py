@@ -190,6 +190,14 @@ def accepted(connection: Connection, sync: str, profiles: Sequence[int]) -> Iter
     return connection.execute(KNOWN, {"sync": sync, "profiles": json_list(profiles)}).all()
 
 
+def emails_of(connection: Connection, profiles: Iterable[int]) -> list[str]:
+    """Return the addresses that profiles have now."""
+    emails: list[str] = []
+    for part in chunks(profiles):
+        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    return emails
+
+
 def withdraw_memberships(connection: Connection, sync: str, profiles: Iterable[int]) -> None:
     for part in chunks(profiles):
         connection.execute(

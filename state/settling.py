@@ -38,6 +38,7 @@ from state.outbox import (
     MembershipJob,
     Target,
     accepted,
+    emails_of,
     entry_row,
     membership_row,
     withdraw_memberships,
@@ -239,7 +240,7 @@ def retry(connection: Connection, sync: str) -> dict[str, int]:
     connection.execute(update(ACCEPTED).where(*contacts).values(refused="{}", refused_contact=None))
     connection.execute(delete(MEMBERSHIPS).where(*entries, MEMBERSHIPS.c.inside.is_(False)))
     connection.execute(update(MEMBERSHIPS).where(*entries).values(refused=None))
-    facts.touch(connection, _emails(connection, affected), facts.next_revision(connection))
+    facts.touch(connection, emails_of(connection, affected), facts.next_revision(connection))
     letters = [each for each in runs.list_dead_letters(connection, [sync]) if each.record.startswith(RETRIED)]
     runs.age(connection, letters, timedelta(days=1))  # else what the ESP broke at waits for its time
     return {letter.record: letter.times for letter in letters}
@@ -271,13 +272,6 @@ def _alive(connection: Connection, sync: str, profiles: Iterable[int]) -> set[in
     """Find the profiles that are still there; by id alone, which tempts SQLite to no other index."""
     owners = connection.execute(OWNERS, {"profiles": json_list(profiles)})
     return {profile for profile, owner in owners.all() if owner == sync}
-
-
-def _emails(connection: Connection, profiles: Iterable[int]) -> list[str]:
-    emails: list[str] = []
-    for part in chunks(profiles):
-        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
-    return emails
 
 
 def _letters(contact: Contact) -> list[str]:
@@ -316,7 +310,7 @@ def _begin_anew(
         )
         lacking.update(connection.scalars(delete(MEMBERSHIPS).where(*mine).returning(MEMBERSHIPS.c.profile)))
     if lacking:
-        facts.touch(connection, _emails(connection, lacking), facts.next_revision(connection))
+        facts.touch(connection, emails_of(connection, lacking), facts.next_revision(connection))
 
 
 def _is_whole(contact: Contact, before: Row[Any] | None) -> bool:

@@ -206,7 +206,7 @@ class _Comparison:
         mapping = sync.job.mapping
         self._sync, self._db, self._now, self._repairs = sync, db, now, repair
         self._fields = {each.name: each for each in mapping.fields}
-        self._kept = sync.job.kept
+        self._kept = sync.job.journeys
         self._lists = [each.name for each in mapping.lists if each.name not in self._kept]
         self._met = bytearray()
         self._found = EspAudit()

@@ -83,11 +83,6 @@ class Job:
         return frozenset(each.name for each in self.mapping.lists if each.journey)
 
     @property
-    def kept(self) -> frozenset[str]:
-        """Name the lists that nobody enters again because their contact was lost: it would start something."""
-        return frozenset(each.name for each in self.mapping.lists if each.journey or each.trigger)
-
-    @property
     def on_checkouts(self) -> frozenset[str]:
         """Name the lists whose rules rest on an open checkout: whoever pays belongs there no longer."""
         return frozenset(

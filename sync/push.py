@@ -223,7 +223,7 @@ async def _settle(this: Round, batch: Sequence[ContactJob], refusals: Sequence[R
     """Keep what came of a batch, and tell of it."""
     pushing, job = this.pushing, this.pushing.job
     landed = await pushing.db.run(
-        settling.settle_contacts, job.target, batch, refusals, pushing.now, kept=job.kept
+        settling.settle_contacts, job.target, batch, refusals, pushing.now, kept=job.journeys
     )
     pushing.pushed.contacts += landed
     pushing.pushed.refused += sum(refusal.blame not in UNCOUNTED for refusal in refusals)

@@ -336,6 +336,19 @@ def test_an_opt_out_at_an_address_that_was_left_before_the_last_hearing_is_of_wh
     assert said(connection, 2, email=EVE) is Subscribe.YES
 
 
+def test_P4_what_another_audience_was_told_says_nothing_of_this_one(connection: Connection) -> None:
+    save(connection, customer(1, BOB, consent=GIVEN))
+    said(connection, 1, email=BOB)
+    save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
+    refresh(connection, replace(SCOPE, sync="other"))
+    outbox.settle_in(connection, Target("other", "elsewhere", "from_store", "elsewhere"))
+    evaluation.mark_heard(connection, "other")
+
+    opt_out(connection, BOB, when=at(70))
+
+    assert said(connection, 2, email=EVE) is Subscribe.STOP
+
+
 def test_P4_two_who_came_to_one_address_after_each_other_both_take_their_opt_outs_along(
     connection: Connection,
 ) -> None:
