@@ -17,8 +17,9 @@ FILLED = frozenset({"Customers"})
 
 @pytest.fixture(autouse=True)
 def _two_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Map a field that changes with an order, and one that does not."""
+    """Map a field that changes with an order, and one that does not; and let nothing but P10 bar the journey."""
     monkeypatch.setitem(MAPPING, "fields", {"ORDERS": "orders_count", "NOTE": "first_name"})
+    monkeypatch.setitem(MAPPING["lists"]["Welcome"], "reenter", "always")
 
 
 async def landed(place: Place) -> list[int]:
