@@ -12,7 +12,6 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
-    exists,
     false,
     null,
     select,
@@ -23,6 +22,7 @@ from sqlalchemy import (
 from connectors.base import NOT_LANDED, Blame, Contact, OptOut, Refusal, Subscribe
 from connectors.errors import BadRecord
 from state import facts, runs
+from state.anew import begin_anew, is_whole
 from state.codes import digest, encode
 from state.dialect import among, chunks, json_list, upsert, upsert_from
 from state.opt_outs import save_opt_outs
@@ -69,13 +69,6 @@ INSIDE = select(
     false().label("doubtful"),
 ).where(among(PROFILES.c.id, "profiles"))
 """People as members of a list, as `membership_row` makes them one by one."""
-LEAVING = exists().where(
-    MEMBERSHIP_JOBS.c.sync == MEMBERSHIPS.c.sync,
-    MEMBERSHIP_JOBS.c.profile == MEMBERSHIPS.c.profile,
-    MEMBERSHIP_JOBS.c.list == MEMBERSHIPS.c.list,
-    MEMBERSHIP_JOBS.c.joins.is_(False),
-)
-"""Whether somebody waits to leave the list that they are in."""
 NOT_INSIDE = delete(MEMBERSHIPS).where(
     MEMBERSHIPS.c.sync == bindparam("the_sync"),
     MEMBERSHIPS.c.list == bindparam("the_list"),
@@ -132,7 +125,7 @@ def settle_contacts(
     blocked = {refusal.profile for refusal in refusals if refusal.blame is Blame.BLOCKED}
     _leave_all(connection, sync, blocked - {job.contact.profile for job in jobs if job.contact.was})
     anew = {refusal.profile for refusal in refusals if refusal.blame is Blame.ANEW} - lost
-    _begin_anew(connection, sync, [job.contact for job in jobs if job.contact.profile in anew], memory, kept)
+    begin_anew(connection, target, [job.contact for job in jobs if job.contact.profile in anew], memory, kept)
     _note_opt_outs(connection, target, jobs, refusals, now)
     bad = [letter(refusal) for refusal in refusals if refusal.blame in BURIED]
     still = {each.record for each in bad}
@@ -288,37 +281,6 @@ def _leave_all(connection: Connection, sync: str, profiles: Iterable[int]) -> No
         )
 
 
-def _begin_anew(
-    connection: Connection,
-    sync: str,
-    contacts: Sequence[Contact],
-    before: Mapping[int, Row[Any]],
-    kept: Collection[str],
-) -> None:
-    """Forget the plain lists of contacts that had nothing of ours, and have the next run compare those people.
-
-    But for those who were in no list and were written whole. What they are about to leave is remembered: their
-    leaving waits still, and would not be laid down again.
-    """
-    lacking = {each.profile for each in contacts if not _is_whole(each, before.get(each.profile))}
-    for part in chunks(contact.profile for contact in contacts):
-        mine = (
-            MEMBERSHIPS.c.sync == sync,
-            MEMBERSHIPS.c.profile.in_(part),
-            MEMBERSHIPS.c.list.not_in(kept),
-            ~LEAVING,
-        )
-        lacking.update(connection.scalars(delete(MEMBERSHIPS).where(*mine).returning(MEMBERSHIPS.c.profile)))
-    if lacking:
-        facts.touch(connection, emails_of(connection, lacking), facts.next_revision(connection))
-
-
-def _is_whole(contact: Contact, before: Row[Any] | None) -> bool:
-    """Tell whether a writing held everything that the ESP had accepted until then."""
-    had = msgspec.json.decode(before.fields) if before is not None else {}
-    return {name for name, code in had.items() if code is not None} <= contact.fields.keys()
-
-
 def _settled(
     contact: Contact, refusals: Sequence[Refusal], before: Row[Any] | None, sync: str, now: datetime
 ) -> dict[str, Any]:
@@ -350,7 +312,7 @@ def _settled(
         else:
             fields[name] = encode(value)
             refused.pop(name, None)
-    if Blame.ANEW in blames and not _is_whole(contact, before):
+    if Blame.ANEW in blames and not is_whole(contact, before):
         fields = {}  # all of it once more, not the rest: so it comes to an end though it be said each time
     return row | {
         "email": contact.email,

@@ -1,17 +1,20 @@
 """P3, P4 and P10 where what was sent landed on a contact that had nothing else of ours: it is sent whole, once."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Connection, select
 
 from connectors.base import Blame, Subscribe
 from connectors.facts import Consent
-from state import settling
+from state import offering, outbox, settling, syncs
 from state.bookkeeping import TouchedRow
 from state.offering import Desired
-from state.outbox import ACCEPTED, MEMBERSHIPS
+from state.outbox import ACCEPTED, MEMBERSHIPS, Target
 from state.tables import table
-from tests.state.makers import ADA, BOB, START, at, order, profile_id, refresh, save
+from tests.state.makers import ADA, BOB, SCOPE, START, at, order, profile_id, refresh, save
 from tests.state.test_outbox import (
+    ALWAYS,
     TARGET,
     contacts,
     land,
@@ -25,6 +28,8 @@ from tests.state.test_outbox import (
 TOUCHED = table(TouchedRow)
 BOTH = {"Customers": True, "Welcome": True}
 KEPT = frozenset({"Welcome"})
+VIP = replace(SCOPE, sync="vip")
+"""Another sync of the same stores, which writes to the same contacts."""
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +170,68 @@ def test_P2_what_they_are_about_to_leave_is_left_though_a_run_ends_before_it(con
     again = offer(connection, leaving)  # the run was killed: the next one compares anew
 
     assert again.leaves == {"Customers": 1}
+
+
+def neighbour(connection: Connection, *, place: str) -> tuple[Desired, Desired]:
+    """Let another sync have its fields and lists accepted at `place`, while the first one writes to audience 1."""
+    refresh(connection, VIP)
+    syncs.note(connection, "crm", place="audience 1")
+    syncs.note(connection, "vip", place=place, journeys='{"Welcome": ""}')
+    theirs, others = (
+        Desired(profile_id(connection, email, VIP), email, fields={"TIER": "gold", "NOTE": None}, lists=BOTH)
+        for email in (ADA, BOB)
+    )
+    offering.offer(connection, replace(TARGET, sync="vip"), [theirs, others], START, journeys=ALWAYS)
+    jobs = outbox.contact_jobs(connection, "vip", 0, 100)
+    settling.settle_contacts(connection, replace(TARGET, sync="vip"), jobs, [], START)
+    for name in BOTH:
+        entries = outbox.membership_jobs(connection, "vip", name, 0, 100, joins=True)
+        settling.settle_memberships(connection, "vip", entries, [], START, journeys=KEPT)
+    return theirs, others
+
+
+def made_anew(connection: Connection, *, place: str) -> tuple[int, dict[str, int], int]:
+    """Make a contact anew for one sync; return what the next run of its neighbour compares, joins and sends."""
+    people = neighbour(connection, place=place)
+    land(connection, wanted(connection, 1))
+    offer(connection, wanted(connection, 2))
+    jobs, said = contacts(connection), [refusal(connection, Blame.ANEW)]
+    settling.settle_contacts(connection, replace(TARGET, place="audience 1"), jobs, said, START, kept=KEPT)
+    touched = refresh(connection, VIP)
+    found = offering.offer(connection, replace(TARGET, sync="vip"), people, START, journeys=ALWAYS)
+    return touched, found.joins, found.contacts
+
+
+def test_P3_what_another_sync_brought_to_a_contact_that_was_made_anew_is_offered_again(
+    connection: Connection,
+) -> None:
+    assert made_anew(connection, place="audience 1") == (1, {"Customers": 1}, 1)
+    (job,) = outbox.contact_jobs(connection, "vip", 0, 100)
+    assert (job.contact.fields, job.contact.known, job.contact.was) == ({"TIER": "gold"}, True, None)
+
+
+def test_P3_what_a_sync_brought_to_another_audience_is_there_still(connection: Connection) -> None:
+    _touched, *offered = made_anew(connection, place="audience 2")
+    assert offered == [{}, 0]
+
+
+def test_P3_two_syncs_that_hear_it_each_time_come_to_an_end(connection: Connection) -> None:
+    made_anew(connection, place="audience 1")
+    vip, ours = (Target(name, "news", "from_store", "audience 1") for name in ("vip", "crm"))
+    offered = []
+    for _ in range(3):
+        for target in (vip, ours):
+            jobs = outbox.contact_jobs(connection, target.sync, 0, 100)
+            said = [replace(refusal(connection, Blame.ANEW), profile=job.contact.profile) for job in jobs]
+            settling.settle_contacts(connection, target, jobs, said, START, kept=KEPT)
+            for job in outbox.membership_jobs(connection, target.sync, "Customers", 0, 100, joins=True):
+                settling.settle_memberships(connection, target.sync, [job], [], START)
+        refresh(connection, VIP)
+        refresh(connection)
+        theirs = Desired(profile_id(connection, ADA, VIP), ADA, fields={"TIER": "gold"}, lists=BOTH)
+        offered.append(
+            offering.offer(connection, vip, [theirs], START, journeys=ALWAYS).contacts
+            + offer(connection, wanted(connection, 2), target=ours).contacts
+        )
+
+    assert offered[-1] == 0
