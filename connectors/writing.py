@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from connectors.base import NOT_LANDED, Blame, Contact, Refusal
+from connectors.base import NOT_LANDED, Blame, Contact, Refusal, Subscribe
 
 log = structlog.get_logger()
 
@@ -43,6 +43,40 @@ def rename_rounds(contacts: Sequence[Contact]) -> Iterator[Sequence[Contact]]:
             return
         yield free
         waiting = [contact for contact in waiting if folded(contact.email) in held]
+
+
+def claims_of(contacts: Sequence[Contact]) -> dict[str, Contact]:
+    """Say whose each address (folded) is to be after this push."""
+    return {folded(contact.email): contact for contact in contacts}
+
+
+def heirs(email: str, claims: Mapping[str, Contact]) -> Iterator[Contact]:
+    """Name who is to have an address, who is to have the one that they leave for it, and so on, each once.
+
+    Nobody where it is a newcomer without proof: who was subscribed there is somebody else (P4).
+    """
+    seen: set[int] = set()
+    while (heir := claims.get(folded(email))) is not None and heir.profile not in seen:
+        if not seen and not heir.known and not is_renamed(heir) and heir.subscribe is Subscribe.NO:
+            return
+        seen.add(heir.profile)
+        yield heir
+        email = heir.was or ""
+
+
+async def is_taken(
+    email: str, claims: Mapping[str, Contact], is_there: Callable[[str], Awaitable[bool]]
+) -> bool:
+    """Tell whether who is to have an address has it by now: then what stands there is theirs, not to be retired.
+
+    So it is when this push was sent before, and a kill came before we could note it; else the end of the chain
+    still stands where it began. To be asked in the order of `rename_rounds`: who comes to an address is renamed
+    after who leaves it. `is_there` counts the archived: they have not moved on, and somebody said no there.
+    """
+    for heir in heirs(email, claims):
+        if not is_renamed(heir) or not await is_there(heir.was or ""):
+            return True
+    return False
 
 
 def landed(contacts: Sequence[Contact], refusals: Sequence[Refusal]) -> list[Contact]:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from connectors.base import Blame, Contact, Refusal
 from connectors.errors import RemoteFault
 from connectors.writing import (
+    claims_of,
     folded,
     halves,
     is_renamed,
+    is_taken,
     landed,
     parts,
     rename_rounds,
@@ -50,6 +52,45 @@ def test_who_is_not_renamed_at_last_is_part_of_a_ring(steps: Sequence[tuple[str,
 
     ring = [contact for contact in contacts if contact.profile in rest]
     assert {contact.email for contact in ring} <= {contact.was for contact in ring}
+
+
+@given(moves, st.sets(st.sampled_from(NAMES)))
+async def test_no_address_that_was_come_to_is_retired_when_renames_are_done_again(
+    steps: Sequence[tuple[str, str]], there: set[str]
+) -> None:
+    contacts = [Contact(n, new, {}, was=old) for n, (old, new) in enumerate(steps)]
+    records = {name: f"record of {name}" for name in there | {old for old, _ in steps}}
+
+    once = await renamed(contacts, records)
+
+    assert await renamed(contacts, once) == once
+
+
+async def renamed(contacts: Sequence[Contact], records: Mapping[str, str]) -> Mapping[str, str]:
+    """Rename as connectors do: who comes to an address that is there gives their own up, unless it is taken."""
+    left = dict(records)
+
+    async def is_there(email: str) -> bool:
+        return email in left
+
+    for contact in (contact for several in rename_rounds(contacts) for contact in several):
+        old = contact.was or ""
+        if old in left and contact.email not in left:
+            left[contact.email] = left.pop(old)
+        elif old in left and not await is_taken(old, claims_of(contacts), is_there):
+            del left[old]
+    return left
+
+
+async def test_who_is_new_at_an_address_may_have_been_there_before_a_kill() -> None:
+    async def is_there(email: str) -> bool:
+        return email in {"a", "b", "c"}
+
+    chain = [Contact(1, "b", {}, was="a"), Contact(2, "c", {}, was="b")]
+
+    assert not await is_taken("b", claims_of(chain), is_there)
+    assert await is_taken("b", claims_of([*chain, Contact(3, "a", {})]), is_there)
+    assert not await is_taken("a", claims_of([*chain, Contact(3, "a", {}, was="c")]), is_there)
 
 
 @given(st.sets(st.integers(0, 30)), st.integers(0, 30))

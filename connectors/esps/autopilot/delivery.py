@@ -14,9 +14,11 @@ from connectors.esps.autopilot.fields import CLEARED, Fields, Slot, Unfit
 from connectors.esps.autopilot.people import PAGE, Ids, People
 from connectors.http import Answer, Api
 from connectors.writing import (
+    claims_of,
     folded,
     halves,
     is_renamed,
+    is_taken,
     landed,
     notes_of,
     parts,
@@ -62,10 +64,11 @@ class Write:
 class _Renamed:
     """What came of the renames; `retire` are old addresses by profile, whose new one was there already.
 
-    `anew` are profiles that are not written to a contact of their own.
+    `anew` are profiles that are not written to a contact of their own, `claims` say whose each address is to be.
     """
 
     anew: set[int]
+    claims: Mapping[str, Contact]
     refusals: list[Refusal] = field(default_factory=list)
     retire: dict[int, str] = field(default_factory=dict)
 
@@ -88,7 +91,8 @@ class Delivery:
     # Renames
 
     async def _rename_all(self, contacts: Sequence[Contact]) -> _Renamed:
-        renamed = _Renamed({contact.profile for contact in contacts if is_renamed(contact)})
+        moved = {contact.profile for contact in contacts if is_renamed(contact)}
+        renamed = _Renamed(moved, claims_of(contacts))
         for several in rename_rounds(contacts):
             await together([self._rename(contact, renamed) for contact in several])
         return renamed
@@ -103,7 +107,8 @@ class Delivery:
         if folded(old) not in there:
             return
         if folded(new) in there:
-            renamed.retire[contact.profile] = old
+            if not await is_taken(old, renamed.claims, self._is_there):
+                renamed.retire[contact.profile] = old
             return
         body = {"contact": {"Email": old, "_NewEmail": new}}
         try:
@@ -117,6 +122,9 @@ class Delivery:
             renamed.refusals.append(Refusal(contact.profile, Blame.CONTACT, self._reason(answer)))
         elif not await self._check_id(new, there[folded(old)], answer.json.get("contact_id")):
             renamed.anew.discard(contact.profile)
+
+    async def _is_there(self, email: str) -> bool:
+        return bool(await self._people.look_up([email]))
 
     # Upserts
 

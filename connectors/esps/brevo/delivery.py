@@ -38,7 +38,7 @@ from connectors.esps.brevo.writes import (
     stands,
 )
 from connectors.http import Answer, Api, wait
-from connectors.writing import folded, halves, is_renamed, parts, rename_rounds, together
+from connectors.writing import claims_of, folded, halves, is_renamed, is_taken, parts, rename_rounds, together
 
 UPDATES = 100
 """Contacts in one bulk update; Brevo names no limit."""
@@ -92,7 +92,7 @@ class Delivery:
         self._asks = {}
         refusals: list[Refusal] = []
         done: set[int] = set()
-        claims = {folded(contact.email): contact for contact in contacts}
+        claims = claims_of(contacts)
         for renames in rename_rounds(contacts):
             done.update(contact.profile for contact in renames)
             found = await together([self._rename(first_write(contact), claims) for contact in renames])
@@ -353,20 +353,14 @@ class Delivery:
         """
         refusals = await self._alone(write.anew(), creates=False)
         lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
-        if lost or await self._is_taken(old, claims) or await self.delete(old) or await self._block(old):
+        stays = lost or await is_taken(old, claims, self._is_there)
+        if stays or await self.delete(old) or await self._block(old):
             return refusals
         reason = "Brevo neither deletes nor blocks the contact with the address before"
         return write.refused(Blame.CONTACT, reason)
 
-    async def _is_taken(self, email: str, claims: Mapping[str, Contact]) -> bool:
-        """Tell whether who is to have an address has it: the end of the chain still stands where it began."""
-        heirs = set()
-        while (heir := claims.get(folded(email))) is not None and heir.profile not in heirs:
-            heirs.add(heir.profile)
-            if not is_renamed(heir) or await self._book.find(plain(heir.was or "")) is None:
-                return True
-            email = heir.was or ""
-        return False
+    async def _is_there(self, email: str) -> bool:
+        return await self._book.find(plain(email)) is not None
 
 
 def _is_settled(contact: Contact) -> bool:

@@ -29,7 +29,7 @@ from connectors.esps.csv.cells import address_cell, cell, lists_cell, read_addre
 from connectors.esps.csv.settings import CsvSettings
 from connectors.esps.csv.table import CONSENT, EMAIL, LISTS, Rewrite, Row, Table, consent_of, key
 from connectors.esps.csv.traits import TRAITS
-from connectors.writing import folded, is_renamed, notes_of, rename_rounds
+from connectors.writing import claims_of, folded, heirs, is_renamed, notes_of, rename_rounds
 
 CONSENTS = {
     Subscribe.NO: "no consent",
@@ -170,13 +170,13 @@ def plan_of(contacts: Sequence[Contact], there: Iterable[str]) -> Plan:
     """
     plan = Plan(anew={contact.profile for contact in contacts if is_renamed(contact)})
     rows = {email: email for email in there}
-    heirs = {folded(contact.email): contact for contact in contacts}
+    claims = claims_of(contacts)
     for contact in (contact for renames in rename_rounds(contacts) for contact in renames):
         old, new = folded(contact.was or ""), folded(contact.email)
         if old in rows and new not in rows:
             rows[new] = rows.pop(old)
             plan.anew.discard(contact.profile)
-        elif old in rows and not _is_taken(old, heirs, rows):
+        elif old in rows and not _is_taken(old, claims, rows):
             plan.drops.add(rows.pop(old))
     for contact in contacts:
         row = rows.get(folded(contact.email))
@@ -188,15 +188,9 @@ def plan_of(contacts: Sequence[Contact], there: Iterable[str]) -> Plan:
     return plan
 
 
-def _is_taken(email: str, heirs: Mapping[str, Contact], rows: Mapping[str, str]) -> bool:
-    """Tell whether who is to have an address has it: the end of the chain still stands where it began."""
-    seen = set()
-    while (heir := heirs.get(email)) is not None and heir.profile not in seen:
-        seen.add(heir.profile)
-        email = folded(heir.was or "")
-        if not is_renamed(heir) or email not in rows:
-            return True
-    return False
+def _is_taken(email: str, claims: Mapping[str, Contact], rows: Mapping[str, str]) -> bool:
+    """Tell what `writing.is_taken` does, of rows that have all been read."""
+    return any(not is_renamed(heir) or folded(heir.was or "") not in rows for heir in heirs(email, claims))
 
 
 def updated(row: Row, contact: Contact) -> Row:

@@ -5,14 +5,23 @@ Every write is an upsert or a rename that may be repeated, so whatever is in dou
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from connectors.base import NOT_LANDED, Blame, Refusal
 from connectors.errors import RemoteFault
 from connectors.esps.mailchimp.archive import Archive
 from connectors.esps.mailchimp.batches import Outcome, Pace, operation, outcomes_of, submit
-from connectors.esps.mailchimp.writes import Verdict, Write, document_of, judge, rename_rounds
+from connectors.esps.mailchimp.writes import (
+    Verdict,
+    Write,
+    document_of,
+    judge,
+    rename_rounds,
+    subscriber_hash,
+)
 from connectors.http import Answer, Api
+from connectors.writing import claims_of, is_taken
 
 SINGLE_WRITES = 50
 """Contacts up to which single calls are sooner done than a batch, which takes seconds at least."""
@@ -42,8 +51,9 @@ class Delivery:
         writes = [
             write.archived() if write.may_subscribe and write.key in archived else write for write in writes
         ]
+        claims = claims_of([write.contact for write in writes])
         refusals: list[Refusal] = []
-        for renames in rename_rounds([write for write in writes if write.old_key]):
+        for renames in rename_rounds([replace(write, claims=claims) for write in writes if write.old_key]):
             refusals += await self._write_each(renames)
         plain = [write for write in writes if not write.old_key]
         write_all = self._write_batch if len(plain) > SINGLE_WRITES else self._write_each
@@ -121,12 +131,21 @@ class Delivery:
             write = verdict
 
     async def _merge(self, write: Write, old_key: str) -> Sequence[Refusal]:
-        """Update the record that has the new address, and archive the old one; unsubscribe one that cannot be."""
+        """Update the record that has the new address, and archive the old one; unsubscribe one that cannot be.
+
+        But if somebody came to the old address, in an earlier try of this push, the record there is theirs.
+        """
         refusals = await self._upsert(write.anew())
-        if any(refusal.blame in NOT_LANDED for refusal in refusals) or await self._retire(old_key):
+        lost = any(refusal.blame in NOT_LANDED for refusal in refusals)
+        stays = lost or await is_taken(write.contact.was or "", write.claims, self._is_there)
+        if stays or await self._retire(old_key):
             return refusals
         reason = "Mailchimp neither archives nor unsubscribes the record with the address before"
         return [Refusal(write.contact.profile, Blame.CONTACT, reason)]
+
+    async def _is_there(self, email: str) -> bool:
+        path = f"{self._audience}/members/{subscriber_hash(email)}"
+        return (await self._api.get(path, {"fields": "status"}, expect=ABSENT)).status not in ABSENT
 
     async def _retire(self, key: str) -> bool:
         """Take a record's address out of the mailings; False when Mailchimp does not let us."""

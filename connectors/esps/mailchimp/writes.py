@@ -5,7 +5,7 @@ A write is judged alike whether it went out alone or as an operation of a batch.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -28,11 +28,15 @@ SAID_OF_ADDRESSES = {
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out, and note."""
+    """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out, and note.
+
+    A rename knows from `claims` whose each address is to be after this push.
+    """
 
     contact: Contact
     subscribe: Subscribe
     given_up: tuple[Refusal, ...] = ()
+    claims: Mapping[str, Contact] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fields(self) -> Mapping[str, Any]:

@@ -19,9 +19,11 @@ from connectors.esps.ortto.fields import Fields, Slot, Unfit
 from connectors.esps.ortto.people import CONTEXT, PERMISSION, Known, People
 from connectors.http import Answer, Api
 from connectors.writing import (
+    claims_of,
     folded,
     halves,
     is_renamed,
+    is_taken,
     landed,
     notes_of,
     rename_rounds,
@@ -156,19 +158,28 @@ class Delivery:
         Those whose own record gets it are not `anew`.
         """
         refusals: list[Refusal] = []
+        claims = claims_of(contacts)
         for several in rename_rounds(contacts):
             pairs = [(contact, str(contact.was)) for contact in several]
             there = await self._people.find(
                 [email for contact, was in pairs for email in (was, contact.email)]
             )
             moved = [(contact, there[folded(was)]) for contact, was in pairs if folded(was) in there]
-            retire |= {contact.profile: old.id for contact, old in moved if folded(contact.email) in there}
+            merged = [(contact, old) for contact, old in moved if folded(contact.email) in there]
+            retire |= {
+                contact.profile: old.id
+                for contact, old in merged
+                if not await is_taken(contact.was or "", claims, self._is_there)
+            }
             free = [(contact, old) for contact, old in moved if folded(contact.email) not in there]
             anew -= {contact.profile for contact, _ in free}
             refusals += await self.write(
                 [Change(contact.profile, contact.email, old, permission=old.kept()) for contact, old in free]
             )
         return refusals
+
+    async def _is_there(self, email: str) -> bool:
+        return bool(await self._people.find([email]) or await self._people.find([email], archived=True))
 
     # Creating
 

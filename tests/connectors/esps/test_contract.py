@@ -258,6 +258,163 @@ async def test_a_rename_and_a_newcomer_to_the_old_address_are_two_contacts(
     assert harness.shown(EVE).fields == {"ORDERS": "1", "NOTE": "moved"}
 
 
+# Addresses that move on from one to the next
+
+
+CHAIN = ((1, ADA, BOB), (2, BOB, EVE))
+RING = ((1, ADA, BOB), (2, BOB, ADA))
+
+
+async def stand(esp: Esp, moves: Sequence[tuple[int, str, str]]) -> None:
+    """Put everybody where they are before they move, each with a note of their own."""
+    await esp.push([Contact(n, old, {"NOTE": f"{n}"}, Subscribe.YES, change="c1") for n, old, _ in moves])
+
+
+def moved(moves: Sequence[tuple[int, str, str]]) -> list[Contact]:
+    return [
+        Contact(n, new, {"ORDERS": n}, Subscribe.YES, known=True, was=old, change="c2")
+        for n, old, new in moves
+    ]
+
+
+@pytest.mark.parametrize("moves", [CHAIN, CHAIN[::-1]], ids=["head first", "end first"])
+async def test_a_chain_of_renames_that_is_sent_again_after_a_kill_loses_nobody(
+    esp: Esp, harness: Harness, moves: Sequence[tuple[int, str, str]]
+) -> None:
+    await stand(esp, moves)
+
+    for process in (esp, harness.connect(), harness.connect()):
+        anew(await process.push(moved(moves)))
+
+        assert harness.mailable == {BOB, EVE}
+        assert harness.shown(BOB).fields == texts(NOTE="1", ORDERS=1)
+        assert harness.shown(EVE).fields == texts(NOTE="2", ORDERS=2)
+
+
+async def test_a_long_chain_with_a_newcomer_behind_it_may_be_sent_again(esp: Esp, harness: Harness) -> None:
+    moves = (*CHAIN, (3, EVE, "dan@example.com"))
+    await stand(esp, moves)
+    newcomer = Contact(4, ADA, {"ORDERS": 4}, Subscribe.YES, change="c2")
+
+    for process in (esp, harness.connect()):
+        anew(await process.push([newcomer, *moved(moves)]))
+
+        assert harness.mailable == {*EMAILS, "dan@example.com"}
+        assert [harness.shown(email).fields.get("NOTE") for _, _, email in moves] == ["1", "2", "3"]
+        assert harness.shown(ADA).fields == texts(ORDERS=4)
+
+
+@pytest.mark.parametrize("type_", [type_ for type_ in ROWS if type_ != "webhook"], indirect=True)
+async def test_a_ring_of_renames_may_be_sent_again(esp: Esp, harness: Harness) -> None:
+    """A hook is told of each move by itself, and sees no ring."""
+    await stand(esp, RING)
+
+    for process in (esp, harness.connect()):
+        anew(await process.push(moved(RING)))
+
+        assert harness.mailable == {ADA, BOB}
+        assert [harness.shown(email).fields["ORDERS"] for email in (BOB, ADA)] == ["1", "2"]
+
+
+async def test_P4_who_leaves_before_a_chain_is_sent_again_does_not_come_back(
+    fresh: Callable[[], Harness], type_: str
+) -> None:
+    """X at `b`, or Y at `c`, in every way in which somebody leaves."""
+    for leave, left in itertools.product(ROWS[type_].departures.values(), (BOB, EVE)):
+        harness = fresh()
+        async with harness.life():
+            esp = await harness.ready()
+            await stand(esp, CHAIN)
+            await esp.push(moved(CHAIN))
+            leave(harness.state, left)
+
+            await harness.connect().push(moved(CHAIN))
+
+        assert harness.mailable == {BOB, EVE} - {left}
+
+
+async def test_a_newcomer_to_the_address_of_somebody_who_is_merged_keeps_it(
+    esp: Esp, harness: Harness
+) -> None:
+    await esp.push([Contact(1, ADA, {}, Subscribe.YES), Contact(2, EVE, {}, Subscribe.NO)])
+    newcomer = Contact(3, ADA, {"ORDERS": 3}, Subscribe.YES, change="c2")
+
+    for process in (esp, harness.connect()):
+        anew(await process.push([newcomer, *moved([(1, ADA, EVE)])]))
+
+        assert harness.mailable == {ADA}
+        assert [harness.shown(email).fields for email in (ADA, EVE)] == [texts(ORDERS=3), texts(ORDERS=1)]
+
+
+async def test_P4_a_newcomer_without_proof_inherits_no_subscription_at_an_old_address(
+    esp: Esp, harness: Harness
+) -> None:
+    await esp.push([Contact(1, ADA, {}, Subscribe.YES), Contact(2, EVE, {}, Subscribe.NO)])
+    newcomer = Contact(3, ADA, {"ORDERS": 3}, Subscribe.NO, change="c2")
+
+    for process in (esp, harness.connect()):
+        await process.push([newcomer, *moved([(1, ADA, EVE)])])
+
+        assert harness.mailable == set()
+
+
+@pytest.mark.parametrize("ends", ["at nobody", "at somebody"])
+async def test_P4_who_left_before_a_chain_stays_away_however_often_it_is_sent(
+    fresh: Callable[[], Harness], type_: str, ends: str
+) -> None:
+    """Erased ones apart, where the end is a contact of its own: they look as if they had moved on."""
+    erased = {"forgotten"} if ends == "at somebody" else set()
+    ways = [leave for way, leave in ROWS[type_].departures.items() if way not in erased]
+    for leave, (_, left, to) in itertools.product(ways, CHAIN):
+        harness = fresh()
+        async with harness.life():
+            esp = await harness.ready()
+            await stand(esp, CHAIN)
+            await esp.push([Contact(3, EVE, {}, Subscribe.NO)] if ends == "at somebody" else [])
+            leave(harness.state, left)
+
+            for process in (esp, harness.connect()):
+                await process.push(moved(CHAIN))
+
+                assert to not in harness.mailable
+
+
+@pytest.mark.parametrize("type_", HTTP, indirect=True)
+async def test_a_chain_of_renames_may_break_off_anywhere(fresh: Callable[[], Harness]) -> None:
+    """The ESP is cut off at each request in turn: not reached any more, or its answers are lost."""
+    for fault in (FAULTS["503"], FAULTS["500 after the work"]):
+        for place in itertools.count():
+            harness = fresh()
+            async with harness.life():
+                esp = await harness.ready()
+                await stand(esp, CHAIN)
+                whole = await cut_off(harness, esp, moved(CHAIN), place, fault)
+                anew(await harness.connect().push(moved(CHAIN)))
+
+            assert harness.mailable == {BOB, EVE}, (fault, place)
+            assert harness.shown(BOB).fields == texts(NOTE="1", ORDERS=1)
+            assert harness.shown(EVE).fields == texts(NOTE="2", ORDERS=2)
+            if whole:
+                break
+
+
+async def cut_off(harness: Harness, esp: Esp, contacts: Sequence[Contact], place: int, fault: Fault) -> bool:
+    """Push while the ESP fails from one request on; return whether the push ended before."""
+    assert harness.simulation
+    last, down = harness.requests() + place, [True]
+    simulation = harness.simulation
+    simulation.fail(
+        fault, times=1000, when=lambda _method, _path: down[0] and len(simulation.requests) >= last
+    )
+    try:
+        await esp.push(contacts)
+    except Retryable:
+        return False
+    finally:
+        down[0] = False
+    return harness.requests() <= last
+
+
 # Preparing
 
 
