@@ -15,6 +15,7 @@ from state import profiles
 from sync import cli
 from sync.app import Cartwire
 from sync.job import utc_now
+from sync.names import make_ready
 from sync.plan import CHUNK, plan
 from sync.plant import read_plant
 from sync.pull import Reading, pull_history
@@ -42,7 +43,8 @@ async def stages(cartwire: Cartwire, figures: Figures) -> None:
     with metered(figures, "plan"):
         await plan(sync.job, cartwire.db, now)
     with metered(figures, "push"):
-        await push(Pushing(sync.job, sync.esp, cartwire.db, now))
+        ready = await make_ready(sync.job, sync.esp, cartwire.db, now)
+        await push(Pushing(sync.job, sync.esp, cartwire.db, now, ready.missing))
 
 
 JOBS: Mapping[str, Callable[[Cartwire, Figures], Awaitable[None]]] = {"sync": run, "stages": stages}

@@ -403,7 +403,8 @@ class Journeys(Protocol):
     async def start(self, trigger: str, members: Sequence[Member]) -> Sequence[Refusal]:
         """Start the automation for each of these, at most once: a call whose answer is lost is not made again.
 
-        Whoever stands in no refusal has been started for certain. Raises nothing for single members.
+        Whoever stands in no refusal has been started for certain; `Blame.LATER` names those who surely were not,
+        and can be once the ESP lets us in. Raises nothing for single members.
         """
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from connectors.base import Contact, Subscribe, Value
+from state import runs
 from state.codes import CODES, digest, encode_contact
 from state.dialect import among, chunks, json_list, upsert
 from state.outbox import (
@@ -298,6 +299,7 @@ def _give_up(connection: Connection, sync: str, known: Row[Any], laid: _Laid) ->
 
     A journey that may have begun counts as entered.
     """
+    runs.unbury(connection, sync, [f"profile {known.profile} list {known.list}"])
     if known.inside:
         laid.notes.append(membership_row(sync, known.profile, known.list, known.at, told=known.told))
         return

@@ -171,9 +171,11 @@ def age(connection: Connection, letters: Iterable[DeadLetter], by: timedelta) ->
         connection.execute(update(LETTERS).where(*mine).values(last_at=each.first_at - by))
 
 
-def list_dead_letters(connection: Connection, scopes: Sequence[str]) -> list[DeadLetter]:
+def list_dead_letters(connection: Connection, scopes: Sequence[str], kind: str = "") -> list[DeadLetter]:
+    """Return the dead letters whose record begins with `kind`."""
+    mine = (LETTERS.c.scope.in_(scopes), LETTERS.c.record.startswith(kind, autoescape=True))
     rows = connection.execute(
-        select(LETTERS).where(LETTERS.c.scope.in_(scopes)).order_by(LETTERS.c.scope, LETTERS.c.record)
+        select(LETTERS).where(*mine if kind else mine[:1]).order_by(LETTERS.c.scope, LETTERS.c.record)
     )
     return [
         DeadLetter(row.scope, row.record, row.reason, row.first_at, row.last_at, row.times) for row in rows

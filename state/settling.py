@@ -160,12 +160,17 @@ def settle_memberships(
     """Keep the list changes that the ESP took, bury those it refused; return how many landed.
 
     Of people who were forgotten meanwhile nothing is kept. Who entered one of `journeys` is remembered
-    beyond their leaving.
+    beyond their leaving. Whose turn did not come wait as before.
     """
     alive = _alive(connection, sync, (job.member.profile for job in jobs))
-    jobs = [job for job in jobs if job.member.profile in alive]
     refusals = [refusal for refusal in refusals if refusal.profile in alive]
     against = {(refusal.profile, refusal.name): refusal for refusal in refusals}
+    later = {key for key, refusal in against.items() if refusal.blame is Blame.LATER}
+    _wait_on(connection, sync, [job for job in jobs if (job.member.profile, job.list) in later])
+    refusals = [refusal for refusal in refusals if refusal.blame is not Blame.LATER]
+    jobs = [
+        job for job in jobs if job.member.profile in alive and (job.member.profile, job.list) not in later
+    ]
     for name in {job.list for job in jobs}:
         _settle_list(connection, sync, name, [job for job in jobs if job.list == name], against, now=now)
     taken = (job for job in jobs if job.joins and (job.member.profile, job.list) not in against)
@@ -177,6 +182,26 @@ def settle_memberships(
     runs.unbury(connection, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
     runs.bury(connection, sync, [letter(refusal) for refusal in refusals if refusal.blame in BURIED], now)
     return len(jobs) - len(refusals)
+
+
+def _wait_on(connection: Connection, sync: str, jobs: Sequence[MembershipJob]) -> None:
+    """Lay changes down again that were settled as doubtful, and were surely not made."""
+    rows = [
+        {
+            "sync": sync,
+            "list": job.list,
+            "profile": job.member.profile,
+            "joins": job.joins,
+            "stamp": job.stamp,
+        }
+        for job in jobs
+    ]
+    upsert(connection, MEMBERSHIP_JOBS, rows)
+    for job in jobs:
+        mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.profile == job.member.profile)
+        doubtful = (MEMBERSHIPS.c.list == job.list, MEMBERSHIPS.c.doubtful)
+        connection.execute(delete(MEMBERSHIPS).where(*mine, *doubtful))
+    runs.unbury(connection, sync, (f"profile {job.member.profile} list {job.list}" for job in jobs))
 
 
 def _settle_list(

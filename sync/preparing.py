@@ -9,7 +9,7 @@ from connectors.errors import ConnectorError
 from state import evaluation
 from state.db import Database
 from sync.job import Job, Ticks
-from sync.push import prepare
+from sync.names import prepare
 
 Ready = Callable[[], Awaitable[Mapping[str, str] | None]]
 

@@ -14,12 +14,12 @@ from datetime import datetime
 import structlog
 
 from connectors.base import Blame, Esp, Journeys, Refusal
-from connectors.errors import BadRecord, RemoteFault
-from state import outbox, runs, settling
+from connectors.errors import RemoteFault
+from state import outbox, settling
 from state.db import Database
 from state.outbox import ContactJob, MembershipJob
 from sync.job import Job, Pulse, Tick, in_group
-from sync.journeys import STARTS, missing_triggers, start_journeys, trigger_of
+from sync.journeys import STARTS, start_journeys, trigger_of
 from sync.sending import end_if_left, send
 
 log = structlog.get_logger()
@@ -45,40 +45,29 @@ async def _nothing_new() -> bool:
 class Pushing:
     """One sync's push in one run. `tick(done, all)` is called with contacts and entries after every batch.
 
-    When `pulse` says to stop, the batches in hand are the last. `look` asks the stores once more, lays down anew
-    what follows, and returns whether those who enter lists on open checkouts may. `prepared` is what `prepare`
-    returned, where that was done already.
+    `missing` are the fields and lists that the ESP does not let us have, and why. When `pulse` says to stop, the
+    batches in hand are the last. `look` asks the stores once more, lays down anew what follows, and returns whether
+    those who enter lists on open checkouts may.
     """
 
     job: Job
     esp: Esp
     db: Database
     now: datetime
+    missing: Mapping[str, str]
     tick: Tick = lambda _done, _expected: None
     pushed: Pushed = field(default_factory=Pushed)
     pulse: Pulse = field(default_factory=Pulse)
     look: Callable[[], Awaitable[bool]] = _nothing_new
-    prepared: Mapping[str, str] | None = None
-
-
-async def prepare(job: Job, esp: Esp) -> dict[str, str]:
-    """Have the ESP make the fields and lists that it lacks; return those that it does not let us have, and why."""
-    lists = [each.name for each in job.mapping.lists if each.trigger is None]
-    return {
-        **await esp.prepare(job.mapping.fields, lists),
-        **await missing_triggers(esp, job.mapping.lists),
-    }
 
 
 async def push(pushing: Pushing) -> Pushed:
     """Empty a sync's outbox into its ESP; raises the ConnectorError that stopped it, and nothing is lost."""
-    job, esp = pushing.job, pushing.esp
-    waiting = await pushing.db.read(outbox.pending, job.sync)
+    waiting = await pushing.db.read(outbox.pending, pushing.job.sync)
     if not waiting.contacts and not waiting.lists:
         return pushing.pushed
-    missing = await prepare(job, esp) if pushing.prepared is None else pushing.prepared
-    await _say_missing(pushing, missing)
-    later = job.on_checkouts - missing.keys()
+    missing = pushing.missing
+    later = pushing.job.on_checkouts - missing.keys()
     await _push_all(pushing, missing, later)
     if await _somebody_enters(pushing, later) and await pushing.look():
         await _push_all(pushing, missing, frozenset())
@@ -170,18 +159,6 @@ class Round:
         pushed = self.pushing.pushed
         self.pushing.pulse.beat()
         self.pushing.tick(pushed.contacts + pushed.entries, self.expected)
-
-
-async def _say_missing(pushing: Pushing, missing: Mapping[str, str]) -> None:
-    """Bury what the ESP does not let us have: a letter for each name, not for each contact."""
-    sync = pushing.job.sync
-    mapping = pushing.job.mapping
-    names = [*(each.name for each in mapping.fields), *(each.name for each in mapping.lists)]
-    for name, reason in missing.items():
-        log.warning("name_refused", name=name, reason=reason)
-    await pushing.db.run(runs.unbury, sync, [f"name {name}" for name in names])
-    bad = [BadRecord(f"name {name}", reason) for name, reason in missing.items()]
-    await pushing.db.run(runs.bury, sync, bad, pushing.now)
 
 
 async def _push_contacts(this: Round) -> None:
@@ -300,10 +277,12 @@ async def _change_list(
     landed = await db.run(
         settling.settle_memberships, job.sync, settled, refusals, pushing.now, journeys=job.journeys
     )
+    refused = sum(refusal.blame is not Blame.LATER for refusal in refusals)
     pushing.pushed.entries += landed
-    pushing.pushed.refused += len(refusals)
-    log.info("list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=len(refusals))
+    pushing.pushed.refused += refused
+    log.info("list_changed", esp=job.target.esp, joined=len(joins), left=len(leaves), refused=refused)
     this.settled()
+    end_if_left(refusals)
 
 
 class Changes:

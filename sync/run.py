@@ -16,6 +16,7 @@ from connectors.base import Esp
 from connectors.errors import ConnectorError, Refused, Retryable
 from state import approvals, cursors, evaluation, opt_outs, outbox, runs, showing
 from state.db import Database
+from sync import names
 from sync.confirmed import hear_confirmed
 from sync.job import Job, Pulse, Silent, Stopped, Ticks, in_group, utc_now
 from sync.leases import one_run
@@ -217,16 +218,21 @@ async def _push(
     sync: Sync, db: Database, order: Order, now: datetime, report: Report, *, ready: Ready
 ) -> None:
     """Push what waits, unless it goes beyond the limits (P11)."""
-    if not await _may_push(sync, db, order, report):
-        return
-    opted_out = await _read_opt_outs(sync, db, now)
-    if opted_out:
+    may, is_time = await _may_push(sync, db, order, report), await names.is_time(sync.job, db, now)
+    if (may or (is_time and not report.held)) and await _read_opt_outs(sync, db, now):
         await plan(sync.job, db, now)
-    if not opted_out or await _may_push(sync, db, order, report):
+        may = await _may_push(sync, db, order, report)
+    if report.held or not (may or is_time):
+        return
+    found = await names.make_ready(sync.job, sync.esp, db, now, prepared=await ready())
+    if found.moved:
+        await plan(sync.job, db, now)
+        may = await _may_push(sync, db, order, report)
+    if may:
         look = partial(_look_again, sync, db, order, now, report)
         ticks, pulse = order.ticks.pushed, order.pulse
         await db.run(evaluation.mark_heard, sync.name)
-        await push(Pushing(sync.job, sync.esp, db, now, ticks, report.pushed, pulse, look, await ready()))
+        await push(Pushing(sync.job, sync.esp, db, now, found.missing, ticks, report.pushed, pulse, look))
 
 
 async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:

@@ -77,7 +77,7 @@ def _without(contact: Contact, missing: Mapping[str, str]) -> Contact:
 
 
 def end_if_left(refusals: Sequence[Refusal]) -> None:
-    """Raise what made the ESP leave contacts for later: what it did of the batch is settled."""
+    """Raise what made the ESP leave people for later: what it did of the batch is settled."""
     left = [refusal for refusal in refusals if refusal.blame is Blame.LATER]
     if left:
         raise Retryable(f"{left[0].reason}; {len(left)} contacts are left for the next run")

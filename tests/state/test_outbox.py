@@ -393,6 +393,17 @@ def test_P10_a_journey_that_may_have_begun_counts_as_entered(
     assert offer(connection, welcome(connection, inside=True), journeys=NEVER).joins == joins
 
 
+def test_P5_a_refused_change_that_nobody_wants_any_more_is_no_dead_letter(connection: Connection) -> None:
+    offer(connection, welcome(connection, inside=True))
+    take(connection)
+    take_lists(connection, refusal(connection, Blame.MEMBERSHIP, "Welcome"), name="Welcome")
+    standing = letters(connection)
+
+    land(connection, welcome(connection, inside=False))
+
+    assert (standing, letters(connection)) == ([f"profile {profile_id(connection)} list Welcome"], [])
+
+
 def test_P10_another_audience_does_not_make_a_journey_new(connection: Connection) -> None:
     outbox.settle_in(connection, replace(TARGET, place="audience a"))
     land(connection, welcome(connection, inside=True))

@@ -99,6 +99,20 @@ async def place(
             yield made
 
 
+@pytest.mark.parametrize("place", [type_ for type_, row in sorted(ROWS.items()) if row.lose], indirect=True)
+async def test_P3_a_list_that_was_deleted_has_everybody_again(place: Place) -> None:
+    await place.run(history=True)
+    everybody = place.on("Customers")
+    place.row.lose(place.state, "Customers")
+    place.shop.state.add_order(email=NEW, total="5.00")
+
+    await place.run()
+    again = await place.run()
+
+    assert place.on("Customers") == everybody | {NEW}
+    assert again.writes == 0
+
+
 async def test_P10_history_starts_no_journey_and_a_transition_starts_one(place: Place) -> None:
     await place.run(history=True)
     await place.run(history=True)

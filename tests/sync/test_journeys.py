@@ -14,6 +14,7 @@ from connectors.stores.woocommerce import simulator as woocommerce
 from state import runs, settling
 from sync.app import Cartwire
 from sync.explain import explain_person
+from sync.journeys import STARTS
 from sync.letters import retry_all
 from sync.plant import read_plant
 from sync.report import Report
@@ -260,6 +261,42 @@ async def test_a_trigger_that_is_not_there_is_named_once_with_those_that_are(wor
 
     assert (report.exit_code, world.started) == (1, [])
     assert await world.letters() == ["Autopilot has no such trigger; it has 0003 (Welcome)"]
+
+
+async def test_P2_who_entered_while_a_trigger_was_gone_begins_when_it_is_back(world: World) -> None:
+    await world.run(history=True)
+    world.news.state.triggers.clear()
+    world.buy()
+    gone = await world.run()
+    world.news.state.triggers["0003"] = "Welcome"
+    world.buy("next@example.com")
+
+    await world.run()
+    await world.run()
+
+    assert gone.exit_code == 1
+    assert (sorted(world.started), await world.letters()) == ([NEW, "next@example.com"], [])
+
+
+@pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=403), Fault(status=429)], ids=str)
+async def test_P2_whom_autopilot_surely_did_not_start_wait_for_the_next_run(
+    world: World, fault: Fault
+) -> None:
+    await world.run(history=True)
+    people = [f"buyer{number}@example.com" for number in range(STARTS + 5)]
+    for email in people:
+        world.buy(email)
+    shut = ["/trigger/"]
+    world.news.fail(fault, times=1000, when=lambda _method, path: any(part in path for part in shut))
+
+    failed = await world.run()
+    waiting = await world.letters()
+    shut.clear()
+    mended = await world.run()
+
+    assert (failed.exit_code, failed.pushed.refused, waiting) == (3, 0, [])
+    assert "left for the next run" in failed.errors[0]
+    assert (mended.exit_code, sorted(world.started)) == (0, sorted(people))
 
 
 @pytest.mark.crash

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from connectors.base import Blame, Member, Refusal
-from connectors.errors import ConnectorError, Retryable, Throttled, Unreachable
+from connectors.errors import ConnectorError, Refused, Retryable, Throttled, Unreachable
 from connectors.esps.autopilot.delivery import BAD, GONE, words
 from connectors.http import Api
 from connectors.writing import together
 
 UNSURE = "the answer was lost: nobody knows whether the journey began"
 NOT_BEGUN = "the journey did not begin"
+NO_ENTRY = frozenset({401, 403})
 
 
 class Triggers:
@@ -30,31 +31,28 @@ class Triggers:
         return {trigger: reason for trigger in triggers if trigger not in there}
 
     async def start(self, trigger: str, members: Sequence[Member]) -> Sequence[Refusal]:
-        reasons = await together([self._start(trigger, member) for member in members])
-        return [
-            Refusal(
-                member.profile,
-                Blame.MEMBERSHIP,
-                self._api.redact(reason),
-                doubtful=reason.startswith(UNSURE),
-            )
-            for member, reason in zip(members, reasons, strict=True)
-            if reason
-        ]
+        refusals = await together([self._start(trigger, member) for member in members])
+        return [refusal for refusal in refusals if refusal]
 
-    async def _start(self, trigger: str, member: Member) -> str | None:
+    async def _start(self, trigger: str, member: Member) -> Refusal | None:
         """Return why the journey did not begin for certain."""
         email = quote(member.email.encode("utf-8", "ignore"), safe="")
         path = f"/trigger/{quote(trigger, safe='')}/contact/{email}"
         try:
             answer = await self._api.send("POST", path, expect=BAD | GONE, repeat=False)
         except ConnectorError as error:
-            return f"{_outcome(error)} ({error})"
-        return None if answer.status < 300 else f"{NOT_BEGUN}: {words(answer)}"
+            if _is_shut(error):
+                return Refusal(member.profile, Blame.LATER, self._api.redact(f"{NOT_BEGUN} ({error})"))
+            doubtful = isinstance(error, Retryable)  # a 4xx did nothing
+            reason = self._api.redact(f"{UNSURE if doubtful else NOT_BEGUN} ({error})")
+            return Refusal(member.profile, Blame.MEMBERSHIP, reason, doubtful=doubtful)
+        if answer.status < 300:
+            return None
+        return Refusal(member.profile, Blame.MEMBERSHIP, self._api.redact(f"{NOT_BEGUN}: {words(answer)}"))
 
 
-def _outcome(error: ConnectorError) -> str:
-    """Say what an error means for the call; a 4xx and a refused connection did nothing."""
+def _is_shut(error: ConnectorError) -> bool:
+    """Tell whether a call surely did nothing, for a reason that has nothing to do with the contact."""
     unsent = isinstance(error, Unreachable) and not error.sent
-    refused = not isinstance(error, Retryable)
-    return NOT_BEGUN if unsent or refused or isinstance(error, Throttled) else UNSURE
+    no_entry = isinstance(error, Refused) and error.status in NO_ENTRY
+    return unsent or no_entry or isinstance(error, Throttled)

@@ -54,7 +54,7 @@ class Row:
     """How one type differs.
 
     `departures` are the ways in which somebody stops being mailable at the ESP, `told` those of them that
-    `opt_outs` must tell. `vanish` is how somebody is gone there without a trace, where that can be. `extent` counts what a write done twice would add to. `jobs` are the ways
+    `opt_outs` must tell. `vanish` is how somebody is gone there without a trace, `lose` how a list is, where that can be. `extent` counts what a write done twice would add to. `jobs` are the ways
     in which its background jobs go wrong, where it has such. `wrong` is a setting and a
     value at which the ESP does not let us in. `impossible` are names that `prepare` must refuse. `many` is more
     than what any connector writes one by one or in one request, `crowd` more than a list takes at once; both
@@ -71,6 +71,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     refuse: Callable[[Any, frozenset[str]], None] | None = None
     vanish: Doing | None = None
+    lose: Doing | None = None
     jobs: Mapping[str, Callable[[Simulation], object]] = field(default_factory=dict)
     typed: bool = True
     impossible: tuple[Sequence[str], Sequence[str]] = ((), ())
@@ -284,6 +285,7 @@ ROWS: Mapping[str, Row] = {
         wrong=("api_key", "fedcba9876543210fedcba9876543210"),
         refuse=_refuse_autopilot,
         vanish=lambda state, email: state.delete(email),
+        lose=lambda state, name: state.delete_list(name),
         impossible=((), (" ",)),
         many=60,
         crowd=300,
@@ -301,6 +303,7 @@ ROWS: Mapping[str, Row] = {
         wrong=("api_key", "xkeysib-fedcba9876543210"),
         refuse=_refuse_brevo,
         vanish=lambda state, email: state.delete(state.existing(email)),
+        lose=lambda state, name: state.delete_list(name),
         jobs={"fails": _fate("failed"), "is never found": _fate("lost"), "never ends": _fate("stuck")},
         impossible=(("é!", "A B"), ()),
         unhurried={"CONTACTS_PER_SECOND": None},
@@ -332,6 +335,7 @@ ROWS: Mapping[str, Row] = {
             "archived": lambda state, email: state.archive(email),
             "forgotten": lambda state, email: state.forget(email),
         },
+        lose=lambda state, name: state.delete_list(name),
         told=frozenset({"unsubscribed", "cleaned", "archived"}),
         wrong=("api_key", "fedcba9876543210fedcba9876543210-us21"),
         refuse=_refuse_mailchimp,

@@ -300,6 +300,11 @@ class SimulatedContacts:
             {"email": email, "attributes": body.get("attributes"), "listIds": body.get("includeListIds")}
         )
 
+    def delete_list(self, name: str) -> None:
+        """Let the owner delete a list."""
+        for number in [number for number, each in self.lists.items() if each.name == name]:
+            del self.lists[number]
+
     def list_named(self, name: str) -> StoredList:
         (found,) = [each for each in self.lists.values() if each.name == name]
         return found
