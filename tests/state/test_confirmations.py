@@ -131,7 +131,8 @@ def test_what_was_refused_of_the_contact_is_offered_again_and_subscribes_nobody(
 
 
 def test_what_was_refused_for_another_reason_stays_so(connection: Connection) -> None:
-    ask(connection, {ADA: "left this list", BOB: REASON})
+    """Nor is a reason the same that has the words of another somewhere."""
+    ask(connection, {ADA: f"left this list, {REASON}", BOB: REASON})
     offer(connection, want(connection, orders=2), target=TARGET)
     push(connection, {ADA: "no address"}, contacts_too=True)
     before = letters(connection)

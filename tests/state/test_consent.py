@@ -289,6 +289,32 @@ def test_P4_an_opt_out_that_is_heard_after_the_account_has_moved_goes_with_it(
     assert said(connection, 2, email=EVE) is (Subscribe.NO if stays else Subscribe.STOP)
 
 
+def test_P4_an_opt_out_that_is_heard_once_the_move_was_computed_goes_with_the_account(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1, consent=GIVEN))
+    assert said(connection, 1) is Subscribe.YES
+    save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
+    refresh(connection)
+
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
+
+    assert said(connection, 2, email=EVE) is Subscribe.STOP
+
+
+def test_P4_an_opt_out_follows_whoever_left_the_address_first_although_another_account_took_the_same_way(
+    connection: Connection,
+) -> None:
+    save(connection, customer(1, consent=GIVEN))
+    said(connection, 1)
+    for number, email, minute in ((1, BOB, 60), (1, EVE, 70), (2, ADA, 80), (2, BOB, 90)):
+        save(connection, customer(number, email, consent=GIVEN, updated_at=at(minute)))
+
+    opt_out(connection, ADA, when=TAKEN_BACK.at)
+
+    assert said(connection, 2, email=EVE) is Subscribe.NO
+
+
 def test_P4_of_two_accounts_that_exchanged_their_addresses_the_opt_out_goes_with_its_own(
     connection: Connection,
 ) -> None:

@@ -65,10 +65,14 @@ def take(connection: Connection, *refusals: Refusal) -> int:
 
 
 def take_lists(
-    connection: Connection, *refusals: Refusal, name: str = "Customers", now: datetime = START
+    connection: Connection,
+    *refusals: Refusal,
+    name: str = "Customers",
+    now: datetime = START,
+    journeys: Journeys = ALWAYS,
 ) -> int:
     jobs = [*members(connection, name), *members(connection, name, joins=False)]
-    return settling.settle_memberships(connection, "crm", jobs, refusals, now, journeys=ALWAYS)
+    return settling.settle_memberships(connection, "crm", jobs, refusals, now, journeys=journeys)
 
 
 def land(
@@ -78,7 +82,7 @@ def land(
     found = offer(connection, *wanted, journeys=journeys, now=now)
     take(connection)
     for name in outbox.pending(connection, "crm").lists:
-        take_lists(connection, name=name, now=now)
+        take_lists(connection, name=name, now=now, journeys=journeys)
     return found
 
 
@@ -359,6 +363,17 @@ def test_P10_an_entry_bars_another_for_as_long_as_the_journey_says(connection: C
 
 def test_P10_who_is_inside_a_list_that_becomes_a_journey_counts_as_entered(connection: Connection) -> None:
     land(connection, welcome(connection, inside=True), journeys={})
+    land(connection, welcome(connection, inside=True, quiet=True), now=at(1))
+    land(connection, welcome(connection, inside=False), now=at(2))
+
+    assert offer(connection, welcome(connection, inside=True), journeys=NEVER).joins == {}
+
+
+def test_P10_who_was_about_to_leave_such_a_list_and_stays_by_history_counts_as_entered(
+    connection: Connection,
+) -> None:
+    land(connection, welcome(connection, inside=True), journeys={})
+    offer(connection, welcome(connection, inside=False))
     land(connection, welcome(connection, inside=True, quiet=True), now=at(1))
     land(connection, welcome(connection, inside=False), now=at(2))
 

@@ -349,6 +349,22 @@ def test_P1_an_account_that_moves_twice_before_anybody_looks_is_renamed_once(con
     assert (profile_id(connection, EVE), list(columns(connection))) == (before, [EVE])
 
 
+def test_P1_a_profile_follows_its_own_account_through_addresses_that_others_leave_before_and_after(
+    connection: Connection,
+) -> None:
+    save(connection, customer(5), customer(6, BOB), customer(7, EVE))
+    refresh(connection)
+    before = {email: profile_id(connection, email) for email in (ADA, BOB, EVE)}
+    moves = [(6, "bob"), (5, BOB), (7, "eve"), (5, EVE), (5, "ada"), (8, BOB), (8, "last")]
+    for minute, (number, to) in enumerate(moves, 1):
+        email = to if "@" in to else f"{to}@new.example.com"
+        save(connection, customer(number, email, updated_at=at(minute)))
+
+    refresh(connection)
+
+    assert before == {email: profile_id(connection, email.replace("@", "@new.")) for email in before}
+
+
 def test_a_rename_in_a_store_outside_the_sync_renames_nobody(connection: Connection) -> None:
     scope = replace(SCOPE, stores=("shop",))
     save(connection, order(1))

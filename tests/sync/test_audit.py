@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ import pytest
 from connectors.base import Held, Subscribe, Window
 from connectors.errors import ConnectorError
 from connectors.esps.mailchimp.simulated.audience import subscriber_hash
-from connectors.simulation import Fault
+from connectors.simulation import Fault, HistoricOrder, Simulation
 from connectors.stores.woocommerce import simulator as woocommerce
 from state import audits, runs
 from state.audits import Audit, Believed
@@ -39,6 +40,13 @@ async def audited(world: World, *, repair: bool = False) -> AuditReport:
 
 def orders_of(world: World, email: str) -> Any:
     return world.contacts[email][0]["ORDERS"]
+
+
+def open_shop(world: World, orders: Sequence[HistoricOrder]) -> Simulation:
+    """Put a shop with these orders where the world's was."""
+    shop = woocommerce.simulator(orders)
+    world.router.route(host="shop.test").mock(side_effect=edge(shop))
+    return shop
 
 
 def change(world: World, email: str, **fields: Any) -> None:
@@ -212,8 +220,7 @@ async def test_orders_that_a_shop_deleted_for_good_count_no_more_after_a_repair(
         order(number, f"person{number % 7}@example.com", created_at=FIRST + timedelta(minutes=15 * number))
         for number in range(1, 2_401)
     ]
-    shop = woocommerce.simulator(orders)
-    world.router.route(host="shop.test").mock(side_effect=edge(shop))
+    shop = open_shop(world, orders)
     await world.backfill()
     for number in (8, 9, 10):
         shop.state.delete(number)
@@ -231,6 +238,57 @@ async def test_orders_that_a_shop_deleted_for_good_count_no_more_after_a_repair(
     assert "3 orders are gone there, and count here no more" in shown
     assert (before, orders_of(world, ADA), (await audited(world)).orders) == (343, 342, 0)
     assert asked < 30
+
+
+@pytest.mark.parametrize(
+    ("there", "gone", "dropped"), [(30, 20, 20), (30, 21, 0), (240, 24, 24), (240, 25, 0)]
+)
+async def test_as_many_orders_can_be_gone_as_a_few_or_a_small_share_of_all(
+    world: World, there: int, gone: int, dropped: int
+) -> None:
+    shop = open_shop(world, [order(number, ADA) for number in range(1, there + 1)])
+    await world.backfill()
+    for number in range(1, gone + 1):
+        shop.state.delete(number)
+
+    (found,) = (await audited(world, repair=True)).stores
+
+    assert (found.deleted, found.hidden) == (dropped, gone - dropped)
+
+
+async def test_more_orders_of_one_second_than_are_asked_for_at_once_are_asked_for_all_the_same(
+    world: World,
+) -> None:
+    shop = open_shop(world, [order(number, ADA, created_at=FIRST) for number in range(1, 121)])
+    await world.backfill()
+    shop.state.delete(7)
+    most = len(shop.requests) + 200
+    shop.fail(Fault(status=503), times=100, when=lambda _method, _path: len(shop.requests) > most)
+
+    assert (await audited(world, repair=True)).stores[0].deleted == 1
+
+
+async def test_nothing_is_asked_of_a_part_of_a_month_that_the_store_does_not_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    month = [order(number, ADA, created_at=FIRST + timedelta(hours=6 * number)) for number in range(1, 121)]
+    shop = open_shop(world, month)
+    await world.backfill()
+    for number in (7, 100):
+        shop.state.delete(number)
+    async with world.open() as cartwire:
+        sync = cartwire.syncs["crm"]
+        store: Any = sync.sources[0].store
+        count_orders = store.count_orders
+
+        async def count_of_the_first_half(windows: Sequence[Window]) -> Sequence[int | None]:
+            counts = await count_orders(windows)
+            return [counts[0], None] if len(windows) == 2 else counts
+
+        monkeypatch.setattr(store, "count_orders", count_of_the_first_half)
+        report = await audit(cartwire, sync, NOW, repair=True)
+
+    assert (report.stores[0].deleted, report.orders) == (1, 2)
 
 
 async def test_a_right_that_was_lost_deletes_no_orders(world: World) -> None:

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from connectors.esps.autopilot import simulator as autopilot
 from connectors.simulation import Fault, Seen
 from sync.report import Report
-from sync.run import Order, run_sync
+from sync.run import Order, approve, run_sync
 from tests.connectors.stores.shops import NOON, Clock
 from tests.edge import edge
 from tests.faults import Killed, kill_at
@@ -272,6 +272,7 @@ async def test_P10_another_store_or_rate_silences_nobody_whom_time_has_moved(
         second.state.add_order(
             email=OTHER, status="pending", created_at=shopping.clock() - timedelta(hours=3)
         )
+        second.state.add_order(email=LOST, created_at=shopping.clock() - timedelta(days=90))
         world.router.route(host="second.test").mock(side_effect=edge(second))
         address = {"url": "http://second.example", "base_url": "http://second.test"}
         written["stores"]["second"] = written["stores"]["shop"] | address
@@ -366,6 +367,24 @@ async def test_P11_what_a_look_brings_to_light_is_held_to_the_limits_too(shoppin
     assert (report.outcome, waited) == ("held", set())
     assert shopping.on("Customers") >= set(crowd)
     assert shopping.on("Lost") == {LOST}
+
+
+async def test_P11_an_approval_lends_nothing_to_what_a_look_brings_to_light(shopping: Shopping) -> None:
+    await shopping.run(history=True)
+    shopping.configure(limits={"new_contacts": 2})
+    shopping.abandon(LOST)
+    shown, unseen = ([f"{name}{number}@example.com" for number in range(3)] for name in ("shown", "unseen"))
+    for email in shown:
+        shopping.shop.state.add_order(email=email)
+    held = await shopping.run()
+    async with shopping.world.open() as cartwire:
+        await approve(cartwire.syncs["crm"], cartwire.db)
+    shopping.before_the_push(lambda: [shopping.shop.state.add_order(email=email) for email in unseen])
+
+    report = await shopping.run()
+
+    assert (held.outcome, report.outcome) == ("held", "held")
+    assert shopping.on("Customers") & {*shown, *unseen} == set(shown)
 
 
 @pytest.mark.crash

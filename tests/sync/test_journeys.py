@@ -11,7 +11,7 @@ import respx
 from connectors.esps.autopilot import simulator as autopilot
 from connectors.simulation import Fault, Kind
 from connectors.stores.woocommerce import simulator as woocommerce
-from state import runs, settling
+from state import evaluation, runs, settling
 from sync.app import Cartwire
 from sync.explain import explain_person
 from sync.journeys import STARTS
@@ -55,8 +55,11 @@ class World:
         router.route(host="autopilot.test").mock(side_effect=edge(self.news))
         (folder / "mappings").mkdir()
         self.write(MAPPING)
+        self.configure()
+
+    def configure(self, more: str = "") -> None:
         keys = tuple(woocommerce.SETTINGS[name] for name in ("key", "secret"))
-        (folder / "cartwire.yaml").write_text(CONFIGURATION % keys)
+        (self.folder / "cartwire.yaml").write_text(CONFIGURATION % keys + more)
 
     def write(self, mapping: str) -> None:
         (self.folder / "mappings" / "crm.yaml").write_text(mapping)
@@ -321,6 +324,33 @@ async def test_P10_what_a_killed_backfill_found_is_history_in_the_next_run(
 
         assert f"missed{step}@example.com" in {each.email for each in world.news.state.people.values()}
     assert world.started == []
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("brought", ["by the history", "by a rate"])
+async def test_P10_what_a_killed_run_had_computed_is_history_under_another_rate_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, brought: str
+) -> None:
+    """It was killed before it could compare anybody."""
+    world.write(MAPPING.replace("when: orders_count >= 1", "when: total_spent >= 5"))
+    world.shop.state.add_order(email=NEW, total="50.00", currency="USD")
+    await world.run(history=True)
+    world.configure("rates: {USD: 0.9}")
+    if brought == "by the history":
+        await world.run()
+        world.shop.state.add_order(email="missed@example.com", total="5.00", created_at=FIRST)
+    with monkeypatch.context() as patches, contextlib.suppress(Killed):
+        patches.setattr(evaluation, "compare", _die)
+        await world.run(history=brought == "by the history")
+    world.configure("rates: {USD: 0.8}")
+
+    await world.run()
+
+    assert (world.started, len(world.news.state.people)) == ([], 5 if "history" in brought else 4)
+
+
+def _die(*_: object, **__: object) -> None:
+    raise Killed
 
 
 @pytest.mark.crash

@@ -91,3 +91,13 @@ async def test_a_pause_of_a_clock_that_was_ahead_keeps_nobody_from_being_asked(t
     await troubles.begin("shop", Kind.REFUSED, "401", NOW, timedelta(minutes=30))
 
     assert list(troubles.resting(["shop"], NOW + timedelta(minutes=29))) == ["shop"]
+
+
+async def test_a_pause_that_was_renewed_by_a_clock_that_was_ahead_keeps_nobody_from_being_asked(
+    troubles: Troubles,
+) -> None:
+    later = NOW + timedelta(hours=1)
+    for began in (NOW, NOW + timedelta(days=30)):
+        await troubles.begin("shop", Kind.REFUSED, "401", began, timedelta(minutes=15))
+
+    assert troubles.resting(["shop"], later) == {}

@@ -140,6 +140,29 @@ async def test_a_clock_that_is_set_back_neither_stops_a_sync_nor_makes_it_run_on
     assert len(done) <= 7
 
 
+@pytest.mark.parametrize("step", [MINUTE, 30 * DAY])
+async def test_when_the_last_good_run_was_is_never_later_than_now_nor_than_it_was(
+    world: World, step: timedelta
+) -> None:
+    """Whoever asks for the worker's health would hear that all is well."""
+    world.configure(extra=OFTEN)
+    back: list[datetime] = []
+
+    def set_back(now: datetime) -> None:
+        world.shop.fail(DOWN, times=10_000)
+        if now >= START + 10 * MINUTE and not back:
+            clock.moment -= step
+            clock.end = clock.moment + 11 * MINUTE
+            back.append(clock.moment)
+
+    async with world.open() as cartwire:
+        life = Life(cartwire, START + HOUR, set_back)
+        clock = life.clock
+        await life.live()
+
+    assert life.follower.facts.good_at == min(START, *back)
+
+
 @pytest.mark.parametrize(("step", "asked"), [(timedelta(milliseconds=50), 1), (timedelta(hours=5), 2)])
 async def test_a_pause_ends_when_the_clock_was_hours_ahead_and_not_when_it_is_kept_in_step(
     world: World, step: timedelta, asked: int
