@@ -14,7 +14,7 @@ from state.dialect import among, chunks, json_list
 from state.outbox import ACCEPTED, MEMBERSHIPS, PROFILES, emails_of
 
 CONTACT = re.compile(r"profile (\d+)")
-REFUSED = re.compile(r"profile (\d+)(?: list .+)?", re.DOTALL)
+REFUSED = re.compile(r"profile (\d+)(?: list .+)?")
 """Dead letters of a whole contact, or of one list."""
 ADDRESSES = (
     select(PROFILES.c.id, PROFILES.c.email, ACCEPTED.c.email.label("known_as"))

@@ -63,7 +63,6 @@ GONE_ON = (
     select(RENAMES.c.new, RENAMES.c.revision)
     .where(RENAMES.c.revision > SEEN, RENAMES.c.old == bindparam("old"))
     .order_by(RENAMES.c.revision)
-    .limit(1)
 )
 
 Window = Mapping[str, int]

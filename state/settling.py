@@ -53,7 +53,7 @@ BROKEN = re.compile(r"profile (\d+) broken")
 """Dead letters of contacts at which the ESP broke, and which wait to be written again."""
 LONGEST_PAUSE = 60
 """Minutes until a contact at which the ESP breaks is tried again, at most; the first pause is two."""
-NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)", re.DOTALL)
+NAMED = re.compile(r"(?:name|profile \d+ (?:field|list)) (.+)")
 """Dead letters of one field or list."""
 
 # Built once: putting a statement together takes longer than running it.

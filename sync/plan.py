@@ -73,7 +73,7 @@ async def _catch_up(job: Job, db: Database, now: datetime) -> None:
     Whatever that brings to light starts no journey; who was to enter one by then does (P10).
     """
     state = await db.read(evaluation.sync_state, job.sync)
-    if state.scope in {None, job.scope.digest} or None in {state.evaluated_at, state.go_live_at}:
+    if state.scope in {None, job.scope.digest} or state.evaluated_at is None:
         return
     is_level = state.revision == state.evaluated_revision
     quiet = replace(await _quiet(job, db, state), people=False) if is_level else await _quiet(job, db, state)
