@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ruamel.yaml import YAML
 from sqlalchemy import select
 
 from connectors.stores.woocommerce import simulator as woocommerce
-from state import evaluation
+from state import evaluation, settling
 from state.tables import ConsentRow, table
 from sync.app import Cartwire
 from sync.explain import explain_person
@@ -23,6 +24,7 @@ from sync.report import Report
 from sync.run import Order, run_sync
 from tests.connectors.esps.harness import ROWS, Shown
 from tests.edge import edge
+from tests.faults import Killed
 from tests.sync.conftest import HISTORY, SHOP
 
 SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"
@@ -229,6 +231,31 @@ async def test_P4_what_we_do_to_an_address_that_somebody_left_is_no_word_of_thei
         await place.run()
 
     assert (place.mailable(OTHER), await place.accepts(OTHER)) == (True, True)
+
+
+@pytest.mark.crash
+async def test_P4_what_a_killed_run_did_to_an_address_that_somebody_left_is_no_word_of_theirs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = place.shop.state
+    account = shop.add_account(NEW)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=NEW, account=account, total="5.00")
+    await place.run(history=True)
+    place.row.add(place.state, OTHER)
+    shop.change_account_email(account, OTHER)
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr(settling, "settle_contacts", _die)
+        await place.run()
+    for _ in range(3):
+        shop.add_order(email=OTHER, account=account, total="5.00")
+        await place.run()
+
+    assert (place.mailable(OTHER), await place.accepts(OTHER)) == (True, True)
+
+
+def _die(*_: object, **__: object) -> None:
+    raise Killed
 
 
 async def test_P4_who_leaves_after_an_exchange_of_addresses_speaks_for_nobody_else(place: Place) -> None:

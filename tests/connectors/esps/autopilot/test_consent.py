@@ -174,6 +174,23 @@ async def test_who_is_deleted_while_we_write_does_not_come_back_mailable(
     assert simulation.state.contact(ADA).status == "unsubscribed"
 
 
+async def test_who_is_deleted_while_we_rename_does_not_come_back_mailable(
+    esp: Autopilot, simulation: Simulation
+) -> None:
+    simulation.state.add(BOB)
+    deletions = iter([True])
+
+    def delete(_: object) -> None:
+        if next(deletions, False):
+            simulation.state.delete(BOB)
+
+    simulation.state.objection = delete
+
+    assert anew(await esp.push([Contact(1, ADA, {"FNAME": "Ada"}, known=True, was=BOB)])) == {1}
+
+    assert simulation.state.contact(ADA).status == "unsubscribed"
+
+
 async def test_who_is_deleted_while_we_join_does_not_come_back_mailable(
     esp: Autopilot, simulation: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -293,6 +294,20 @@ async def test_an_archived_person_stays_archived_and_as_they_were(esp: Ortto, si
 
     assert simulation.state.contact(ADA).status == "archived"
     assert not simulation.state.person(ADA).permitted
+
+
+@pytest.mark.parametrize("count", [1, 5])
+async def test_known_people_who_turn_out_to_be_archived_are_not_made_anew(
+    esp: Ortto, simulation: Simulation, count: int
+) -> None:
+    known = [replace(each, known=True) for each in persons(count, FNAME="Ada")]
+    for each in known:
+        simulation.state.add(each.email)
+        simulation.state.hide(each.email)
+
+    assert await esp.push(known) == []
+
+    assert {each.status for each in simulation.state.contacts.values()} == {"archived"}
 
 
 async def test_a_hundred_new_contacts_take_two_writes(
