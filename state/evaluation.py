@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Connection, Row, Select, bindparam, delete, func, insert, literal, select
 
-from state import facts, offering, syncs
+from state import offering, syncs
 from state.bookkeeping import TouchedRow
 from state.dialect import chunks
 from state.offering import NO_JOURNEYS, Desired, Journeys, Offer
@@ -169,8 +169,11 @@ def mark_opt_outs(connection: Connection, sync: str, now: datetime) -> None:
 
 
 def mark_heard(connection: Connection, sync: str) -> None:
-    """Note that all that is known by now is about to be written: what the ESP says of it later can be our own doing."""
-    syncs.note(connection, sync, heard_revision=facts.next_revision(connection) - 1)
+    """Note that what was computed by now is about to be written: what the ESP says of it later can be our own doing.
+
+    Not what others have read since: nothing of that is written yet.
+    """
+    syncs.note(connection, sync, heard_revision=sync_state(connection, sync).revision)
 
 
 def compare(

@@ -252,8 +252,10 @@ async def _look_again(sync: Sync, db: Database, order: Order, now: datetime, rep
         return False
     await db.run(approvals.forget_landed, sync.name)
     await plan(sync.job, db, now)
+    if not await _may_push(sync, db, order, report):
+        return False
     await db.run(evaluation.mark_heard, sync.name)
-    return await _may_push(sync, db, order, report)
+    return True
 
 
 async def _look_at(source: Source, db: Database, order: Order, now: datetime, report: Report) -> bool:

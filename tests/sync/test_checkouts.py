@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from tests.edge import edge
 from tests.faults import Killed, kill_at
 from tests.sync.conftest import HISTORY, SHOP, World, make_world
 
-LOST, OTHER = "lost@example.com", "other@example.com"
+LOST, OTHER, MOVED = "lost@example.com", "other@example.com", "moved@example.com"
+SUBSCRIBED = "mailchimp_woocommerce_is_subscribed"
 HOUR = 3600
 STRIDE = int(os.environ.get("CRASH_STRIDE", "11"))
 """Every eleventh step is tried, or as the variable says; at the very end of a run twice as many."""
@@ -73,9 +74,18 @@ class Shopping:
         YAML().dump(written, file)
         self.world.reread()
 
-    async def run(self, **wanted: Any) -> Report:
+    def add_sync(self, name: str) -> None:
+        """Let another sync read the shop, into a file."""
+        file = self.world.folder / "cartwire.yaml"
+        written = YAML().load(file)
+        written["esps"]["second"] = {"type": "csv", "path": "out.csv"}
+        written["syncs"][name] = written["syncs"]["crm"] | {"esp": "second"}
+        YAML().dump(written, file)
+        self.world.reread()
+
+    async def run(self, name: str = "crm", **wanted: Any) -> Report:
         async with self.world.open() as cartwire:
-            sync, order = cartwire.syncs["crm"], Order(**wanted)
+            sync, order = cartwire.syncs[name], Order(**wanted)
             return await run_sync(sync, cartwire.db, self.world.folder, order, self.clock)
 
     def abandon(self, email: str, begin: Callable[[Any, str], int] = BEGIN["woocommerce"]) -> int:
@@ -89,11 +99,22 @@ class Shopping:
 
     def before_the_push(self, deed: Callable[[], object]) -> None:
         """Do something once the run that comes has read the stores, and begins to talk to the audience."""
+
+        async def do() -> None:
+            deed()
+
+        self.at_the_audience(do)
+
+    def at_the_audience(
+        self, deed: Callable[[], Awaitable[None]], *, writing: bool = False, asked: str = ""
+    ) -> None:
+        """Do something before the audience gets its next request, or is written to, or asked for this."""
         answer = edge(self.world.news)
 
         async def meddled(request: httpx.Request) -> httpx.Response:
-            self.world.router.route(host="news.test").mock(side_effect=answer)
-            deed()
+            if (request.method != "GET" or not writing) and asked in str(request.url):
+                self.world.router.route(host="news.test").mock(side_effect=answer)
+                await deed()
             response: httpx.Response = await answer(request)
             return response
 
@@ -158,7 +179,7 @@ async def test_P2_who_leaves_after_a_kill_leaves_under_the_address_that_the_ESP_
     shop = shopping.shop.state
     await shopping.run(history=True)
     account, _ = await _arrive(shopping, "undisturbed")
-    shop.change_account_email(account, "moved@example.com")
+    shop.change_account_email(account, MOVED)
     with monkeypatch.context() as patches:
         whole = kill_at(10**9, patches)
         await shopping.run()
@@ -199,35 +220,110 @@ async def test_who_pays_between_pull_and_push_never_enters(
 
 async def test_who_pays_is_not_reminded_though_another_sync_reads_of_it(shopping: Shopping) -> None:
     """Two syncs of one store go on from one place: what one has read is not new to the other."""
-    world = shopping.world
-    file = world.folder / "cartwire.yaml"
-    written = YAML().load(file)
-    written["esps"]["second"] = {"type": "csv", "path": "out.csv"}
-    written["syncs"]["other"] = written["syncs"]["crm"] | {"esp": "second"}
-    YAML().dump(written, file)
-    world.reread()
-
-    async def run(name: str, **wanted: Any) -> None:
-        async with world.open() as cartwire:
-            await run_sync(cartwire.syncs[name], cartwire.db, world.folder, Order(**wanted), shopping.clock)
-
+    shopping.add_sync("other")
     for name in ("crm", "other"):
-        await run(name, history=True)
+        await shopping.run(name, history=True)
     number = shopping.abandon(LOST)
-    answer, paid = edge(world.news), list[int]()
 
-    async def meddled(request: httpx.Request) -> httpx.Response:
-        if not paid:
-            paid.append(number)
-            shopping.pay(number)
-            await run("other")
-        response: httpx.Response = await answer(request)
-        return response
+    async def pay_and_read() -> None:
+        shopping.pay(number)
+        await shopping.run("other")
 
-    world.router.route(host="news.test").mock(side_effect=meddled)
-    await run("crm")
+    shopping.at_the_audience(pay_and_read)
+    await shopping.run()
 
     assert (shopping.on("Lost"), LOST in shopping.on("Customers")) == (set(), True)
+
+
+async def test_P4_who_leaves_at_an_address_whose_move_was_read_of_too_late_for_the_push_has_left(
+    shopping: Shopping,
+) -> None:
+    """Another sync reads of the move after the plan: nothing of it is written, so nothing of it is our doing."""
+    shop, audience = shopping.shop.state, shopping.world.news.state
+    account = shop.add_account(OTHER)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=OTHER, account=account)
+    audience.add(MOVED)
+    shopping.add_sync("other")
+    for name in ("crm", "other"):
+        await shopping.run(name, history=True)
+    shop.add_order(email=HISTORY[0].email)
+    shopping.clock.pass_by(HOUR)
+
+    async def move_and_read() -> None:
+        shop.change_account_email(account, MOVED)
+        await shopping.run("other")
+
+    shopping.at_the_audience(move_and_read, asked="status=unsubscribed")
+    await shopping.run()
+    audience.unsubscribe(OTHER)
+    for _ in range(2):
+        shop.add_order(email=MOVED, account=account)
+        shopping.clock.pass_by(HOUR)
+        await shopping.run()
+
+    assert audience.contacts[MOVED].status == "unsubscribed"
+
+
+async def test_P4_who_leaves_at_an_address_whose_move_came_to_light_in_a_look_and_was_held_has_left(
+    shopping: Shopping,
+) -> None:
+    shop, audience = shopping.shop.state, shopping.world.news.state
+    account = shop.add_account(OTHER)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=OTHER, account=account)
+    audience.add(MOVED)
+    shopping.add_sync("other")
+    for name in ("crm", "other"):
+        await shopping.run(name, history=True)
+    shopping.configure(limits={"new_contacts": 2})
+    shopping.add_sync("other")
+    shopping.abandon(LOST)
+
+    async def move_and_read() -> None:
+        shop.change_account_email(account, MOVED)
+        for number in range(3):
+            shop.add_order(email=f"crowd{number}@example.com")
+        await shopping.run("other")
+
+    shopping.at_the_audience(move_and_read, writing=True)
+    held = await shopping.run()
+    audience.unsubscribe(OTHER)
+    shopping.configure(limits="off")
+    for _ in range(2):
+        shopping.clock.pass_by(HOUR)
+        await shopping.run()
+
+    assert held.outcome == "held"
+    assert audience.contacts[MOVED].status == "unsubscribed"
+
+
+async def test_P4_what_we_do_to_an_address_that_was_left_during_the_push_is_no_word_of_theirs(
+    shopping: Shopping,
+) -> None:
+    """Another sync reads of it; the contact at the old address is archived, as the new one has one."""
+    shop, audience = shopping.shop.state, shopping.world.news.state
+    account = shop.add_account(OTHER)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=OTHER, account=account)
+    audience.add(MOVED)
+    shopping.add_sync("other")
+    for name in ("crm", "other"):
+        await shopping.run(name, history=True)
+    shopping.abandon(LOST)
+
+    async def move_and_read() -> None:
+        shop.change_account_email(account, MOVED)
+        await shopping.run("other")
+
+    shopping.at_the_audience(move_and_read, writing=True)
+    for _ in range(3):
+        await shopping.run()
+        shop.add_order(email=MOVED, account=account)
+        shopping.clock.pass_by(HOUR)
+
+    statuses = {email: audience.contacts[email].status for email in (OTHER, MOVED)}
+    assert statuses == {OTHER: "archived", MOVED: "subscribed"}
 
 
 @pytest.mark.parametrize("type_", ["prestashop", "woocommerce"])
