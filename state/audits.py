@@ -15,7 +15,7 @@ from state.bookkeeping import AuditRow, CursorRow
 from state.codes import decode
 from state.dialect import chunks, upsert
 from state.offering import DELETED
-from state.outbox import ACCEPTED, MEMBERSHIPS
+from state.outbox import ACCEPTED, MEMBERSHIPS, emails_of
 from state.scope import esp_origin
 from state.tables import OrderRow, ProfileRow, table
 
@@ -163,9 +163,7 @@ def repair(
             )
         for name, inside in drift.lists.items():
             _believe_entry(connection, sync, drift.profile, name, now, inside=inside)
-    emails: list[str] = []
-    for part in chunks(drift.profile for drift in drifts):
-        emails += connection.scalars(select(PROFILES.c.email).where(PROFILES.c.id.in_(part)))
+    emails = emails_of(connection, (drift.profile for drift in drifts))
     facts.touch(connection, emails, facts.next_revision(connection))
 
 

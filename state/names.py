@@ -63,7 +63,7 @@ def offer_again(connection: Connection, sync: str, name: str) -> int:
     stuck = _few_members(connection, sync, tried & MEMBERSHIPS.c.inside, [name])
     mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.list == name, MEMBERSHIPS.c.profile.in_(stuck))
     connection.execute(update(MEMBERSHIPS).where(*mine).values(refused=None))
-    people |= {*stuck, *_drop_memberships(connection, sync, tried & ~MEMBERSHIPS.c.inside, [name])}
+    people |= {*stuck, *_drop_memberships(connection, sync, tried, [name])}
     _touch(connection, people)
     return len(people)
 
