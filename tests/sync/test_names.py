@@ -21,6 +21,12 @@ REFUSED = Fault(
 JOURNEY = MAPPING.replace("  Loyal: orders_count >= 2", "  Loyal: {when: orders_count >= 2, journey: true}")
 
 
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have people come in several turns."""
+    monkeypatch.setattr("state.names.FEW", 3)
+
+
 def on(world: World, name: str) -> set[str]:
     return {email for email, (_, lists, _) in world.contacts.items() if name in lists}
 
@@ -180,3 +186,18 @@ async def test_P11_a_run_that_is_held_asks_for_nothing_again(world: World) -> No
     held = await run_at(world, datetime.now(UTC) + timedelta(days=1))
 
     assert (held.exit_code, held.writes) == (1, 0)
+
+
+async def test_P9_a_first_sync_looks_once_at_what_the_ESP_has(world: World) -> None:
+    await world.backfill()
+    first = [path for method, path in asked(world) if method == "GET"]
+    world.forget_requests()
+    buy(world)
+    await world.run()
+    later = [path for method, path in asked(world) if method == "GET"]
+
+    assert [sum(path.endswith("/merge-fields") for path in each) for each in (first, later)] == [1, 2]
+
+
+def asked(world: World) -> list[tuple[str, str]]:
+    return [(request.method, request.path) for request in world.news.requests]
