@@ -159,12 +159,18 @@ def _rename(connection: Connection, scope: Scope, window: Window) -> None:
 
 
 def _whereabouts(connection: Connection, scope: Scope, old: str, new: str, revision: int) -> str | None:
-    """Say where somebody is who left `old` for `new`: they may have gone on since. None where somebody stayed."""
+    """Say where somebody is who left `old` for `new`: they may have gone on since. None where somebody stayed.
+
+    Nor where `new` was left again, and somebody is there: nobody knows whether they, or who came after them. A
+    contact that one agreed to is not to become the other's (P4).
+    """
     while True:
         stays, is_there = connection.execute(_statements(scope).has_facts, {"old": old, "new": new}).one()
-        if stays or is_there:
-            return None if stays else new
         further = connection.execute(GONE_ON, {"old": new, "seen": revision}).first()
+        if stays or (is_there and further):
+            return None
+        if is_there:
+            return new
         if further is None:
             return None
         new, revision = further

@@ -365,6 +365,21 @@ def test_P1_a_profile_follows_its_own_account_through_addresses_that_others_leav
     assert before == {email: profile_id(connection, email.replace("@", "@new.")) for email in before}
 
 
+def test_P4_who_came_to_an_address_after_somebody_went_on_does_not_get_their_contact(
+    connection: Connection,
+) -> None:
+    save(connection, customer(5), customer(6, EVE))
+    refresh(connection)
+    before = {email: profile_id(connection, email) for email in (ADA, EVE)}
+    for minute, (number, email) in enumerate([(5, BOB), (5, "ada@new.example.com"), (6, BOB)], 1):
+        save(connection, customer(number, email, updated_at=at(minute)))
+
+    refresh(connection)
+
+    assert profile_id(connection, BOB) == before[EVE]
+    assert set(columns(connection)) == {BOB, "ada@new.example.com"}
+
+
 def test_a_rename_in_a_store_outside_the_sync_renames_nobody(connection: Connection) -> None:
     scope = replace(SCOPE, stores=("shop",))
     save(connection, order(1))
