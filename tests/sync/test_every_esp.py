@@ -115,6 +115,20 @@ async def test_P3_a_list_that_was_deleted_has_everybody_again(place: Place) -> N
     assert again.writes == 0
 
 
+@pytest.mark.parametrize("place", ["csv"], indirect=True)
+async def test_P3_a_file_that_was_deleted_has_everybody_again(place: Place) -> None:
+    await place.run(history=True)
+    everybody = place.row.show(place.state)
+    place.state.unlink()
+    place.shop.state.add_order(email=NEW, total="5.00")
+
+    await place.run()
+    await place.run()
+
+    assert everybody.items() <= place.row.show(place.state).items()
+    assert place.on("Customers") == {*everybody, NEW}
+
+
 async def test_P10_history_starts_no_journey_and_a_transition_starts_one(place: Place) -> None:
     await place.run(history=True)
     await place.run(history=True)
