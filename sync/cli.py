@@ -19,6 +19,7 @@ from sync.terminal import (
     in_app,
     known_store,
     named,
+    opened,
     ordered,
     plant,
     run_once,
@@ -215,12 +216,19 @@ def backfill(
 @app.command()
 def run() -> None:
     """Keep every sync on its schedule until it is stopped."""
+    try:
+        _work()
+    except KeyboardInterrupt:  # before the worker stands, or after its end; between them it hears signals itself
+        raise typer.Exit from None
+
+
+def _work() -> None:
     from sync.upkeep import tidy_beside
     from sync.web.server import sides
     from sync.worker import work
 
     Settings.verbose = True
-    in_app(lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=set_up_logging))
+    opened(lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=set_up_logging))
 
 
 @app.command()

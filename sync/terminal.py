@@ -44,7 +44,16 @@ def set_up_logging(secrets: Iterable[str]) -> None:
 
 
 def in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
-    """Open everything, do the work, close everything."""
+    """Open everything, do the work, close everything; a command that is stopped says so."""
+    try:
+        return opened(work)
+    except KeyboardInterrupt:  # typer would end without a word
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def opened(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
+    """Open everything, do the work, close everything. Raises KeyboardInterrupt when it is stopped."""
     import asyncio
 
     from sync.app import Cartwire
@@ -56,11 +65,7 @@ def in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
         async with Cartwire(found) as cartwire:
             return await work(cartwire)
 
-    try:
-        return asyncio.run(inside())
-    except KeyboardInterrupt:  # typer would end without a word
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    return asyncio.run(inside())
 
 
 def run_once(name: str, order: "Callable[[Any], Order]", *, json: bool) -> None:

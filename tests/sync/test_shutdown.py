@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -104,6 +106,37 @@ def test_a_command_that_is_stopped_says_so_and_goes_on_the_next_time(
     assert "Traceback" not in stopped.stderr
     assert cartwire(servers.folder, "backfill", "crm").returncode == 0
     assert orders_of(servers) == EVERYBODY
+
+
+STOPPED_EARLY = """
+import signal, sys
+from sync.cli import main
+
+when, sys.argv[1:] = sys.argv[1], ["--dir", sys.argv[2], "run"]
+
+def stop(event, details):
+    global when
+    if when and f"{event} {details and details[0]}".startswith(when):
+        when = None
+        signal.raise_signal(signal.SIGTERM)
+
+sys.addaudithook(stop)
+main()
+"""
+
+
+@pytest.mark.parametrize("when", ["import sync.worker", "import uvicorn", "sqlite3.connect"])
+def test_a_worker_that_is_stopped_before_it_stands_ends_as_one_that_stood(scheduled: World, when: str) -> None:
+    stopped = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY, when, scheduled.folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (stopped.returncode, stopped.stdout) == (0, "")
+    assert "Traceback" not in stopped.stderr
 
 
 def test_a_worker_notices_what_the_owner_writes(scheduled: World) -> None:
