@@ -26,6 +26,7 @@ from sync.terminal import (
     said_of,
     set_up_logging,
     stop,
+    terminal,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def main() -> None:
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)  # else the interpreter looks through everything once more before it ends
     try:
-        app()
+        with terminal():
+            app()
     except ConfigError as error:
         stop(str(error), BAD_USAGE)
     except StateError as error:
@@ -218,7 +220,7 @@ def run() -> None:
     """Keep every sync on its schedule until it is stopped."""
     try:
         _work()
-    except KeyboardInterrupt:  # before the worker stands, or after its end; between them it hears signals itself
+    except KeyboardInterrupt:  # before the worker stands, which hears signals in its own way
         raise typer.Exit from None
 
 

@@ -3,7 +3,10 @@
 Names, values and reasons come from stores, ESPs and mappings: they are shown as they are written, and steer nothing.
 """
 
+import codecs
+import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,12 +18,16 @@ STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 """What moves a terminal's cursor, sets its colours or its title (C0 but for a line's end, DEL, C1), and what
 turns round the order in which letters are shown (https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters).
 """
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 STAND_IN = "\N{REPLACEMENT CHARACTER}"
 
 
 def as_json(content: Any) -> None:
-    """Print plain data, dates and Decimals as JSON."""
-    typer.echo(to_json(content, indent=2).decode())
+    """Print plain data, dates and Decimals as JSON; escaped where the output has not every sign."""
+    written = to_json(content, indent=2).decode()
+    if codecs.lookup(getattr(sys.stdout, "encoding", "utf-8")).name != "utf-8":
+        written = NOT_ASCII.sub(lambda sign: json.dumps(sign[0])[1:-1], written)
+    typer.echo(written)
 
 
 def as_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -31,6 +38,8 @@ def as_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]
     table = Table(*map(cell, header), title=cell(title), show_header=bool(header))
     for row in rows:
         table.add_row(*("-" if value is None else cell(value) for value in row))
+    for column in table.columns:
+        column.overflow = "fold"  # a narrow terminal shows less beside each other, not less
     # A list may be called `Buyers [b2b]`, a person `:smile:`.
     Console(markup=False, emoji=False).print(table)
 

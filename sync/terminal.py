@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sync.run import Order, Sync
 
 Result = TypeVar("Result")
-BAD_USAGE, REMOTE, INTERRUPTED = 2, 3, 130
+BAD_USAGE, REMOTE, INTERRUPTED, UNREAD = 2, 3, 130, 141
 
 
 class Settings:
@@ -26,6 +27,38 @@ class Settings:
 
     folder = Path()
     verbose = False
+
+
+@contextmanager
+def terminal() -> Iterator[None]:
+    """Let output be what it can: stand-ins for signs that the terminal lacks, and nothing where nobody reads.
+
+    Raises SystemExit with 141 in the second case, which is what shells say of a command that a closed pipe stopped.
+    """
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper)]
+    for stream in streams:
+        stream.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            for stream in streams:
+                stream.flush()  # the interpreter's own attempt comes where nothing can be done about it
+    except (BrokenPipeError, SystemExit) as ended:
+        # Typer and Rich make an exit code of 1 of a pipe that was closed.
+        if not any(isinstance(each, BrokenPipeError) for each in (ended, ended.__context__)):
+            raise
+        _drop_unread(streams)
+        raise SystemExit(UNREAD) from None
+
+
+def _drop_unread(streams: Iterable[TextIOWrapper]) -> None:
+    """Let what could not be written go nowhere, or the interpreter would complain of it."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def plant() -> "Plant":

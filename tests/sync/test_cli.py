@@ -311,6 +311,43 @@ def test_a_full_disk_under_standard_output_is_said_in_a_sentence(tmp_path: Path)
     assert said("runs", "--json") == (2, 1)  # that there is no configuration
 
 
+def test_signs_that_the_terminal_lacks_are_stood_in_for(shop: World) -> None:
+    shop.shop.state.add_order(email="zoe@example.com", first_name="Zoë Ω", total="5.00")
+    cartwire(shop.folder, "sync", "crm")
+
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "sync.cli", "--dir", shop.folder, "explain", "zoe@example.com"],
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        for encoding in ("latin-1", "ascii")
+    ]
+
+    assert [(each.returncode, each.stderr) for each in told] == [(0, b""), (0, b"")]
+    assert "field FNAME: Zoë ? (at the ESP: Zoë ?)".encode("latin-1") in told[0].stdout
+    assert b"field FNAME: Zo" in told[1].stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["explain", "person1@example.com"], ["checklist", "--csv"], ["runs", "--json"]]
+)
+def test_a_command_whose_reader_leaves_ends_quietly(shop: World, arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    said = subprocess.run(
+        [sys.executable, "-m", "sync.cli", "--dir", shop.folder, *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (said.returncode, said.stderr) == (141, b"")
+
+
 def test_the_version_is_told(tmp_path: Path) -> None:
     result = cartwire(tmp_path, "--version")
 

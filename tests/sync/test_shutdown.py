@@ -126,7 +126,9 @@ main()
 
 
 @pytest.mark.parametrize("when", ["import sync.worker", "import uvicorn", "sqlite3.connect"])
-def test_a_worker_that_is_stopped_before_it_stands_ends_as_one_that_stood(scheduled: World, when: str) -> None:
+def test_a_worker_that_is_stopped_before_it_stands_ends_as_one_that_stood(
+    scheduled: World, when: str
+) -> None:
     stopped = subprocess.run(
         [sys.executable, "-c", STOPPED_EARLY, when, scheduled.folder],
         capture_output=True,
