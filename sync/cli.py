@@ -302,7 +302,8 @@ def explain(
     from sync.explain import explain_person, show_explanation, was_forgotten
 
     async def work(cartwire: "Cartwire") -> Any:
-        return await explain_person(cartwire, email, datetime.now(UTC)), await was_forgotten(cartwire, email)
+        found = await explain_person(cartwire, email, datetime.now(UTC))
+        return found, not found and await was_forgotten(cartwire, email)
 
     found, forgotten = in_app(work)
     raise typer.Exit(show_explanation(found, forgotten=forgotten, json=json))

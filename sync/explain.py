@@ -16,6 +16,7 @@ from mappings.explain import explain as explain_rules
 from state import evaluation, privacy
 from state.db import Database
 from state.dossier import Dossier, Membership, OrderLine, dossier
+from state.errors import StateError
 from sync.app import Cartwire
 from sync.job import Job
 from sync.run import Sync
@@ -49,8 +50,15 @@ async def explain_person(cartwire: Cartwire, email: str, now: datetime) -> list[
 
 
 async def was_forgotten(cartwire: Cartwire, email: str) -> bool:
-    """Tell whether somebody with this address was forgotten: nothing is taken in of them any more."""
-    return bool(await cartwire.db.read(privacy.forgotten, [normal_email(email)]))
+    """Tell whether somebody whom no sync knows was forgotten: nothing is taken in of them any more.
+
+    Raises StateError for what is no address, and of whom nobody told under it.
+    """
+    address = normal_email(email) or ""
+    forgotten = bool(await cartwire.db.read(privacy.forgotten, [address]))
+    if not forgotten and "@" not in address:
+        raise StateError("explain: this is no e-mail address; write it as the store has it")
+    return forgotten
 
 
 async def _explain(db: Database, sync: Sync, address: str, now: datetime) -> Explanation | None:
@@ -159,10 +167,14 @@ def consent_said(known: Dossier, setting: str) -> str:
 # --- for people ----------------------------------------------------------------------------------------
 
 
+FORGOTTEN = {"forgotten": True}
+"""What scripts get in place of a list: nothing is known, and nothing will be."""
+
+
 def show_explanation(found: list[Explanation], *, forgotten: bool, json: bool) -> int:
     """Print explanations; return the exit code: 1 when nobody is known by the address."""
     if json:
-        as_json(found)
+        as_json(FORGOTTEN if forgotten else found)
     elif not found and forgotten:
         say("nobody is known by this address: somebody who had it was forgotten, and stays so")
     elif not found:

@@ -99,7 +99,7 @@ def show_cleaned(cleaned: dict[str, int], *, json: bool) -> None:
         as_json(cleaned)
         return
     say(_cleaned(cleaned))
-    say("The contact at the ESP is still there: delete it there too, or use --esp.")
+    say("If the ESP has a contact with this address, it stays: delete it there too, or use --esp.")
 
 
 def show_forgotten(result: Forgotten, *, json: bool) -> None:

@@ -263,11 +263,16 @@ def test_nobody_and_somebody_forgotten_are_told_apart(shop: World) -> None:
     cartwire(shop.folder, "sync", "crm")
     cartwire(shop.folder, "forget", "leaves@example.com")
 
-    found = [cartwire(shop.folder, "explain", f"{name}@example.com") for name in ("nobody", "leaves")]
+    names = ("nobody@example.com", "leaves@example.com", "nobody")
+    found = [cartwire(shop.folder, "explain", name) for name in names]
+    told = [cartwire(shop.folder, "explain", name, "--json").stdout for name in names]
 
-    assert [each.returncode for each in found] == [1, 1]
+    assert [each.returncode for each in found] == [1, 1, 2]
     assert "see `cartwire status`" in found[0].stdout
     assert "was forgotten, and stays so" in found[1].stdout
+    assert "explain: this is no e-mail address" in found[2].stderr
+    assert [json.loads(each) for each in told[:2]] == [[], {"forgotten": True}]
+    assert "no e-mail address" in json.loads(told[2])["error"]
 
 
 def test_whom_a_file_is_refused_to_is_said() -> None:
@@ -404,9 +409,11 @@ def test_forget_erases_a_person_and_they_stay_away(shop: World) -> None:
     shop.shop.state.add_order(email="leaver@example.com", total="1.00")
     cartwire(shop.folder, "sync", "crm")
     first = json.loads(cartwire(shop.folder, "forget", "leaver@example.com", "--json").stdout)
+    again = cartwire(shop.folder, "forget", "leaver@example.com")
     cartwire(shop.folder, "backfill", "crm")
 
     assert first["profiles"] == 1
+    assert "If the ESP has a contact with this address, it stays" in again.stdout  # nobody asked it
     assert cartwire(shop.folder, "explain", "leaver@example.com").returncode == 1
 
 
