@@ -480,13 +480,18 @@ def simulate(
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1, of the first; 0 takes free ones.")
     ] = 0,
-    orders: Annotated[Path | None, typer.Option(help="CSV file of historic orders (.gz too).")] = None,
+    orders: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of historic orders (.gz too), in place of those of the demo."),
+    ] = None,
     most: Annotated[int | None, typer.Option(min=1, help="Only the first so many orders.")] = None,
 ) -> None:
-    """Run simulators alone, each on a port, with orders from a file."""
-    from sync.simulate import serve
+    """Run simulators alone, each on a port, with historic orders; print what reaches them from cartwire.yaml."""
+    from sync.simulate import CDNOW, as_configuration, serve
 
-    serve(types, port, orders, most)
+    serve(
+        types, port, orders or CDNOW, most, lambda urls: typer.echo(as_configuration(types, urls), nl=False)
+    )
 
 
 def _show_copy(file: Path, copy: "Copy") -> None:

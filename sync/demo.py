@@ -30,6 +30,7 @@ from sync.show import as_json, as_table, say
 from sync.simulate import simulated_types, simulator_module
 
 SYNC, STORE, ESP = "demo", "shop", "news"
+OPTIONS = {"stores": "--store", "esps": "--esp"}
 PAGE = 100
 """Rows that most vendors' APIs give at most in one answer; a bulk operation needs fewer requests still."""
 
@@ -84,7 +85,7 @@ def run_demo(orders: int | None, store: str, esp: str, *, json: bool, verbose: b
 def _types(kind: str, type_: str) -> list[str]:
     """Name the types to show: the one asked for, or all that have a simulator. Raises ConfigError for another."""
     if type_ != "all":
-        simulator_module(type_)
+        simulator_module(type_, [kind], ("demo", OPTIONS[kind]))
         return [type_]
     return simulated_types(kind)
 

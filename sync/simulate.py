@@ -2,15 +2,19 @@
 
 import importlib
 import importlib.util
+import io
 import itertools
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import uvicorn
+from ruamel.yaml import YAML
 
 from config.errors import ConfigError, Problem, suggestion
 from connectors import registry
@@ -20,26 +24,32 @@ HOST = "127.0.0.1"
 CDNOW = Path(__file__).parent / "data" / "cdnow.csv.gz"
 
 
-def simulator_module(type_: str) -> tuple[str, ModuleType]:
-    """Return ("stores" or "esps", the simulator's module) of a type. Raises ConfigError that lists the types."""
-    kinds = {"stores": registry.store_types(), "esps": registry.esp_types()}
-    for kind, known in sorted(kinds.items(), key=lambda kind: type_ not in list(kind[1])):
-        if type_ in known:
-            try:
-                return kind, importlib.import_module(f"{known.folder(type_).__name__}.simulator")
-            except ModuleNotFoundError as error:
-                raise _no_simulator(type_, "this type needs none: it works on files") from error
-    raise _no_simulator(type_, suggestion(type_, [name for known in kinds.values() for name in known]))
+TYPES: Mapping[str, Callable[[], registry.Types]] = {
+    "stores": registry.store_types,
+    "esps": registry.esp_types,
+}
+
+
+def simulator_module(
+    type_: str, kinds: Sequence[str] = ("stores", "esps"), asked: tuple[str, str] = ("simulate", "TYPE")
+) -> tuple[str, ModuleType]:
+    """Return ("stores" or "esps", the simulator's module) of a type, of these kinds.
+
+    Raises ConfigError that lists the types; `asked` are the command and its argument that it speaks of.
+    """
+    known = [kind for kind in kinds if type_ in TYPES[kind]()]
+    for kind in known:
+        with suppress(ModuleNotFoundError):
+            return kind, importlib.import_module(f"{TYPES[kind]().folder(type_).__name__}.simulator")
+    instead = suggestion(type_, [name for kind in kinds for name in simulated_types(kind)])
+    if known:
+        instead = "this type needs none: it works on files"
+    raise ConfigError([Problem(asked[0], None, asked[1], f"there is no simulator of `{type_}`", instead)])
 
 
 def simulated_types(kind: str) -> list[str]:
     """List the types of "stores" or "esps" that have a simulator."""
-    known = {"stores": registry.store_types(), "esps": registry.esp_types()}[kind]
-    return [name for name in known if importlib.util.find_spec(f"connectors.{kind}.{name}.simulator")]
-
-
-def _no_simulator(type_: str, instead: str) -> ConfigError:
-    return ConfigError([Problem("simulate", None, "TYPE", f"there is no simulator of `{type_}`", instead)])
+    return [name for name in TYPES[kind]() if importlib.util.find_spec(f"connectors.{kind}.{name}.simulator")]
 
 
 def make(type_: str, orders: Path | None, most: int | None) -> Simulation:
@@ -59,8 +69,10 @@ def make(type_: str, orders: Path | None, most: int | None) -> Simulation:
         raise ConfigError([Problem(name, None, "--orders", str(error), None)]) from error
 
 
-def serve(types: Sequence[str], port: int, orders: Path | None, most: int | None) -> None:
-    """Serve simulators until they are stopped; standard output tells their addresses, a line each.
+def serve(
+    types: Sequence[str], port: int, orders: Path | None, most: int | None, say: Callable[[list[str]], None]
+) -> None:
+    """Serve simulators until they are stopped; once they answer, `say` gets their addresses.
 
     They stand on `port` and those that follow, or on free ones for 0.
     """
@@ -69,11 +81,24 @@ def serve(types: Sequence[str], port: int, orders: Path | None, most: int | None
         threading.Thread(target=_serve, args=(make(type_, orders, most), door), daemon=True)
         for type_, door in zip(types, listening, strict=True)
     ]
-    for thread, door in zip(threads, listening, strict=True):
+    for thread in threads:
         thread.start()
-        print(f"http://{HOST}:{door.getsockname()[1]}", flush=True)  # noqa: T201 - who started them reads it
+    say([f"http://{HOST}:{door.getsockname()[1]}" for door in listening])
     for thread in threads:
         thread.join()
+
+
+def as_configuration(types: Sequence[str], urls: Sequence[str]) -> str:
+    """Write the `stores:` and `esps:` of a cartwire.yaml that reaches simulators at these addresses."""
+    sections: dict[str, dict[str, Any]] = {}
+    for type_, url in zip(types, urls, strict=True):
+        kind, module = simulator_module(type_)
+        entries = sections.setdefault(kind, {})
+        name = f"{type_}{len(entries) + 1}" if type_ in entries else type_
+        entries[name] = {"type": type_, **module.SETTINGS, "base_url": url}
+    written = io.StringIO()
+    YAML().dump(sections, written)
+    return written.getvalue()
 
 
 def _serve(simulation: Simulation, door: socket.socket) -> None:
@@ -99,7 +124,10 @@ def _checked(simulation: object) -> Simulation:
     return simulation
 
 
-if (
-    __name__ == "__main__"
-):  # python -m sync.simulate STORE ESP [ORDERS]: what the demo needs, less the command line
-    serve(sys.argv[1:3], 0, CDNOW, int(sys.argv[3]) if sys.argv[3:] else None)
+def _print(urls: Sequence[str]) -> None:
+    print(*urls, sep="\n", flush=True)  # noqa: T201 - the demo reads it
+
+
+# python -m sync.simulate STORE ESP [ORDERS]: what the demo needs, less the command line
+if __name__ == "__main__":
+    serve(sys.argv[1:3], 0, CDNOW, int(sys.argv[3]) if sys.argv[3:] else None, _print)

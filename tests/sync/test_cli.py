@@ -13,6 +13,7 @@ import pytest
 
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.stores.woocommerce import simulator as woocommerce
+from sync.simulate import simulated_types
 from sync.terminal import said_of
 from tests.sync.commands import cartwire
 from tests.sync.conftest import HISTORY, NEWS, SHOP, World
@@ -427,11 +428,42 @@ def test_demo_runs_the_main_job_and_a_second_sync_writes_nothing(tmp_path: Path)
     assert 10 < summary["simulators_megabytes"] < summary["megabytes"]
 
 
-def test_demo_of_a_type_that_there_is_not_names_the_one_that_was_meant(tmp_path: Path) -> None:
-    result = cartwire(tmp_path, "demo", "--esp", "mailchmp")
+def test_a_type_that_has_no_simulator_is_told_with_the_option_and_those_that_have_one(tmp_path: Path) -> None:
+    stores, esps = simulated_types("stores"), simulated_types("esps")
+    said = [
+        cartwire(tmp_path, *arguments)
+        for arguments in (
+            ["demo", "--esp", "mailchmp"],
+            ["demo", "--store", "brevo"],
+            ["simulate", "nonesuch"],
+            ["simulate", "csv"],
+        )
+    ]
 
-    assert result.returncode == 2
-    assert "did you mean `mailchimp`" in result.stderr
+    assert {each.returncode for each in said} == {2}
+    assert [each.stderr for each in said] == [
+        "demo: --esp: there is no simulator of `mailchmp`; did you mean `mailchimp`?\n",
+        f"demo: --store: there is no simulator of `brevo`; known: {', '.join(stores)}\n",
+        f"simulate: TYPE: there is no simulator of `nonesuch`; known: {', '.join(sorted(stores + esps))}\n",
+        "simulate: TYPE: there is no simulator of `csv`; this type needs none: it works on files\n",
+    ]
+
+
+def test_what_simulate_prints_stands_in_a_configuration_as_it_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sync.cli", "simulate", "woocommerce", "mailchimp", "--most", "30"]
+    rest = "syncs: {crm: {stores: [woocommerce], esp: mailchimp, mapping: crm.yaml, limits: off}}\n"
+    (tmp_path / "crm.yaml").write_text("extends: preset:basics\n")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulators:
+        printed = ""
+        while printed.count("base_url:") < 2:
+            printed += simulators.stdout.readline()  # type: ignore[union-attr]
+        (tmp_path / "cartwire.yaml").write_text(f"timezone: UTC\ncurrency: USD\n{printed}{rest}")
+
+        result = cartwire(tmp_path, "backfill", "crm", "--json")
+        simulators.terminate()
+
+    report = json.loads(result.stdout)
+    assert (result.returncode, report["stores"]["woocommerce"]["orders"]) == (0, 30)
 
 
 def test_simulate_refuses_what_it_cannot_serve(tmp_path: Path) -> None:
