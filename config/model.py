@@ -214,7 +214,7 @@ class Web(Model):
 class Settings(Model):
     """Everything in cartwire.yaml."""
 
-    folder: Path = Field(description="Where cartwire.yaml stands.")
+    folder: Path = Field(exclude=True, description="Where cartwire.yaml stands.")  # --dir names it
     timezone: Annotated[str, AfterValidator(checks.time_zone)] = Field(
         description="IANA time zone in which pushed dates and day counts are meant: `Europe/Paris`."
     )

@@ -85,7 +85,12 @@ def _unknown_keys(model: type[BaseModel], written: Mapping[str, Any]) -> Iterato
     known = fields_of(model)
     for key in written:
         if key not in known:
-            yield Fault((key,), "unknown key", suggestion(key, known))
+            yield Fault((key,), "unknown key", suggestion(key, _offered(model)))
+
+
+def _offered(model: type[BaseModel]) -> Iterator[str]:
+    """Name the keys that an owner may write; what is excluded is ours."""
+    return (name for name, info in fields_of(model).items() if not info.exclude)
 
 
 def _fault(details: ErrorDetails, model: type[BaseModel], written: Mapping[str, Any]) -> Fault:
@@ -105,7 +110,7 @@ def _sentence(details: ErrorDetails, model: type[BaseModel], place: Place) -> tu
         return "is missing", None
     if kind == "extra_forbidden":
         parent = _model_at(model, place[:-1])
-        return "unknown key", suggestion(str(place[-1]), fields_of(parent) if parent else ())
+        return "unknown key", suggestion(str(place[-1]), _offered(parent) if parent else ())
     if kind in {"literal_error", "enum"}:
         return _choice(details)
     if details["input"] is None:

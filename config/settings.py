@@ -166,9 +166,10 @@ class _Loading:
     def _say(self, place: Place, what: str, instead: str | None) -> None:
         """Note a problem, but for values that could not be filled in: that has been said.
 
-        What is unknown is quoted as the file has it, if it can be a name and comes from nowhere else.
+        What is unknown is quoted as the file has it, if it can be a name and comes from nowhere else. Of a rate
+        that is its key.
         """
-        written = _at(self._document.data, place)
+        written = place[-1] if place[:1] == ("rates",) else _at(self._document.data, place)
         if what in QUOTING and isinstance(written, str) and PLAIN.fullmatch(written):
             what = f"{what} `{written}`"
         if place not in self._unfilled:

@@ -150,7 +150,7 @@ class _Reading:
         events = _Events(_text(content, self._stop), self._stop)
         first = events.first_node()
         if first is None or _is_nothing(first):
-            self._stop(None, "is empty")
+            self._stop(None, "is empty", "write `key: value` lines")
         if not isinstance(first, MappingStartEvent):
             self._stop(first, "must hold keys and values", "write `key: value` lines")
         found = self._mapping(events, first, ())

@@ -208,6 +208,8 @@ APPENDED = {
         "19: rates.USD: must be more than 0",
         "19: rates.XXX: no currency that orders can be paid in; an ISO 4217 code such as `EUR`",
     ]),
+    "rate of an unknown currency": ("rates: {XXQ: 1.1}", ["19: rates.XXQ: unknown currency `XXQ`; an ISO 4217 code such as `EUR`"]),
+    "a key that is nearly ours": ("folders: x", ["19: folders: unknown key; known: alerts, currency, database, esps, keep, rates, stores, syncs, timezone, web"]),
     "own rate": ("rates:\n  EUR: 2", ["19: rates: one EUR is worth one EUR; leave it out"]),
     "rates as a list": ("rates: [1]", ["19: rates: must be keys and values; `key: value` lines, indented"]),
     "database": ("database: mysql://db/x", ["19: database: unknown kind of database; `sqlite:///state.db` or `postgresql+psycopg://…`"]),
@@ -277,7 +279,7 @@ def test_p7_the_mappings_can_be_judged_although_the_configuration_is_wrong(loade
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "cartwire.yaml: is empty"),
+        (b"", "cartwire.yaml: is empty; write `key: value` lines"),
         (b"\xff", "cartwire.yaml:1: is not UTF-8; save the file in the encoding UTF-8"),
         (b"a: [\n", "cartwire.yaml:2: a quote, a brace or a bracket is not closed"),
         (b"- a\n", "cartwire.yaml:1: must hold keys and values; write `key: value` lines"),

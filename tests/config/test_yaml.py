@@ -103,10 +103,10 @@ BOMB = "a0: &a0 [x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "f: is empty"),
-        ("# only a remark\n", "f: is empty"),
-        ("---\n", "f: is empty"),
-        ("null\n", "f: is empty"),
+        ("", "f: is empty; write `key: value` lines"),
+        ("# only a remark\n", "f: is empty; write `key: value` lines"),
+        ("---\n", "f: is empty; write `key: value` lines"),
+        ("null\n", "f: is empty; write `key: value` lines"),
         ("- a\n- b\n", "f:1: must hold keys and values; write `key: value` lines"),
         ("just text\n", "f:1: must hold keys and values; write `key: value` lines"),
         ("a: 1\n\tb: 2\n", "f:2: a tab; YAML indents with spaces only"),
