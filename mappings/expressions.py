@@ -352,6 +352,7 @@ PLAIN_PARTS = {"this", "is_string", "negate", "safe", "typed"}  # what a node ma
 
 REFUSED_NODES: Mapping[type[exp.Expr], str] = {
     exp.Cast: "a rule has no casts; dates are written as texts: '2026-01-31'",
+    exp.Alias: "a rule has no casts and no `as`: a field's `type:` says what it is kept as",
     exp.Subquery: "a rule has no subqueries",
     exp.Exists: "a rule has no subqueries",
     exp.Star: "name the columns",

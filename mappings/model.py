@@ -38,6 +38,16 @@ OWN_NAMES = ("parameters", "formulas")
 Expression = Annotated[str, BeforeValidator(as_text)]
 
 
+def _given(value: object) -> object:
+    """Refuse nothing where a key stands: what was to come behind `until:` would be missed by nobody."""
+    if value is None:
+        raise ValueError
+    return value
+
+
+Given = BeforeValidator(_given, json_schema_input_type=str)
+
+
 class FieldSpec(BaseModel):
     """A field with its settings; a bare expression is short for `{value: …}`."""
 
@@ -62,7 +72,7 @@ class ListSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     when: Expression = Field(description="SQL expression that is true for whoever belongs to the list.")
-    until: Expression | None = Field(
+    until: Annotated[Expression | None, Given] = Field(
         default=None,
         description="Whoever is in the list stays until this is true, although `when` no longer is.",
     )
@@ -70,7 +80,7 @@ class ListSpec(BaseModel):
         default=False,
         description="Entering the list starts an automation: nobody enters it because of old orders.",
     )
-    trigger: Expression | None = Field(
+    trigger: Annotated[Expression | None, Given] = Field(
         default=None,
         min_length=1,
         description="Id of the platform's trigger to call for whoever enters, in place of a list. A journey too.",
@@ -338,4 +348,5 @@ def _problem(path: tuple[str, ...], detail: AnyMapping[str, Any], form: type[Bas
             return MappingProblem((*path, key), "unknown type", f"known: {detail['ctx']['expected']}")
         case _:
             described = form.model_fields[key].description
-            return MappingProblem((*path, key), "is not understood", f"give: {described}")
+            what = "is empty" if detail["input"] is None else "is not understood"
+            return MappingProblem((*path, key), what, f"give: {described}")

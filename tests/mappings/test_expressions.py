@@ -284,6 +284,11 @@ MESSAGES = {
         "|| joins texts; rules are joined by `or`",
     ),
     "country = 'FR' && true": (15, "did not expect `&&` here", "rules are joined by `and`"),
+    "cast(orders_count as text) = '2'": (
+        5,
+        "a rule cannot hold this (alias)",
+        "a rule has no casts and no `as`: a field's `type:` says what it is kept as",
+    ),
     "country in 'FR'": (0, "`in` takes a list", "write in ('FR', 'BE')"),
     "country in ('FR' 'BE')": (
         12,

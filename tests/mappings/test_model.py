@@ -75,7 +75,11 @@ def test_a_mapping_adds_to_what_it_extends() -> None:
             {"lists": {"A": {"when": "true", "journey": "perhaps"}}},
             ["lists.A.journey: is neither true nor false; write true or false"],
         ),
-        ({"lists": {"A": {"when": None}}}, ["lists.A.when: is not understood; give: SQL expression that is true for whoever belongs to the list."]),
+        ({"lists": {"A": {"when": None}}}, ["lists.A.when: is empty; give: SQL expression that is true for whoever belongs to the list."]),
+        (
+            {"lists": {"A": {"when": "true", "until": None}, "B": {"when": "true", "trigger": None}}},
+            ["lists.A.until: is empty; give: Whoever is in the list stays until this is true, although `when` no longer is.", "lists.B.trigger: is empty; give: Id of the platform's trigger to call for whoever enters, in place of a list. A journey too."],
+        ),
         ({"lists": {"A": ["x"]}}, ["lists.A: is a list; write one expression, or `{when: …}`"]),
         ({"lists": {"": "true"}}, ["lists.: a name is empty, or begins or ends with a space"]),
         ({"lists": {None: "true"}}, ["lists.: a name is empty, or begins or ends with a space"]),

@@ -65,7 +65,7 @@ def mapping_of(**changes: Any) -> CompiledMapping:
 
 def only(*names: str, **parameters: object) -> CompiledMapping:
     """Compile some fields and lists of the preset alone, which is faster."""
-    whole = read_mapping(preset("crm")).model_dump()
+    whole = read_mapping(preset("crm")).model_dump(exclude_none=True)
     kept = {
         section: {name: entry for name, entry in whole[section].items() if name in names}
         for section in ("fields", "lists")
