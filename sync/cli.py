@@ -188,7 +188,8 @@ def backfill(
     name: SyncName,
     *,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what was created since.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Only what was created since this day, such as 2024-12-31."),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Only this store of the sync.")] = None,
     yes: Yes = False,
@@ -198,6 +199,8 @@ def backfill(
     from sync.leases import PATIENCE
 
     begun = since.replace(tzinfo=UTC) if since else None
+    if begun is not None and begun > datetime.now(UTC):
+        raise typer.BadParameter("lies in the future: nothing was created since", param_hint="--since")
     if store is not None:
         known_store(name, store)
     run_once(

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from configparser import RawConfigParser
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import connectors.esps
 import connectors.stores
@@ -18,6 +21,7 @@ from config.secrets import REFERENCE
 from config.settings import load
 from config.yaml import parse
 from connectors.registry import esp_settings, store_settings
+from sync.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -133,6 +137,47 @@ def test_the_tables_of_keys_are_those_of_the_models(model):
     (found,) = re.findall(rf"<!-- keys: {model.__name__} -->\n(.*?)<!-- end -->", text, re.DOTALL)
 
     assert found == f"\n{table(model)}\n", "write this table into docs/configuration.md"
+
+
+def commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
+def usage(name: str, command: Any) -> str:
+    """Write one command as a row of a Markdown table; what `--json` does is the same everywhere."""
+    words = [name]
+    options = []
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            written = parameter.metavar or parameter.name.upper()
+            words.append(written if parameter.required else f"[{written}]")
+        else:
+            flags = ", ".join(parameter.opts) + ("" if parameter.is_flag else " …")
+            said = "" if flags == "--json" else f" {lowered(parameter.help)}"
+            options.append(f"`{flags}`{said}")
+    return f"| `{' '.join(words)}` | {lowered(command.help)} | {'<br>'.join(options)} |\n"
+
+
+def lowered(sentence: str) -> str:
+    """Make a sentence a table's words."""
+    first = sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]
+    return first.rstrip(".")
+
+
+def test_the_table_of_commands_holds_every_command_and_option():
+    text = (DOCS / "operations.md").read_text()
+    everything = get_command(app)
+    rows = [("cartwire", everything), *commands(everything)]
+
+    (found,) = re.findall(r"<!-- commands -->\n(.*?)<!-- end -->", text, re.DOTALL)
+
+    expected = "| command | what it does | options |\n|---|---|---|\n"
+    expected += "".join(usage(name, command) for name, command in rows)
+    assert found == f"\n{expected}\n", "write this table into docs/operations.md"
 
 
 def test_the_systemd_unit_starts_the_worker_and_lets_it_end_a_batch():

@@ -80,6 +80,14 @@ def test_a_store_that_the_sync_does_not_have_is_named(shop: World) -> None:
     assert "syncs.crm.stores: `crm` has no store `shopp`; did you mean `shop`?" in result.stderr
 
 
+def test_a_backfill_of_what_is_to_come_is_refused(shop: World) -> None:
+    result = cartwire(shop.folder, "backfill", "crm", "--since", "2999-01-01")
+
+    assert result.returncode == 2
+    assert "--since" in result.stderr
+    assert "lies in the future" in result.stderr
+
+
 @pytest.mark.parametrize("moment", ["0001-01-01", "9999-12-31"])
 def test_a_plan_as_of_a_moment_at_the_ends_of_the_calendar_is_refused(shop: World, moment: str) -> None:
     result = cartwire(shop.folder, "plan", "crm", "--as-of", moment)
