@@ -185,6 +185,7 @@ def test_the_systemd_unit_starts_the_worker_and_lets_it_end_a_batch():
     unit.optionxform = str
     unit.read_string((DOCS / "cartwire.service").read_text())
 
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"  # an outage at boot may last
     assert unit["Service"]["ExecStart"].endswith("/cartwire run")
     assert int(unit["Service"]["TimeoutStopSec"]) >= 30
     assert unit["Service"]["Environment"].startswith("CARTWIRE_DIR=")
