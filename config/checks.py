@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from iso4217 import Currency
 from pydantic import SecretStr
@@ -73,6 +73,15 @@ PAST = frozenset(
     ]
 )
 """Currencies that today's ISO 4217 does not list, and that orders of shops are in: they need rates, too."""
+PIECE = r"(?:[^\s@:/?#\[\]%]|%[0-9A-Fa-f]{2})"
+SERVER = re.compile(
+    rf"(?:{PIECE}+(?::(?:{PIECE}|:)*)?@)?"
+    rf"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])?(?::(?P<port>[^\s@:/?#]*))?(?:/(?P<name>{PIECE}*))?(?:\?(?P<query>[^\s@#]*))?"
+)
+"""user:password@host:port/name?query: with no `@` behind the first, nobody takes one part for another."""
+WRITTEN = (
+    "write `@` as `%40`, `:` as `%3A`, `/` as `%2F`, `%` as `%25`, `#` as `%23`, `?` as `%3F`, `[` as `%5B`"
+)
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 ALERT = re.compile(r"(?!https?:)[a-z0-9]+://\S+")
 
@@ -126,14 +135,28 @@ def database(url: str) -> str:
     instead = DRIVERS[driver]
     if instead:
         raise Wrong(f"the driver `{driver}` is not supported", f"begin with `{instead}`")
-    if not _can_be_taken_apart(url):
-        raise Wrong(
-            "is no address",
-            "`postgresql+psycopg://user:password@host/name`; write `[` in a password as `%5B`",
-        )
     if driver == "sqlite" and (not rest.startswith("/") or rest in {"/", "/:memory:"}):
         raise Wrong("names no file", "`sqlite:///state.db`: three slashes, then the file")
+    if driver != "sqlite":
+        _check_server(rest)
     return url
+
+
+def _check_server(rest: str) -> None:
+    """Refuse what one reader of URLs takes apart otherwise than another: a part of a password would be the host."""
+    found = SERVER.fullmatch(rest)
+    if not found or not _can_be_taken_apart(f"//{rest}"):
+        instead = f"`postgresql+psycopg://user:${{PASSWORD}}@host/name`; inside a URL, {WRITTEN}"
+        raise Wrong("is no address", instead)
+    port = found["port"]
+    if port is not None and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536):
+        raise Wrong("has no port between 1 and 65535", "leave out `:` and what follows for 5432")
+    if not found["name"]:
+        raise Wrong(
+            "names no database", "`postgresql+psycopg://user:${PASSWORD}@host/name`: the name at its end"
+        )
+    if "password" in dict(parse_qsl(found["query"] or "")):
+        raise Wrong("has a password behind `?`", "`postgresql+psycopg://user:${PASSWORD}@host/name`")
 
 
 def _can_be_taken_apart(url: str) -> bool:

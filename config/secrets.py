@@ -1,6 +1,7 @@
 """`${NAME}` in cartwire.yaml: from the environment, else `.env`, else the file that NAME_FILE names.
 
-Messages name the variable and the file, never a value.
+A value is taken as it stands; as (part of) user or password of `database` it is percent-encoded on its way into that
+URL, so that the server's own secret can be named whatever it holds. Messages name the variable and the file, never a value.
 """
 
 import io
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dotenv.parser import parse_stream
 
@@ -20,6 +22,9 @@ MAX_SECRET_BYTES = 100_000
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\$(\$\{)|\$\{([^}]*)(\}?)")
 """`$${` (a literal `${`), or `${…}` with whatever stands inside, closed or not."""
+DATABASE = ("database",)
+USER_AND_PASSWORD = re.compile(r"://([^:@/?#]*:[^@/?#]*)@")
+"""In a URL as the owner wrote it, with `${NAME}` in it."""
 
 
 @dataclass(slots=True)
@@ -109,7 +114,9 @@ class Filled:
 
     def _text(self, text: str, path: Place) -> str:
         try:
-            return REFERENCE.sub(lambda found: _look_up(found, self.vault), text)
+            within = USER_AND_PASSWORD.search(text) if path == DATABASE else None
+            encoded = range(*within.span(1)) if within else range(0)
+            return REFERENCE.sub(lambda found: _look_up(found, self.vault, encoded), text)
         except Wrong as wrong:
             self.problems.append(self.document.problem(path, wrong.what, wrong.instead))
             self.unfilled.add(path)
@@ -121,7 +128,8 @@ def refers(text: object) -> bool:
     return isinstance(text, str) and any(not found[1] for found in REFERENCE.finditer(text))
 
 
-def _look_up(found: re.Match[str], vault: Vault) -> str:
+def _look_up(found: re.Match[str], vault: Vault, encoded: range) -> str:
+    """Find the value; one that begins within `encoded` comes back as a URL has it there."""
     if found[1]:
         return found[1]
     if not found[3]:
@@ -129,4 +137,5 @@ def _look_up(found: re.Match[str], vault: Vault) -> str:
     if not NAME.fullmatch(found[2]):
         instead = "letters, digits and `_` only, or `$${` for the two characters themselves"
         raise Wrong("inside `${…}` stands no name of a variable", instead)
-    return vault.find(found[2])
+    value = vault.find(found[2])
+    return quote(value, safe="", errors="surrogateescape") if found.start() in encoded else value

@@ -1,17 +1,28 @@
+import contextlib
 import json
 import logging
 import tempfile
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
-from config.errors import ConfigError, Problem, suggestion
+from config import checks
+from config.errors import ConfigError, Problem, Wrong, suggestion
+from config.secrets import Filled, Vault
 from config.settings import Limits, load
 from config.yaml import parse
+from tests.config.conftest import ENVIRON
 
+PLACE = (
+    "is no address; `postgresql+psycopg://user:${PASSWORD}@host/name`; inside a URL, write `@` as `%40`, "
+    "`:` as `%3A`, `/` as `%2F`, `%` as `%25`, `#` as `%23`, `?` as `%3F`, `[` as `%5B`"
+)
+PORT = "has no port between 1 and 65535; leave out `:` and what follows for 5432"
 FORMS = "`every 5 minutes`, `every 2 hours`, `daily at 03:00`, or a cron line such as `*/10 8-20 * * *`"
 ADDRESS = "is not a web address; a web address such as `https://shop.example`"
 NAMES = "no name for a store, an ESP or a sync; letters without accents, digits, `_` and `-`"
@@ -107,10 +118,57 @@ def test_schedules_come_back_in_one_form(loaded, good, text, expected):
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:////var/lib/state.db", "postgresql+psycopg://me@db/cartwire", "sqlite:///a b/ş.db"]
+    "url",
+    [
+        "sqlite:////var/lib/state.db",
+        "sqlite:///a b/ş.db",
+        "postgresql+psycopg://me@db/cartwire",
+        "postgresql+psycopg://me:p%40ss@[::1]:5432/cartwire?sslmode=require",
+        "postgresql+psycopg:///cartwire?host=/run/postgresql",
+    ],
 )
 def test_databases_are_accepted(loaded, good, url):
     assert loaded(good + f"database: {url}\n").settings.database == url
+
+
+@given(st.text("ab1@:/?#%4[]\\ ", max_size=12))
+def test_P8_a_database_is_taken_apart_by_everybody_in_one_way_or_is_refused(between):
+    url = f"postgresql+psycopg://me:{between}@db.example/cartwire"
+
+    with contextlib.suppress(Wrong):
+        parsed = make_url(checks.database(url))
+        assert (parsed.username, parsed.host, parsed.database) == ("me", "db.example", "cartwire")
+        assert urlsplit(url).netloc == f"me:{between}@db.example"
+        assert parsed.password == unquote(between)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_password_from_the_environment_may_hold_anything(password):
+    document = parse(b"database: postgresql+psycopg://${WHO}:${PASSWORD}@db/cartwire", "cartwire.yaml")
+
+    filled = Filled(document, Vault(Path(), {"WHO": "me@tenant", "PASSWORD": password}))
+
+    parsed = make_url(checks.database(filled.data["database"]))
+    assert (parsed.username, parsed.password, parsed.host) == ("me@tenant", password, "db")
+
+
+@pytest.mark.parametrize(
+    "written", ["${URL}", "postgresql+psycopg://${ACCOUNT}@db/x", "postgresql+psycopg://${HOST}/x"]
+)
+def test_what_is_more_than_a_password_is_taken_as_it_stands(loaded, good, written):
+    values = {"URL": "postgresql+psycopg://me:p%40ss@db/x", "ACCOUNT": "me:p%40ss", "HOST": "me:p%40ss@db"}
+
+    found = loaded(f"{good}database: {written}\n", {**ENVIRON, **values})
+
+    assert found.settings.database == values["URL"]
+    assert "p@ss" in found.secrets
+
+
+def test_P8_a_password_that_cannot_be_a_part_of_an_address_is_not_quoted(refused, good):
+    text = f"{good}database: ${{URL}}\n"
+    values = {"URL": "postgresql+psycopg://me:ab@Hunter2Secret/x@db/cartwire"}
+
+    assert refused(text, {**ENVIRON, **values}) == [f"cartwire.yaml:19: database: {PLACE}"]
 
 
 def test_an_absolute_database_stays_where_it_is(loaded, good):
@@ -214,7 +272,16 @@ APPENDED = {
     "rates as a list": ("rates: [1]", ["19: rates: must be keys and values; `key: value` lines, indented"]),
     "database": ("database: mysql://db/x", ["19: database: unknown kind of database; `sqlite:///state.db` or `postgresql+psycopg://…`"]),
     "driver": ("database: postgres://db/x", ["19: database: the driver `postgres` is not supported; begin with `postgresql+psycopg://`"]),
-    "database with half a bracket": ("database: 'postgresql+psycopg://u:tops[ecret@db/x'", ["19: database: is no address; `postgresql+psycopg://user:password@host/name`; write `[` in a password as `%5B`"]),
+    "database with half a bracket": ("database: 'postgresql+psycopg://u:tops[ecret@db/x'", [f"19: database: {PLACE}"]),
+    "database with a password of two parts": ("database: postgresql+psycopg://u:Spring@Hunter2Secret@db/x", [f"19: database: {PLACE}"]),
+    "database with a password that could be a host": ("database: postgresql+psycopg://u:ab@Hunter2Secret/x@db/x", [f"19: database: {PLACE}"]),
+    "database with a password that could be a port": ("database: postgresql+psycopg://u:ab@cd:Hunter2Secret/x@db/x", [f"19: database: {PLACE}"]),
+    "database with a password that could be a query": ("database: postgresql+psycopg://u:12/Hunter2?Secret@db/x", [f"19: database: {PLACE}"]),
+    "database with a bare percent sign": ("database: postgresql+psycopg://u:zz%zz@db/x", [f"19: database: {PLACE}"]),
+    "database without a number as port": ("database: postgresql+psycopg://u:zz@db:abc/x", [f"19: database: {PORT}"]),
+    "database with a port beyond all": ("database: postgresql+psycopg://u:zz@db:65536/x", [f"19: database: {PORT}"]),
+    "database without a name": ("database: postgresql+psycopg://u:zz@db/", ["19: database: names no database; `postgresql+psycopg://user:${PASSWORD}@host/name`: the name at its end"]),
+    "database with a password behind a question mark": ("database: postgresql+psycopg://u@db/x?password=zz", ["19: database: has a password behind `?`; `postgresql+psycopg://user:${PASSWORD}@host/name`"]),
     "alert with half a bracket": ("alerts: ['mailtos://u:tops[ecret@db/x']", ["19: alerts: is no address for alerts; `jsons://example.com/hook` for a webhook, `mailtos://user:password@example.com` for mail"]),
     "kept beyond the calendar": ("keep: {runs: 1000000}", ["19: keep.runs: must be 36500 or less; days for which runs are kept; the last one of each sync stays"]),
     "rate beyond reason": ("rates: {USD: 1e40}", ["19: rates.USD: is no rate between two currencies"]),
