@@ -38,11 +38,12 @@ _guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
 class Database:
     """A state store at an SQLAlchemy URL, brought to the newest schema when it is opened.
 
-    Raises StateError when it cannot be opened, is no state store, or was written by a newer Cartwire.
+    Raises StateError when it cannot be opened, is no state store, or was written by a newer Cartwire; Away when its
+    server is not there, or not yet.
     """
 
     def __init__(self, url: str) -> None:
-        self.name = make_url(url).database or "memory"
+        self.name = _name(url)
         self._use(_engine(url))
         self._presence = _presence(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
@@ -151,7 +152,11 @@ class Database:
                     guard(connection)
                 return function(connection, *arguments, **options)
         except DatabaseError as error:
-            raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
+            raise self._error(error) from error
+
+    def _error(self, error: DatabaseError) -> StateError:
+        told = dialect.server_error(self._engine, self.name, error)
+        return told or StateError(f"{self.name}: {_advice(str(error.orig))}")
 
     def _check(self) -> None:
         """Look through the file of a process that was stopped in it; a disk that lies shows itself here."""
@@ -168,7 +173,14 @@ class Database:
                 self._check()
             migrate(self._engine, self.name)
         except DatabaseError as error:
-            raise StateError(f"{self.name}: {_advice(str(error.orig))}") from error
+            raise self._error(error) from error
+
+
+def _name(url: str) -> str:
+    """Name a file, or a server's database with the setting that leads to it; never who may use it (P8)."""
+    parsed = make_url(url)
+    name = parsed.database or "memory"
+    return name if parsed.get_backend_name() == "sqlite" else f"cartwire.yaml: database: {name}"
 
 
 def _presence(url: str) -> Presence | None:
@@ -238,7 +250,7 @@ def _engine(url: str) -> Engine:
         elif not folder.is_dir():
             raise StateError(f"{folder}: no such folder for the state store; create it")
     else:
-        options |= {"pool_pre_ping": True, "connect_args": postgresql.SETTINGS}
+        options |= {"pool_pre_ping": True, "connect_args": postgresql.settings()}
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:
@@ -258,7 +270,6 @@ ADVICE = {
     "malformed": DAMAGED,
     "disk i/o error": "the disk failed; look at its space and its health, then start again, nothing is lost",
     "locked": BUSY,
-    "lock timeout": BUSY,
 }
 
 TROUBLES = {errno.ENOSPC: ADVICE["disk is full"], errno.EROFS: ADVICE["readonly"]}

@@ -30,6 +30,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
@@ -38,6 +39,7 @@ from sqlalchemy.types import NullType, TypeEngine
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from state import sqlite
+from state.errors import StateError
 
 _encode = msgspec.json.Encoder().encode
 Gathered = TypeVar("Gathered", dict[str, str], list[str])
@@ -316,6 +318,11 @@ def prepare(engine: Engine) -> None:
     _module(engine).prepare(engine)
 
 
+def server_error(engine: Engine, name: str, error: DatabaseError) -> StateError | None:
+    """Say what went wrong with a state store on a server; None for one that is a file."""
+    return None if engine.dialect.name == "sqlite" else _module(engine).told(engine, name, error)
+
+
 def sort_by_letters(connection: Connection) -> None:
     """Let texts be sorted by their letters' numbers, whatever language a server speaks; SQLite does."""
     if connection.dialect.name != "sqlite":
@@ -332,7 +339,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             if connection.info.get(sqlite.REWRITES):
                 sqlite.rewrite(engine)
         finally:
-            connection.info.pop(sqlite.REWRITES, None)
+            if not connection.invalidated:  # else it would be opened anew for this
+                connection.info.pop(sqlite.REWRITES, None)
 
 
 def leave_no_trace(connection: Connection) -> None:

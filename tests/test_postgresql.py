@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -17,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
+from connectors.facts import Product
 from state import dialect, offering, outbox, postgresql, runs, settling
 from state.bookkeeping import RunRow
 from state.db import Database
-from state.errors import StateError
+from state.errors import Away, StateError
 from state.offering import Desired
 from state.outbox import Target
 from state.tables import CustomerRow, ProductRow, ProfileRow, table
@@ -66,6 +69,21 @@ async def store(server: Server) -> AsyncIterator[Database]:
     opened = Database(server.make())
     yield opened
     opened.close()
+
+
+def configured(server: Server, setting: str, value: str, address: str | None = None) -> str:
+    """Let a database, a new one if none is named, prefer something; return its address."""
+    address = address or server.make()
+    server.execute(f"ALTER DATABASE \"{make_url(address).database}\" SET {setting} = '{value}'")
+    return address
+
+
+async def shown(address: str, setting: str, how: str = "run") -> object:
+    """Say what holds in a transaction."""
+    db = Database(address)
+    found = await getattr(db, how)(lambda connection: connection.exec_driver_sql(f"SHOW {setting}").scalar())
+    db.close()
+    return found
 
 
 # --- the same answers ----------------------------------------------------------------------------------
@@ -181,18 +199,99 @@ async def test_who_waits_too_long_for_another_process_is_told(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql, "ALONE", postgresql.ALONE.replace(f"{postgresql.PATIENCE}s", "20ms"))
+    who = rf"cartwire, process {os.getpid()} on .* since \d\d:\d\d:\d\d UTC; .* pg_terminate_backend\(\d+\)"
     address, slow = server.make(), Slow()
     first, second = Database(address), Database(address)
     writing = asyncio.create_task(first.run(slow))
     await asyncio.to_thread(slow.begun.wait, 20)
 
-    with pytest.raises(StateError, match="another process keeps the state store busy"):
+    with pytest.raises(StateError, match=f"another process keeps the state store busy: {who}"):
         await second.run(count_runs)
 
     slow.may_end.set()
     await writing
     first.close()
     second.close()
+
+
+async def test_who_waits_for_somebody_elses_lock_is_told_without_a_name(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "ALONE", postgresql.ALONE.replace(f"{postgresql.PATIENCE}s", "20ms"))
+    address = make_url(server.make())
+    db = Database(address.render_as_string(hide_password=False))
+
+    with psycopg.connect(address.set(drivername="postgresql").render_as_string(hide_password=False)) as other:
+        other.execute("LOCK TABLE runs")
+        with pytest.raises(StateError, match="keeps the state store busy; stop it, or try again"):
+            await db.run(start_run)
+
+    db.close()
+
+
+async def test_who_stands_still_while_it_writes_keeps_others_out_for_a_minute_only(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "ALONE", postgresql.ALONE.replace(f"'{postgresql.STILL}s'", "'50ms'"))
+    address, slow = server.make(), Slow()
+    first, second = Database(address), Database(address)
+    writing = asyncio.create_task(first.run(slow))
+    await asyncio.to_thread(slow.begun.wait, 20)
+
+    assert await second.run(count_runs) == 0
+
+    slow.may_end.set()
+    with pytest.raises(StateError, match="stood still for more than 60 seconds while it wrote"):
+        await writing
+    assert await first.run(count_runs) == 0
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("how", ["run", "read"])
+@pytest.mark.parametrize(("theirs", "ours"), [("0", "1min"), ("1h", "1min"), ("5s", "5s")])
+async def test_a_shorter_limit_of_the_server_for_standing_still_stays(
+    server: Server, theirs: str, ours: str, how: str
+) -> None:
+    address = configured(server, "idle_in_transaction_session_timeout", theirs)
+
+    assert await shown(address, "idle_in_transaction_session_timeout", how) == ours
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("0", "1min"), ("1h", "1min"), ("5s", "5s")])
+async def test_a_session_is_stricter_about_hosts_that_are_gone_than_the_server_and_never_less(
+    server: Server, monkeypatch: pytest.MonkeyPatch, theirs: str, ours: str
+) -> None:
+    """A socket within one machine has none of these settings, so another one stands for them."""
+    monkeypatch.setattr(postgresql, "LOST_AFTER", {**postgresql.LOST_AFTER, "statement_timeout": 60_000})
+    address = configured(server, "statement_timeout", theirs)
+
+    assert await shown(address, "statement_timeout") == ours
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_P2_who_waited_sees_what_was_written_whatever_isolation_the_database_prefers(
+    server: Server, isolation: str
+) -> None:
+    address, slow = configured(server, "default_transaction_isolation", isolation), Slow()
+    first, second = Database(address), Database(address)
+    writing = asyncio.create_task(first.run(slow))
+    await asyncio.to_thread(slow.begun.wait, 20)
+
+    waiting = asyncio.create_task(second.run(count_runs))
+    await until_somebody_waits(server)
+    slow.may_end.set()
+
+    assert (await writing, await waiting) == (None, 1)
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")])
+async def test_P2_what_is_written_is_on_the_servers_disk_before_it_counts(
+    server: Server, theirs: str, ours: str
+) -> None:
+    assert await shown(configured(server, "synchronous_commit", theirs), "synchronous_commit") == ours
 
 
 async def test_what_is_read_is_of_one_moment(server: Server) -> None:
@@ -268,6 +367,100 @@ def test_P8_a_server_that_is_down_is_named_without_its_password() -> None:
     assert "zzsecret" not in f"{caught.value} {caught.value.__cause__}"
 
 
+async def test_a_database_that_may_only_be_read_for_a_while_is_written_again_afterwards(
+    server: Server,
+) -> None:
+    address = configured(server, "default_transaction_read_only", "on")
+    db = Database(address)
+
+    with pytest.raises(StateError, match="the database may only be read now"):
+        await db.run(start_run)
+    configured(server, "default_transaction_read_only", "off", address)
+
+    assert await db.run(start_run)
+    db.close()
+
+
+def test_a_right_that_is_missing_is_named_with_what_to_grant(server: Server) -> None:
+    address = server.make(how="TEMPLATE template0")
+    name = make_url(address).database
+    server.execute("CREATE ROLE weak LOGIN")
+    weak = make_url(address).set(username="weak").render_as_string(hide_password=False)
+
+    with pytest.raises(StateError) as lacking:
+        Database(weak)
+    server.execute("ALTER ROLE weak SET search_path = nowhere")
+    with pytest.raises(StateError) as nowhere:
+        Database(weak)
+
+    where = f"cartwire.yaml: database: {name}: "
+    assert str(lacking.value) == where + (
+        "permission denied for schema public; make the role the owner of the database and of its tables, or grant it"
+        " USAGE and CREATE on their schema"
+    )
+    assert str(nowhere.value) == where + (
+        "no schema to make tables in; let the role's `search_path` name one in which it has USAGE and CREATE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            psycopg.OperationalError('FATAL: password authentication failed for user "me"'),
+            "as it is, not percent-encoded",
+        ),
+        (
+            psycopg.errors.DiskFull("could not extend file"),
+            "the server's disk is full; free some space there",
+        ),
+        (
+            psycopg.errors.UndefinedTable('relation "x" does not exist\nLINE 1: …'),
+            'relation "x" does not exist',
+        ),
+    ],
+)
+def test_what_the_server_says_comes_with_what_to_do(
+    theirs: Database, error: psycopg.Error, said: str
+) -> None:
+    told = postgresql.told(theirs._engine, theirs.name, OperationalError(None, None, error))
+
+    assert str(told).startswith("cartwire.yaml: database: abroad: ")
+    assert (
+        str(told)
+        .partition("\n")[0]
+        .removesuffix(", nothing is lost, the next run goes on there")
+        .endswith(said)
+    )
+
+
+async def test_names_are_kept_whatever_letters_the_role_prefers(server: Server) -> None:
+    db = Database(configured(server, "client_encoding", "LATIN1"))
+
+    await db.run(save, Product("1", "İstanbul 🎈", (), START))
+    title = await db.read(lambda connection: connection.scalar(select(PRODUCTS.c.title)))
+    db.close()
+
+    assert title == "İstanbul 🎈"
+
+
+def test_a_server_that_is_not_there_yet_is_told_from_one_that_refuses(server: Server) -> None:
+    address = make_url(server.make())
+    with TemporaryDirectory() as folder:
+        later = Path(folder, "later")
+        address = address.update_query_dict({"host": str(later)})
+
+        with pytest.raises(Away, match="No such file"):
+            Database(address.render_as_string(hide_password=False))
+        later.symlink_to(str(make_url(server.make()).query["host"]))
+
+        Database(address.render_as_string(hide_password=False)).close()
+        with pytest.raises(StateError, match="does not exist") as refused:
+            Database(address.set(database="nothing").render_as_string(hide_password=False))
+
+    assert not isinstance(refused.value, Away)
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "UTF8"])
 def test_a_database_that_lacks_letters_is_refused(server: Server, encoding: str) -> None:
     address = server.make(how=f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
@@ -291,10 +484,11 @@ def test_a_database_that_changes_letters_by_one_languages_rules_is_refused(
         Database(address)
 
 
-async def test_dates_are_read_whatever_form_the_database_prefers(server: Server) -> None:
-    address = server.make()
-    server.execute(f"ALTER DATABASE \"{make_url(address).database}\" SET datestyle TO 'SQL, DMY'")
-    db = Database(address)
+@pytest.mark.parametrize("whose", ["the database", "a session that a pooler hands out"])
+async def test_dates_are_read_whatever_form_is_preferred(server: Server, whose: str) -> None:
+    db = Database(configured(server, "datestyle", "SQL, DMY") if whose == "the database" else server.make())
+    if whose != "the database":
+        await db.run(lambda connection: connection.exec_driver_sql("SET SESSION datestyle TO 'SQL, DMY'"))
 
     await db.run(start_run)
     (run,) = await db.read(runs.list_runs)
