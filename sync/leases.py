@@ -84,10 +84,18 @@ async def _enter(
         except Busy as busy:
             raise Busy(await db.read(leases.holder, name) or str(busy)) from busy
         await db.run(leases.take, lease, utc_now())
-        taken.push_async_callback(db.run, leases.give_back, lease)
+        taken.push_async_callback(_give_back, db, lease)
         await taken.enter_async_context(_renewed(db, lease, lost))
         stack.push_async_exit(taken.pop_all())
     return lease
+
+
+async def _give_back(db: Database, lease: Lease) -> None:
+    """Let the next one begin at once; where the state store is away, the lease runs out in its own time."""
+    try:
+        await db.run(leases.give_back, lease)
+    except StateError as error:
+        log.warning("lease_not_given_back", lease=lease.name, reason=str(error))
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select
+from structlog.testing import capture_logs
 
 from state import evaluation, leases, runs
 from state.db import Database
@@ -133,6 +134,15 @@ async def test_a_lease_is_given_back_at_the_end_and_after_an_error(db: Database,
             raise LookupError
 
     assert await db.read(leases.holder, "crm") is None
+
+
+async def test_a_lease_that_cannot_be_given_back_is_left_to_run_out(db: Database, tmp_path: Path) -> None:
+    """A server that is down when the worker is stopped makes no failure of a good end."""
+    with capture_logs() as logs:
+        async with one_worker(db, tmp_path, lambda: None):
+            await db.run(lambda connection: connection.exec_driver_sql("DROP TABLE leases"))
+
+    assert [entry["event"] for entry in logs] == ["lease_not_given_back"]
 
 
 async def test_a_second_run_is_refused_with_who_is_at_it_or_waits_for_the_end(
