@@ -77,6 +77,13 @@ def _copy(source: Path, file: Path) -> None:
         raise sqlite3.DatabaseError("the copy is damaged, and so may be the state store")
 
 
+def refuse_server(url: str) -> None:
+    """Raise StateError where the state store is no SQLite file: what belongs to it is no copy of one."""
+    source = make_url(url)
+    if source.get_backend_name() != "sqlite" or not source.database:
+        raise StateError("restore is for copies of SQLite state stores; use pg_restore for PostgreSQL")
+
+
 def verify(file: Path) -> Copy:
     """Look through a copy. Raises StateError when it is damaged, no state store, or a newer Cartwire's."""
     if not file.is_file():
@@ -105,10 +112,11 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
 
     Raises StateError when the copy is no good, or anybody has the state store open.
     """
-    source = make_url(url)
-    if source.get_backend_name() != "sqlite" or not source.database:
-        raise StateError("restore puts SQLite state stores back; use pg_restore for PostgreSQL")
-    store, copy = Path(source.database).resolve(), verify(file)  # a link stays one, and leads to what is new
+    refuse_server(url)
+    store, copy = (
+        Path(str(make_url(url).database)).resolve(),
+        verify(file),
+    )  # a link stays one, and leads to what is new
     try:
         with Absence(store):
             fresh = store.with_name(f".{store.name}.restoring")

@@ -6,12 +6,14 @@ Imports stand inside the commands: `--help` answers before SQLAlchemy and the co
 import atexit
 import gc
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from config.errors import ConfigError
 from sync.terminal import (
     BAD_USAGE,
     REMOTE,
@@ -83,7 +85,6 @@ def main_options(
 
 def main() -> None:
     """Run a command; what the owner can mend is said without a traceback."""
-    from config.errors import ConfigError
     from connectors.errors import ConnectorError
     from state.errors import StateError
 
@@ -425,6 +426,8 @@ def restore(
     from state import backup as backups
 
     if verify:
+        with suppress(ConfigError):  # a copy can be looked at without a configuration
+            backups.refuse_server(plant().settings.database_url)
         _show_copy(file, backups.verify(file))
         return
     restored = backups.restore(plant().settings.database_url, file, datetime.now(UTC))

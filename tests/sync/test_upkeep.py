@@ -77,3 +77,18 @@ def test_tidy_and_restore_are_commands(world: World) -> None:
     assert "whole, schema" in result.stdout
     assert "kept the state store from before as" in restored.stdout
     assert (missing.returncode, "there is no such file" in missing.stderr) == (2, True)
+
+
+def test_a_copy_is_not_looked_at_for_a_postgresql(world: World) -> None:
+    file = world.folder / "cartwire.yaml"
+    command(world.folder, "tidy")
+    command(world.folder, "backup", str(world.folder / "copy.db"))
+    file.write_text(file.read_text() + "database: postgresql+psycopg://me@db/cartwire\n")
+
+    theirs = command(world.folder, "restore", "--verify", str(world.folder / "copy.db"))
+    file.unlink()
+    nobodys = command(world.folder, "restore", "--verify", str(world.folder / "copy.db"))
+
+    assert theirs.returncode == 2
+    assert "restore is for copies of SQLite state stores; use pg_restore for PostgreSQL" in theirs.stderr
+    assert nobodys.returncode == 0
