@@ -1,21 +1,31 @@
 """Everything open and wired. The only place that knows how parts are made."""
 
+import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import structlog
 from pydantic import BaseModel
 
 from config.settings import EspConfig
 from connectors import registry
 from connectors.base import Esp, Store
 from state.db import Database
+from state.errors import Away
 from state.outbox import Target
 from sync.job import Job
 from sync.plant import Plant, scope_of
 from sync.pull import Source
 from sync.run import Sync
+
+log = structlog.get_logger()
+
+PATIENCE = 300.0
+"""Seconds that the worker waits for a server which starts beside it, as after a power cut."""
+ASK_AGAIN = 3.0
 
 
 class Cartwire:
@@ -70,6 +80,21 @@ class Cartwire:
             Source(store, self.stores[store], _host(settings.stores[store].settings)) for store in sync.stores
         ]
         return Sync(job, sources, self.esps[sync.esp], sync.limits)
+
+
+async def opened(plant: Plant, patience: float) -> Cartwire:
+    """Open everything; a state store that is not there yet has `patience` seconds to come. Raises StateError."""
+    began, waits = time.monotonic(), False
+    while True:
+        try:
+            return Cartwire(plant)
+        except Away as away:
+            if time.monotonic() - began >= patience:
+                raise
+            if not waits:
+                log.warning("state_store_awaited", reason=str(away), seconds=patience)
+        waits = True
+        await asyncio.sleep(ASK_AGAIN)
 
 
 def _host(settings: BaseModel) -> str | None:

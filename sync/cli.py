@@ -20,8 +20,8 @@ from sync.terminal import (
     Settings,
     in_app,
     known_store,
+    lasting,
     named,
-    opened,
     ordered,
     plant,
     run_once,
@@ -234,7 +234,7 @@ def _work() -> None:
     from sync.worker import work
 
     Settings.verbose = True
-    opened(lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=set_up_logging))
+    lasting(lambda cartwire: work(cartwire, sides=[tidy_beside, *sides(cartwire.plant)], hide=set_up_logging))
 
 
 @app.command()

@@ -79,23 +79,32 @@ def set_up_logging(secrets: Iterable[str]) -> None:
 def in_app(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
     """Open everything, do the work, close everything; a command that is stopped says so."""
     try:
-        return opened(work)
+        return _done(work)
     except KeyboardInterrupt:  # typer would end without a word
         typer.echo("stopped; the same command goes on where it was", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def opened(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
-    """Open everything, do the work, close everything. Raises KeyboardInterrupt when it is stopped."""
+def lasting(work: "Callable[[Cartwire], Awaitable[Result]]") -> Result:
+    """Open everything, do work that goes on until it is stopped, close everything.
+
+    Waits for a state store that is not there yet. Raises KeyboardInterrupt when it is stopped before it stands.
+    """
+    from sync.app import PATIENCE
+
+    return _done(work, PATIENCE)
+
+
+def _done(work: "Callable[[Cartwire], Awaitable[Result]]", patience: float = 0.0) -> Result:
     import asyncio
 
-    from sync.app import Cartwire
+    from sync.app import opened
 
     found = plant()
     set_up_logging(found.loaded.secrets)
 
     async def inside() -> Result:
-        async with Cartwire(found) as cartwire:
+        async with await opened(found, patience) as cartwire:
             return await work(cartwire)
 
     return asyncio.run(inside())

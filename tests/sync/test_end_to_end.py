@@ -1,11 +1,18 @@
 """The main job through real connectors and both simulators."""
 
+import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from structlog.testing import capture_logs
 
-from state.errors import StateError
+from state import runs
+from state.errors import Away, StateError
+from sync.app import opened
 from sync.forget import forget_person
 from sync.preview import foresee
 from sync.run import Order, run_sync
@@ -70,6 +77,32 @@ async def test_a_state_store_in_postgresql_serves_as_a_file_does(world: World, s
     async with world.open() as cartwire:
         await forget_person(cartwire, "person1@example.com", NOW)
     assert (await world.run()).writes == 0
+
+
+async def test_a_worker_waits_for_a_server_that_comes_up_later(
+    world: World, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.app.ASK_AGAIN", 0.01)
+    address = make_url(server.make())
+    with TemporaryDirectory() as folder, capture_logs() as logs:
+        later = Path(folder, "later")
+        moved = address.update_query_dict({"host": str(later)}).render_as_string(hide_password=False)
+        file = world.folder / "cartwire.yaml"
+        file.write_text(
+            file.read_text("utf-8").replace("currency: EUR", f"currency: EUR\ndatabase: {moved}"), "utf-8"
+        )
+        world.reread()
+
+        with pytest.raises(Away, match=r"cartwire\.yaml: database: store\d+: .*No such file"):
+            await opened(world.plant, 0.0)
+        waiting = asyncio.create_task(opened(world.plant, 60.0))
+        while len(logs) < 1:  # noqa: ASYNC110 - a log tells nobody that it grew
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(later.symlink_to, str(address.query["host"]))
+        async with await waiting as cartwire:
+            assert await cartwire.db.read(runs.list_runs) == []
+
+    assert [entry["event"] for entry in logs] == ["state_store_awaited"]
 
 
 @pytest.mark.sqlite

@@ -141,6 +141,20 @@ def test_a_worker_that_is_stopped_before_it_stands_ends_as_one_that_stood(
     assert "Traceback" not in stopped.stderr
 
 
+def test_a_worker_that_waits_for_its_server_is_stopped_at_once(scheduled: World) -> None:
+    file = scheduled.folder / "cartwire.yaml"
+    file.write_text(file.read_text() + "database: postgresql+psycopg://me@127.0.0.1:1/cartwire\n")
+    running = Running(scheduled.folder, "run")
+    wait(lambda: events(running, "state_store_awaited"), running)
+
+    running.send(signal.SIGTERM)
+    stopped = running.end(10.0)
+
+    assert stopped.returncode == 0
+    assert "cartwire.yaml: database: cartwire: connection failed" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+
+
 def test_a_worker_notices_what_the_owner_writes(scheduled: World) -> None:
     running = Running(scheduled.folder, "run")
     wait(lambda: events(running, "run_ended"), running)
