@@ -112,10 +112,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Somebody whom a store wants erased, by account or by address; both may be known."""
+    """Somebody whom a store wants erased: by account, by address, by phone, and by orders, as far as it names them.
+
+    The account and the orders are theirs whatever address they bear; a phone alone finds nobody.
+    """
 
     account: str | None = None
     email: str | None = None
+    phone: str | None = None
+    orders: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

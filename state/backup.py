@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from state import privacy
+from state import privacy, redaction
 from state.db import Database, is_older_or_same
 from state.errors import StateError
 from state.presence import Absence
@@ -137,7 +137,7 @@ def _prepare(file: Path, fresh: Path, store: Path, now: datetime) -> int | None:
     memory = _forgotten_in(store)
     copied = Database(f"sqlite:///{fresh}")
     try:
-        again = asyncio.run(copied.run(privacy.forget_again, memory, now)) if memory else None
+        again = asyncio.run(copied.run(redaction.forget_again, memory, now)) if memory else None
     finally:
         copied.close()
     fresh.with_name(f".{fresh.name}.open").unlink(missing_ok=True)

@@ -220,7 +220,7 @@ class TroubleRow(SQLModel, table=True):
 
 
 class ForgottenRow(SQLModel, table=True):
-    """A keyed hash of an address that was erased, so that it is not pulled in again."""
+    """A keyed hash of an address, an account or an order of somebody erased, so that it is not pulled in again."""
 
     __tablename__ = "forgotten"
     hash: str = Field(primary_key=True)

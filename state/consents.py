@@ -73,6 +73,14 @@ def left_behind(connection: Connection, records: Iterable[tuple[str, str]]) -> l
     return [(row.origin, row.record, row.email) for rows in found for row in rows if row.email]
 
 
+def words_in(connection: Connection, records: Iterable[tuple[str, str]]) -> list[Row[Any]]:
+    """Find what these records (origin, name) say now, and of whom."""
+    by_origin: defaultdict[str, list[str]] = defaultdict(list)
+    for origin, record in records:
+        by_origin[origin].append(record)
+    return [row for origin, names in by_origin.items() for row in _stored(connection, origin, names).values()]
+
+
 def drop_words(connection: Connection, records: Iterable[tuple[str, str]]) -> None:
     """Erase the words of these records (origin, name)."""
     for origin, record in records:

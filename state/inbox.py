@@ -12,16 +12,17 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from connectors.base import Erasure, Page
-from state import cursors, privacy
+from state import cursors
 from state.bookkeeping import InboxRow, SubscriptionRow
 from state.dialect import chunks, insert_new
-from state.tables import CustomerRow, table
+from state.redaction import redact
+from state.tables import table
 
 LONGEST = timedelta(hours=1)
 """How long a delivery is put off at most."""
 INSTANT = timedelta(microseconds=1)
 
-INBOX, CUSTOMERS, SUBSCRIPTIONS = table(InboxRow), table(CustomerRow), table(SubscriptionRow)
+INBOX, SUBSCRIPTIONS = table(InboxRow), table(SubscriptionRow)
 NEXT = (
     select(INBOX.c.id, INBOX.c.topic, INBOX.c.body, INBOX.c.tries)
     .where(INBOX.c.done_at.is_(None), INBOX.c.store == bindparam("store"), INBOX.c.id > bindparam("after"))
@@ -123,8 +124,7 @@ def settle_told(
     changed = cursors.save_facts(connection, store, page, now, doubts=doubts)
     _be_done(connection, [number for number, records in told.items() if not records & doubts], now)
     for wanted in erase:
-        for email in _addresses(connection, store, wanted):
-            privacy.forget(connection, email, now)
+        redact(connection, store, wanted, now)
     return changed, doubts
 
 
@@ -160,13 +160,6 @@ def probe(connection: Connection) -> None:
         )
     )
     connection.execute(delete(INBOX).where(INBOX.c.store == ""))
-
-
-def _addresses(connection: Connection, store: str, wanted: Erasure) -> set[str]:
-    """Find by which addresses somebody is known: the one named, and the one that their account has now."""
-    mine = (CUSTOMERS.c.store == store, CUSTOMERS.c.id == wanted.account)
-    found = connection.scalar(select(CUSTOMERS.c.email).where(*mine)) if wanted.account else None
-    return {email for email in (wanted.email, found) if email}
 
 
 # --- webhooks that we made --------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +23,7 @@ from state.bookkeeping import (
     SecretRow,
     TouchedRow,
 )
-from state.consents import CONSENTS, drop_words, left_behind
+from state.consents import CONSENTS, drop_words, left_behind, words_in
 from state.dialect import chunks, leave_no_trace, upsert
 from state.errors import StateError
 from state.tables import (
@@ -38,6 +39,8 @@ from state.tables import (
 
 Key = tuple[str, str]
 """Store and id of a row."""
+Known = tuple[str, str, str]
+"""A row: its table, store and id."""
 KEY = "forgotten"
 CUSTOMERS, ORDERS, CHECKOUTS = table(CustomerRow), table(OrderRow), table(CheckoutRow)
 PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
@@ -51,7 +54,7 @@ NO_CHECKOUT = dict.fromkeys(("email", "url"))
 
 
 def without_forgotten(connection: Connection, store: str, facts: Sequence[Fact]) -> list[Fact]:
-    """Take forgotten people out of what a store sends, by address and by account: orders stay, as nobody's."""
+    """Take forgotten people out of what a store sends, by address, account and order: orders stay, as nobody's."""
     hashes = set(connection.scalars(HASHES))
     if not hashes:
         return list(facts)
@@ -76,9 +79,36 @@ class Traces:
     syncs: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """What is somebody's: addresses, and rows that are theirs whatever address they bear.
+
+    `marks` are what to know them by if they come again, beside their accounts; `numbers` what deliveries may
+    name them by.
+    """
+
+    addresses: Sequence[str]
+    marks: Sequence[str] = ()
+    accounts: Sequence[Key] = ()
+    orders: Sequence[Key] = ()
+    checkouts: Sequence[Key] = ()
+    numbers: Sequence[str] = ()
+
+    @property
+    def rows(self) -> frozenset[Known]:
+        """Name their rows, to tell them from other people's."""
+        kinds = ((CUSTOMERS, self.accounts), (ORDERS, self.orders), (CHECKOUTS, self.checkouts))
+        return frozenset((rows.name, *key) for rows, keys in kinds for key in keys)
+
+
 def find_traces(connection: Connection, email: str) -> Traces:
     """Find what an ESP is to erase of a person: their address, and those they had before."""
-    addresses = _addresses(connection, email)
+    return traces_of(connection, Theirs(former_addresses(connection, email)))
+
+
+def traces_of(connection: Connection, theirs: Theirs) -> Traces:
+    """Find where somebody is known by these addresses, and by which others an ESP may have them."""
+    addresses = theirs.addresses
     accepted = table(AcceptedRow)
     rows = connection.execute(
         select(PROFILES.c.sync, accepted.c.email)
@@ -86,7 +116,7 @@ def find_traces(connection: Connection, email: str) -> Traces:
         .where(PROFILES.c.email.in_(addresses))
     ).all()
     others = {row.email for row in rows if row.email and row.email not in addresses}
-    pushed = sorted(other for other in others if not _is_used(connection, other))
+    pushed = sorted(other for other in others if not is_used(connection, other, theirs.rows))
     return Traces([*addresses, *pushed], frozenset(row.sync for row in rows))
 
 
@@ -96,25 +126,50 @@ def forget(connection: Connection, email: str, now: datetime) -> dict[str, int]:
     Orders stay as amounts without a person, so that the shop's totals hold. Repeating it changes nothing.
     When the transaction is committed, the file holds no trace either.
     """
-    addresses = _addresses(connection, email)
-    accounts = _keys(connection, CUSTOMERS, CUSTOMERS.c.email.in_(addresses))
+    return erase(connection, Theirs(former_addresses(connection, email), [email]), now)
+
+
+def erase(connection: Connection, theirs: Theirs, now: datetime) -> dict[str, int]:
+    """Erase all that is somebody's, and remember them; return how many rows of each kind were cleaned."""
+    addresses = theirs.addresses
+    accounts = _with(theirs.accounts, _keys(connection, CUSTOMERS, CUSTOMERS.c.email.in_(addresses)))
     profiles = list(connection.scalars(select(PROFILES.c.id).where(PROFILES.c.email.in_(addresses))))
-    orders = _blank(connection, ORDERS, addresses, NOBODY)
-    checkouts = _blank(connection, CHECKOUTS, addresses, NO_CHECKOUT)
-    _remember(connection, [email, *(_account(*account) for account in accounts)], now)
+    orders = _blank(connection, ORDERS, theirs.orders, addresses, NOBODY)
+    checkouts = _blank(connection, CHECKOUTS, theirs.checkouts, addresses, NO_CHECKOUT)
+    _remember(connection, [*theirs.marks, *(account_mark(*account) for account in accounts)], now)
     _drop_letters(connection, profiles, orders, accounts)
-    _drop_deliveries(connection, addresses)
+    _drop_deliveries(connection, [*addresses, *theirs.numbers])
     for rows in WORK:
         connection.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
         connection.execute(delete(rows).where(rows.c.email.in_(addresses)))
-    left = [(store, f"order {number}") for store, number in orders]
-    left += [(store, f"customer {number}") for store, number in accounts]
-    behind = left_behind(connection, left)
-    drop_words(connection, [(store, name) for store, name, old in behind if not _is_used(connection, old)])
+    for these in among_keys(CUSTOMERS, theirs.accounts):
+        connection.execute(delete(CUSTOMERS).where(these))
+    _drop_what_was_said(connection, theirs, orders, accounts)
     connection.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
     leave_no_trace(connection)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
+
+
+def _drop_what_was_said(
+    connection: Connection, theirs: Theirs, orders: Sequence[Key], accounts: Sequence[Key]
+) -> None:
+    """Drop the words of their records; not a no at an address that others have, where older words would count (P4)."""
+    records = [(store, f"order {number}") for store, number in orders]
+    records += [(store, f"customer {number}") for store, number in accounts]
+    behind = left_behind(connection, records)
+    drop_words(connection, [(store, name) for store, name, old in behind if not is_used(connection, old)])
+    own = [(store, f"order {number}") for store, number in theirs.orders]
+    own += [(store, f"customer {number}") for store, number in theirs.accounts]
+    said = words_in(connection, own)
+    drop_words(
+        connection,
+        [
+            (word.origin, word.record)
+            for word in said
+            if word.given or word.email is None or not is_used(connection, word.email)
+        ],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,52 +180,45 @@ class Memory:
     hashes: frozenset[str]
 
 
-def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
-    """Forget in an older copy of a state store whoever was forgotten since; return how many addresses.
-
-    Accounts go by the addresses that they have in the copy.
-    """
-    if memory.key is None:
-        return 0
+def take_over(connection: Connection, memory: Memory, now: datetime) -> None:
+    """Remember in an older copy of a state store whom the present one has forgotten. Raises StateError."""
     if connection.scalar(HASHES.limit(1)) is None:
         upsert(connection, table(SecretRow), [{"name": KEY, "value": memory.key}])
-    key = _key(connection)
-    if key.hex() != memory.key:
+    if _key(connection).hex() != memory.key:
         raise StateError(
             "the copy is of another state store, in which those whom this one has forgotten cannot be found;"
             " move the present one away to go on all the same"
         )
-    columns = (
-        CUSTOMERS.c.email,
-        ORDERS.c.email,
-        ORDERS.c.person,
-        CHECKOUTS.c.email,
-        PROFILES.c.email,
-        CONSENTS.c.email,
-    )
-    known = {email for column in columns for email in connection.scalars(select(column).distinct()) if email}
-    back = sorted(email for email in known if _hash(key, email) in memory.hashes)
-    for email in back:
-        forget(connection, email, now)
     left = memory.hashes - set(connection.scalars(HASHES))
     upsert(connection, FORGOTTEN, [{"hash": each, "at": now} for each in sorted(left)])
-    return len(back)
 
 
-def _addresses(connection: Connection, email: str) -> list[str]:
+def remembered(connection: Connection) -> Callable[[str], bool]:
+    """Return what tells whether somebody is forgotten, by one of their marks."""
+    hashes = frozenset(connection.scalars(HASHES))
+    key = _key(connection) if hashes else b""
+    return lambda mark: bool(hashes) and _hash(key, mark) in hashes
+
+
+def former_addresses(connection: Connection, email: str, but: AbstractSet[Known] = frozenset()) -> list[str]:
     """Return the address and those it took the place of, but for what somebody else has now."""
     found = [email]
     for address in found:
         before = connection.scalars(select(RENAMES.c.old).where(RENAMES.c.new == address)).all()
-        found += [old for old in dict.fromkeys(before) if old not in found and not _is_used(connection, old)]
+        found += [
+            old for old in dict.fromkeys(before) if old not in found and not is_used(connection, old, but)
+        ]
     return found
 
 
-def _is_used(connection: Connection, email: str) -> bool:
-    return any(
-        connection.scalar(select(column).where(column == email).limit(1)) is not None
-        for column in (CUSTOMERS.c.email, ORDERS.c.person, CHECKOUTS.c.person)
-    )
+def is_used(connection: Connection, email: str, but: AbstractSet[Known] = frozenset()) -> bool:
+    """Tell whether an address is somebody's in any row but these."""
+    for column in (CUSTOMERS.c.email, ORDERS.c.person, CHECKOUTS.c.person):
+        rows = column.table
+        having = select(rows.c.store, rows.c.id).where(column == email).limit(len(but) + 1)
+        if any((rows.name, row.store, row.id) not in but for row in connection.execute(having)):
+            return True
+    return False
 
 
 def _remember(connection: Connection, marks: Sequence[str], now: datetime) -> None:
@@ -181,13 +229,27 @@ def _remember(connection: Connection, marks: Sequence[str], now: datetime) -> No
     upsert(connection, FORGOTTEN, [row for row in rows if row["hash"] not in known])
 
 
-def _blank(connection: Connection, rows: Table, emails: Sequence[str], values: dict[str, None]) -> list[Key]:
+def _blank(
+    connection: Connection, rows: Table, own: Sequence[Key], emails: Sequence[str], values: dict[str, None]
+) -> list[Key]:
     """Blank what is theirs; what only bears their address stays with the account that it belongs to."""
     theirs = rows.c.person.in_(emails)
-    found = _keys(connection, rows, theirs)
-    connection.execute(update(rows).where(theirs).values(**values, person=None, customer_id=None))
+    found = _with(own, _keys(connection, rows, theirs))
+    for these in (theirs, *among_keys(rows, own)):
+        connection.execute(update(rows).where(these).values(**values, person=None, customer_id=None))
     connection.execute(update(rows).where(rows.c.email.in_(emails)).values(**values))
     return found
+
+
+def _with(own: Sequence[Key], found: Sequence[Key]) -> list[Key]:
+    return list(dict.fromkeys((*own, *found)))
+
+
+def among_keys(rows: Table, keys: Sequence[Key]) -> Iterator[ColumnElement[bool]]:
+    """Say which rows these are, in conditions that each hold no more ids than a statement may."""
+    for store in dict.fromkeys(store for store, _ in keys):
+        for part in chunks(number for of, number in keys if of == store):
+            yield (rows.c.store == store) & rows.c.id.in_(part)
 
 
 def _keys(connection: Connection, rows: Table, condition: ColumnElement[bool]) -> list[Key]:
@@ -208,22 +270,22 @@ def _drop_letters(
         connection.execute(delete(LETTERS).where(*mine))
 
 
-def _drop_deliveries(connection: Connection, addresses: Sequence[str]) -> None:
+def _drop_deliveries(connection: Connection, marks: Sequence[str]) -> None:
     """Drop the webhooks that wait and name them; whatever else those told, the next reading tells too."""
     waiting = connection.execute(select(INBOX.c.id, INBOX.c.body).where(INBOX.c.done_at.is_(None)))
-    theirs = [row.id for row in waiting if _mentions(row.body, set(addresses))]
+    theirs = [row.id for row in waiting if _mentions(row.body, set(marks))]
     for part in chunks(theirs):
         connection.execute(delete(INBOX).where(INBOX.c.id.in_(part)))
 
 
-def _mentions(body: bytes, addresses: set[str]) -> bool:
-    """Tell whether one of these addresses stands in a delivery, however it is written there."""
+def _mentions(body: bytes, marks: set[str]) -> bool:
+    """Tell whether one of these addresses and numbers stands in a delivery, however it is written there."""
     try:
         text = json.dumps(json.loads(body), ensure_ascii=False)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
     plain = text.lower()
-    return any(address in plain for address in addresses) or not addresses.isdisjoint(
+    return any(mark in plain for mark in marks) or not marks.isdisjoint(
         normal_email(found) or "" for found in ADDRESS.findall(text)
     )
 
@@ -233,13 +295,19 @@ def _without(fact: Fact, store: str, is_forgotten: Callable[[str], bool]) -> Fac
     if not isinstance(fact, Order | Checkout | Customer):
         return fact
     account = fact.id if isinstance(fact, Customer) else fact.customer_id
-    if account and is_forgotten(_account(store, account)):
+    if account and is_forgotten(account_mark(store, account)):
+        return _anonymous(fact, None)
+    if isinstance(fact, Order) and is_forgotten(order_mark(store, fact.id)):
         return _anonymous(fact, None)
     return _anonymous(fact, account) if fact.email and is_forgotten(fact.email) else fact
 
 
-def _account(store: str, account: str) -> str:
+def account_mark(store: str, account: str) -> str:
     return f"account {store} {account}"
+
+
+def order_mark(store: str, order: str) -> str:
+    return f"order {store} {order}"
 
 
 def _anonymous(fact: Order | Checkout | Customer, account: str | None) -> Fact:

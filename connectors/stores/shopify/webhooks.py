@@ -169,8 +169,15 @@ def _erasure(row: Row) -> News:
         raise ValueError("no request to erase anybody")
     customer = row["customer"]
     account = customer.get("id")
+    orders = tuple(str(int(number)) for number in row.get("orders_to_redact") or ())
     log.warning("compliance_request", topic=REDACT, customer=account if isinstance(account, int) else None)
-    return News(erase=[Erasure(str(account) if account else None, normal_email(customer.get("email")))])
+    who = Erasure(
+        str(account) if account else None,
+        normal_email(customer.get("email")),
+        text(customer.get("phone")),
+        orders,
+    )
+    return News(erase=[who])
 
 
 def _named(topic: str) -> str:

@@ -191,14 +191,25 @@ def test_customers_that_were_merged_are_asked_for():
     assert delivered("customers/merge", example("customers/merge")).ask == ["customer 1", "customer 2"]
 
 
-def test_a_customer_who_is_to_be_redacted_is_erased_by_account_and_address():
+def test_a_customer_who_is_to_be_redacted_is_erased_by_account_address_phone_and_orders():
     assert delivered("customers/redact", example("customers/redact")).erase == [
-        Erasure("191167", "john@example.com")
+        Erasure("191167", "john@example.com", "555-625-1199", ("299938", "280263", "220458"))
     ]
 
 
+def test_a_customer_without_address_and_orders_is_erased_by_account():
+    row = {"shop_domain": "a", "customer": {"id": 7, "email": None, "phone": None}, "orders_to_redact": None}
+
+    assert delivered("customers/redact", row).erase == [Erasure("7")]
+
+
 @pytest.mark.parametrize(
-    "row", [ORDER, {"shop_domain": "a", "customer": {"id": 7}, "data_request": {"id": 1}}]
+    "row",
+    [
+        ORDER,
+        {"shop_domain": "a", "customer": {"id": 7}, "data_request": {"id": 1}},
+        {"shop_domain": "a", "customer": {"id": 7}, "orders_to_redact": ["x"]},
+    ],
 )
 def test_nobody_is_erased_by_another_body_under_that_topic_which_is_not_signed(row):
     news = delivered("customers/redact", row)
