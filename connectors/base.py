@@ -16,6 +16,10 @@ from typing import Protocol, runtime_checkable
 from connectors.errors import BadRecord
 from connectors.facts import Fact
 
+REQUEST, DELIVERY = "request", "webhook"
+"""What the records of dead letters begin with that no store can be asked about again: what somebody wants the owner
+to do ("request shop/redact"), and deliveries that cannot be read. They wait for the owner."""
+
 
 class Resource(enum.StrEnum):
     """What a store can be asked for. A connector lists its own in the order in which to read them."""

@@ -16,6 +16,7 @@ from connectors.base import Esp, Store
 from state.db import Database
 from state.errors import Away
 from state.outbox import Target
+from sync.erasing import Erasers
 from sync.job import Job
 from sync.plant import Plant, scope_of
 from sync.pull import Source
@@ -47,6 +48,13 @@ class Cartwire:
         self.esps: dict[str, Esp] = {
             name: registry.esp_types()[esp.type](esp.settings) for name, esp in settings.esps.items()
         }
+        self.erasers = Erasers(
+            self.db,
+            self.folder,
+            self.esps,
+            {name: sync.esp for name, sync in settings.syncs.items()},
+            {name: sync.stores for name, sync in settings.syncs.items()},
+        )
         self.syncs = {name: self._sync(name) for name in settings.syncs}
         self.read_stores = frozenset(source.name for sync in self.syncs.values() for source in sync.sources)
 
@@ -79,7 +87,7 @@ class Cartwire:
         sources = [
             Source(store, self.stores[store], _host(settings.stores[store].settings)) for store in sync.stores
         ]
-        return Sync(job, sources, self.esps[sync.esp], sync.limits)
+        return Sync(job, sources, self.esps[sync.esp], sync.limits, self.erasers)
 
 
 async def opened(plant: Plant, patience: float) -> Cartwire:

@@ -4,19 +4,17 @@ The ESPs come first: afterwards nothing here knows under which addresses they ha
 wrong leaves everything here as it was, so that the same command does it again.
 """
 
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import structlog
 
-from connectors.base import Eraser
-from connectors.errors import ConnectorError
 from connectors.facts import normal_email
 from state import privacy
 from state.errors import StateError
 from sync.app import Cartwire
+from sync.erasing import erase_at
 from sync.leases import one_run
 from sync.show import as_json, say
 
@@ -63,26 +61,14 @@ async def forget_everywhere(
     async with AsyncExitStack() as locks:
         for name in sorted(syncs):
             await locks.enter_async_context(one_run(cartwire.db, cartwire.folder, name, patience))
-        for esp in dict.fromkeys(cartwire.syncs[name].job.target.esp for name in syncs):
-            await _erase(cartwire, esp, traces.addresses, result)
+        found = await erase_at(cartwire.erasers.behind(syncs), traces.addresses)
+        result.erased, result.unable = found.done, found.unable
+        for esp, error in found.failed.items():
+            log.error("remote_failed", esp=esp, reason=str(error))
+            result.failed[esp] = str(error)
         if not result.failed:
             result.cleaned = await cartwire.db.run(privacy.forget, address, now)
     return result
-
-
-async def _erase(cartwire: Cartwire, name: str, addresses: Iterable[str], result: Forgotten) -> None:
-    esp = cartwire.esps[name]
-    if not isinstance(esp, Eraser):
-        result.unable.append(name)
-        return
-    try:
-        for address in addresses:
-            await esp.erase(address)
-    except ConnectorError as error:
-        log.error("remote_failed", esp=name, reason=str(error))  # noqa: TRY400 - a traceback holds payloads
-        result.failed[name] = str(error)
-        return
-    result.erased.append(name)
 
 
 async def _known(cartwire: Cartwire, email: str) -> tuple[str, privacy.Traces]:

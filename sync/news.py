@@ -5,8 +5,8 @@ for. A kill before the commit leaves the delivery waiting, one after it repeats 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,10 +14,11 @@ import structlog
 from connectors.base import News, Page, Store, Webhooks
 from connectors.errors import BadRecord, ConnectorError, Refused, Retryable
 from connectors.writing import halves
-from state import inbox
+from state import inbox, runs
 from state.db import Database
 from state.facts import name_of
 from state.inbox import Waiting
+from sync.erasing import Answer, Erasing
 from sync.pull import Source
 
 log = structlog.get_logger()
@@ -45,8 +46,18 @@ class Taken:
     bad: int = 0
 
 
-async def take_in(source: Source, db: Database, now: datetime, taken: Taken, *, ask: bool = True) -> None:
+async def take_in(
+    source: Source,
+    db: Database,
+    now: datetime,
+    taken: Taken,
+    *,
+    ask: bool = True,
+    erasing: Erasing | None = None,
+) -> None:
     """Make facts of all that waits for a store. Without `ask`, what must be asked for goes on waiting.
+
+    Whom the store wants erased is erased at the ESPs first, by `erasing`; a request that fails there waits, too.
 
     Raises the error of a store that does not answer, or does not take our key, once everything else is stored:
     what had to be asked for is asked again.
@@ -56,7 +67,12 @@ async def take_in(source: Source, db: Database, now: datetime, taken: Taken, *, 
     while batch := await db.read(inbox.waiting, source.name, now, after, AT_ONCE):
         after = batch[-1].id
         news = [(each, _read(source.store, each)) for each in batch]
-        naming = await _settle_told(source, db, now, news, taken)
+        if erasing and any(told.erase for _, told in news):
+            async with erasing.first(source.name, news) as answers:
+                news = await _answered(source, db, now, news, answers)
+                naming = await _settle_told(source, db, now, news, taken)
+        else:
+            naming = await _settle_told(source, db, now, news, taken)
         if naming and ask and trouble is None:
             try:
                 ask = await _settle_named(source, db, now, naming, taken)
@@ -77,6 +93,23 @@ def _read(store: Store, waiting: Waiting) -> News:
     except Exception as error:  # noqa: BLE001 - one delivery, however odd, may not keep the inbox shut
         log.error("webhook_unreadable", kind=type(error).__name__)  # noqa: TRY400 - a traceback holds payloads
         return News(bad=[BadRecord("webhook", "it cannot be read")])
+
+
+async def _answered(
+    source: Source, db: Database, now: datetime, news: Sequence[Read], answers: Mapping[int, Answer]
+) -> list[Read]:
+    """Leave out the requests that have to wait; give the others what the owner is to know of them."""
+    going: list[Read] = []
+    for each, told in news:
+        answer = answers.get(each.id)
+        letters = [answer.letter] if answer and answer.letter else []
+        if answer is None or not answer.waits:
+            going.append((each, replace(told, bad=[*told.bad, *letters])))
+        else:
+            await db.run(runs.bury, source.name, letters, now)
+        if answer and not letters:  # one of an earlier try
+            await db.run(runs.unbury, source.name, [answer.record])
+    return going
 
 
 async def _settle_told(

@@ -18,6 +18,7 @@ from state import approvals, cursors, evaluation, opt_outs, outbox, runs, showin
 from state.db import Database
 from sync import names
 from sync.confirmed import hear_confirmed
+from sync.erasing import Erasers, Erasing
 from sync.job import Job, Pulse, Silent, Stopped, Ticks, in_group, utc_now
 from sync.leases import one_run
 from sync.limits import Limits, exceeded
@@ -46,6 +47,7 @@ class Sync:
     sources: Sequence[Source]
     esp: Esp
     limits: Limits | None
+    erasers: Erasers
 
     @property
     def name(self) -> str:
@@ -140,10 +142,13 @@ async def _work(sync: Sync, db: Database, order: Order, now: datetime, report: R
 async def _pull(sync: Sync, db: Database, order: Order, now: datetime, report: Report) -> bool:
     """Read every store; return whether each one's history has been read to its end."""
     whole = True
+    erasing = Erasing(sync.erasers, sync.name, order.resting)
     for source in sync.sources:
         taken = report.inbox[source.name] = Taken()
         with structlog.contextvars.bound_contextvars(store=source.name), _noted(report, source.name):
-            await take_in(source, db, now, taken, ask=source.name not in order.resting)
+            await take_in(source, db, now, taken, ask=source.name not in order.resting, erasing=erasing)
+    for name, error in erasing.failed.items():
+        _note(report, name, error, alone=name != sync.job.target.esp)
     if order.pull:
         await _pull_stores(sync, db, order, now, report)
     for source in sync.sources:
@@ -324,8 +329,14 @@ def _noted(report: Report, name: str) -> Iterator[None]:
     try:
         yield
     except ConnectorError as error:
-        log.error("remote_failed", reason=str(error))  # noqa: TRY400 - a traceback holds payloads
-        report.errors.append(str(error))
+        _note(report, name, error)
+
+
+def _note(report: Report, name: str, error: ConnectorError, *, alone: bool = False) -> None:
+    """Take trouble down; with `alone` it is that of an ESP which other syncs write to, and leave alone if need be."""
+    log.error("remote_failed", reason=str(error))
+    report.errors.append(str(error))
+    if not alone:
         pause = error.retry_after if isinstance(error, Retryable) else None
         report.failures[name] = Failure(str(error), isinstance(error, Refused), pause)
 
