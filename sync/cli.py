@@ -344,16 +344,25 @@ def runs(
 def dead_letters(
     *,
     retry: Annotated[bool, typer.Option("--retry", help="Try all of them again now.")] = False,
+    done: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RECORD",
+            help="Drop a request to you, or an unreadable webhook, once done; may be repeated.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the records that could not go through, with their reasons; try them again with --retry."""
-    from sync.letters import letters_of, retry_all, show_letters, show_retried
+    from sync.letters import letters_of, mark_done, retry_all, show_letters, show_retried
 
     code = 0
+    if done:
+        in_app(lambda cartwire: mark_done(cartwire, done))
     if retry:
-        done = in_app(retry_all)
-        show_retried(done)
-        code = done.exit_code
+        retried = in_app(retry_all)
+        show_retried(retried)
+        code = retried.exit_code
     left = in_app(letters_of)
     show_letters(left, json=json)
     raise typer.Exit(max(code, 1 if left else 0))

@@ -1,14 +1,16 @@
 """`dead-letters`: what could not go through, and trying it again."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import structlog
 
-from connectors.base import Page
+from connectors.base import DELIVERY, REQUEST, Page
 from connectors.errors import ConnectorError
 from state import cursors, runs, settling
+from state.errors import StateError
 from state.runs import DeadLetter
 from sync.app import Cartwire
 from sync.leases import PATIENCE
@@ -19,6 +21,10 @@ from sync.show import as_json, as_table, say
 from sync.terminal import REMOTE
 
 log = structlog.get_logger()
+
+
+OWNERS = frozenset({REQUEST, DELIVERY})
+"""Kinds of records that no store can be asked about again: they wait until their owner says that they are done."""
 
 
 async def letters_of(cartwire: Cartwire) -> list[DeadLetter]:
@@ -47,7 +53,7 @@ class Retried:
 async def retry_all(cartwire: Cartwire) -> Retried:
     """Read unreadable records again, and push again what was refused; what fails once more stays.
 
-    A store that cannot be asked keeps nothing else from being tried.
+    So does what only the owner can do. A store that cannot be asked keeps nothing else from being tried.
     """
     done = Retried()
     await _reread(cartwire, done)
@@ -60,10 +66,41 @@ async def retry_all(cartwire: Cartwire) -> Retried:
     return done
 
 
+async def mark_done(cartwire: Cartwire, records: Sequence[str]) -> None:
+    """Drop letters that wait for their owner, named by their record, or by store and record where several have it.
+
+    Raises StateError for any other, and drops none then.
+    """
+    there = await letters_of(cartwire)
+    found = [_named(record, there) for record in records]
+    for letter in found:
+        await cartwire.db.run(runs.unbury, letter.scope, [letter.record])
+
+
+def _named(record: str, there: Sequence[DeadLetter]) -> DeadLetter:
+    """Find the letter that the owner means. Raises StateError."""
+    found = [each for each in there if record in {each.record, f"{each.scope} {each.record}"}]
+    if not found:
+        hint = "write the record as `cartwire dead-letters` lists it, in quotes"
+        raise StateError(f"dead-letters --done: there is no dead letter {record!r}; {hint}")
+    if len(found) > 1:
+        hint = f'write its store before it: "{found[0].scope} {found[0].record}"'
+        raise StateError(f"dead-letters --done: {len(found)} have a dead letter {record!r}; {hint}")
+    if not _is_owners(found[0]):
+        hint = "mend what its reason says, and it goes with `cartwire dead-letters --retry`"
+        what = "is neither a request to you nor a webhook that cannot be read"
+        raise StateError(f"dead-letters --done: {record!r} {what}; {hint}")
+    return found[0]
+
+
+def _is_owners(letter: DeadLetter) -> bool:
+    return letter.record.partition(" ")[0] in OWNERS
+
+
 async def _reread(cartwire: Cartwire, done: Retried) -> None:
     records: defaultdict[str, list[str]] = defaultdict(list)
     for letter in await letters_of(cartwire):
-        if letter.scope in cartwire.stores:
+        if letter.scope in cartwire.stores and not _is_owners(letter):
             records[letter.scope].append(letter.record)
     for store, wanted in records.items():
         old = await cartwire.db.read(cursors.old_letters, store)

@@ -217,6 +217,12 @@ def test_status_runs_and_dead_letters_report(shop: World) -> None:
     assert (json.loads(letters.stdout), letters.returncode) == ([], 0)
 
 
+def test_a_letter_that_is_not_there_cannot_be_done(shop: World) -> None:
+    result = cartwire(shop.folder, "dead-letters", "--done", "request shop/redact", "--done", "x")
+
+    assert (result.returncode, "there is no dead letter 'request shop/redact'" in result.stderr) == (2, True)
+
+
 def test_runs_of_a_sync_that_never_was_are_refused_and_of_one_that_left_are_listed(
     shop: World, tmp_path: Path
 ) -> None:
