@@ -316,14 +316,22 @@ def id_of(row: Row) -> str:
 
 
 def _is_refunded_elsewhere(row: Row) -> bool:
-    """Tell whether something was given back in another currency than the shop's: a body has no other amount of it."""
+    """Tell whether something was given back in another currency than the shop's: a body has no other amount of it.
+
+    A transaction without a currency is in the buyer's, for all we know. What does not name the shop's is elsewhere.
+    """
     refunds = row.get("refunds") or () if "currency" in row else (row,)
     return any(
-        transaction.get("currency") not in {None, own}
+        own is None or _currency_given(transaction, refund, row, own) != own
         for refund in refunds
-        if (own := row.get("currency") or _shop_currency(refund))
+        for own in [row.get("currency") or _shop_currency(refund)]
         for transaction in _given(refund)
     )
+
+
+def _currency_given(transaction: Row, refund: Row, row: Row, own: str) -> str:
+    buyers = row.get("presentment_currency") or _buyers_currency(refund) or own
+    return str(transaction.get("currency") or buyers)
 
 
 def _is_paid_otherwise(row: Row) -> bool:
@@ -356,6 +364,12 @@ def _shop_currency(refund: Row) -> str | None:
     """Read the shop's own currency off a refund that comes alone."""
     bag = refund.get("total_duties_set") or {}
     return str(bag["shop_money"]["currency_code"]) if bag else None
+
+
+def _buyers_currency(refund: Row) -> str | None:
+    """Read off a refund in which currency the buyer paid."""
+    money_of = (refund.get("total_duties_set") or {}).get("presentment_money") or {}
+    return str(money_of["currency_code"]) if money_of else None
 
 
 def _given(refund: Row) -> Sequence[Row]:

@@ -330,6 +330,23 @@ def test_what_was_given_back_in_the_buyer_s_currency_is_asked_for_as_only_the_sh
     assert delivered("refunds/create", given_back("JPY")) == News(ask=["order 5512345678901"])
 
 
+def test_what_was_given_back_to_a_buyer_of_another_currency_without_saying_in_which_is_asked_for():
+    order = ORDER | {"presentment_currency": "JPY", "refunds": [given_back(None)]}
+    alone = given_back(None)
+    alone["total_duties_set"]["presentment_money"] = {"amount": "0", "currency_code": "JPY"}
+
+    assert delivered("orders/updated", order) == News(ask=["order 5512345678901"])
+    assert delivered("orders/updated", ORDER | {"refunds": [alone]}) == News(ask=["order 5512345678901"])
+    assert delivered("refunds/create", alone) == News(ask=["order 5512345678901"])
+
+
+@pytest.mark.parametrize("currency", ["EUR", "JPY", None])
+def test_a_refund_alone_that_does_not_name_the_shop_s_currency_is_asked_for(currency):
+    row = given_back(currency) | {"total_duties_set": None}
+
+    assert delivered("refunds/create", row) == News(ask=["order 5512345678901"])
+
+
 @pytest.mark.parametrize(("currency", "status"), [("EUR", "success"), (None, "success"), ("JPY", "failure")])
 def test_what_was_given_back_in_the_shop_s_currency_needs_no_asking(currency, status):
     news = delivered("orders/updated", ORDER | {"refunds": [given_back(currency, status)]})
