@@ -65,6 +65,21 @@ async def test_after_a_run_nothing_has_drifted(world: World) -> None:
     assert {seen.method for seen in world.news.requests[requests:]} == {"GET"}
 
 
+async def test_P3_a_date_in_the_audience_s_birthday_field_is_written_once_and_drifts_only_when_it_is_another(
+    world: World,
+) -> None:
+    world.configure("fields: {BIRTHDAY: {value: last_order_at, type: date}}\n")
+    await world.backfill()
+    held = {contact.fields["BIRTHDAY"] for contact in world.news.state.contacts.values()}
+
+    again, plain = await world.run(), await audited(world)
+    change(world, ADA, BIRTHDAY="02/29")
+    drifted = await audited(world)
+
+    assert (held, again.writes, plain.exit_code, plain.esp.drifted) == ({"01/01"}, 0, 0, 0)
+    assert drifted.esp.fields == {"BIRTHDAY": 1}
+
+
 async def test_it_finds_who_is_missing_and_which_fields_and_lists_differ(world: World) -> None:
     await world.backfill()
     state = world.news.state

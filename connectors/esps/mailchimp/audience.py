@@ -20,10 +20,12 @@ ROW_OVERLAP = timedelta(seconds=5)
 BAD = frozenset({400})
 HIDDEN = {"include_cleaned": "true", "include_transactional": "true", "include_unsubscribed": "true"}
 """Members of a list who are shown to those only who ask for them."""
+BIRTHDAY = "birthday"
+"""The type that holds a month and a day, no year; a new audience has a field of it, named BIRTHDAY."""
 FITTING = {
-    FieldType.TEXT: frozenset({"text", "phone", "url", "imageurl", "radio", "dropdown", "zip", "birthday"}),
+    FieldType.TEXT: frozenset({"text", "phone", "url", "imageurl", "radio", "dropdown", "zip", BIRTHDAY}),
     FieldType.NUMBER: frozenset({"number"}),
-    FieldType.DATE: frozenset({"date"}),
+    FieldType.DATE: frozenset({"date", BIRTHDAY}),
 }
 """Types of an existing merge field that can take our values; Mailchimp judges each value."""
 
@@ -31,12 +33,16 @@ Row = Mapping[str, Any]
 
 
 class Audience:
-    """One audience, by its id. `list_word` is what messages call a list ("tag", "segment")."""
+    """One audience, by its id. `list_word` is what messages call a list ("tag", "segment").
+
+    `birthdays` are the merge fields that take a month and a day only, as of the last look at all of them.
+    """
 
     def __init__(self, api: Api, audience: str, list_word: str) -> None:
         self.path = f"/lists/{audience}"
         self._api = api
         self._list_word = list_word
+        self.birthdays: frozenset[str] = frozenset()
         self._list_ids: dict[str, int] = {}
         self._listing = asyncio.Lock()
 
@@ -69,7 +75,14 @@ class Audience:
     async def _merge_fields(self) -> dict[str, str]:
         """Every merge field's type by its tag."""
         rows = self._rows("merge-fields", "merge_fields", ("tag", "type"))
-        return {str(row["tag"]).upper(): str(row["type"]) async for row in rows}
+        found = {str(row["tag"]).upper(): str(row["type"]) async for row in rows}
+        self.birthdays = frozenset(tag for tag, kind in found.items() if kind == BIRTHDAY)
+        return found
+
+    async def look_up_birthdays(self, fields: Sequence[Field]) -> None:
+        """Find out which of these fields are birthdays, where any can be."""
+        if any(field.type is FieldType.DATE for field in fields):
+            await self._merge_fields()
 
     async def _create_field(self, field: Field) -> str | None:
         """Return Mailchimp's reason when it does not want to."""

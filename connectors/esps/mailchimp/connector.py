@@ -99,7 +99,8 @@ class Mailchimp:
 
     async def push(self, contacts: Sequence[Contact]) -> Sequence[Refusal]:
         say_cut(contacts, lambda _, text: len(text.encode("utf-8", "ignore")) <= TEXT_BYTES)
-        refusals = await self._delivery.push([first_write(contact) for contact in contacts])
+        birthdays = self._audience.birthdays
+        refusals = await self._delivery.push([first_write(contact, birthdays) for contact in contacts])
         return [replace(refusal, reason=self._api.redact(refusal.reason)) for refusal in refusals]
 
     async def change_list(
@@ -119,6 +120,7 @@ class Mailchimp:
 
     async def contacts(self, fields: Sequence[Field], lists: Sequence[str]) -> AsyncIterator[Sequence[Held]]:
         """Read everybody but the archived, and then those."""
+        await self._audience.look_up_birthdays(fields)
         for status in (None, "archived"):
             async for rows in self._audience.members(status, None, HELD):
                 yield [await self._held(row, fields, lists) for row in rows]
@@ -134,8 +136,8 @@ class Mailchimp:
             mailable=row.get("status") == "subscribed",
         )
 
-    def as_held(self, _field: Field, value: Value) -> str:
-        return as_text(merge_value(value))
+    def as_held(self, field: Field, value: Value) -> str:
+        return as_text(merge_value(value, is_birthday=field.name in self._audience.birthdays))
 
     async def erase(self, email: str) -> None:
         """Delete for good, not archive: Mailchimp then takes the address from no API any more."""

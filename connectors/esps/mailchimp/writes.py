@@ -6,7 +6,7 @@ A write is judged alike whether it went out alone or as an operation of a batch.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from connectors.base import Blame, Contact, Refusal, Subscribe, Value
@@ -30,20 +30,23 @@ SAID_OF_ADDRESSES = {
 class Write:
     """A contact's write as it goes out next; `given_up` is what earlier answers made us leave out, and note.
 
-    A rename knows from `claims` whose each address is to be after this push.
+    A rename knows from `claims` whose each address is to be after this push. `birthdays` are fields without a year.
     """
 
     contact: Contact
     subscribe: Subscribe
     given_up: tuple[Refusal, ...] = ()
     claims: Mapping[str, Contact] = field(default_factory=dict, repr=False, compare=False)
+    birthdays: frozenset[str] = frozenset()
 
     @property
     def fields(self) -> Mapping[str, Any]:
         """Its merge fields, made when they are sent: thousands of contacts wait for their batches at once."""
         left_out = {refusal.name for refusal in self.given_up}
         return {
-            name: merge_value(value) for name, value in self.contact.fields.items() if name not in left_out
+            name: merge_value(value, is_birthday=name in self.birthdays)
+            for name, value in self.contact.fields.items()
+            if name not in left_out
         }
 
     @property
@@ -98,8 +101,8 @@ Verdict = Write | tuple[Refusal, ...]
 """The write to try next, or what of the contact did not land (nothing, when empty)."""
 
 
-def first_write(contact: Contact) -> Write:
-    return Write(contact, contact.subscribe)
+def first_write(contact: Contact, birthdays: frozenset[str] = frozenset()) -> Write:
+    return Write(contact, contact.subscribe, birthdays=birthdays)
 
 
 def subscriber_hash(email: str) -> str:
@@ -107,16 +110,17 @@ def subscriber_hash(email: str) -> str:
     return hashlib.md5(email.lower().encode("utf-8", "ignore"), usedforsecurity=False).hexdigest()
 
 
-def merge_value(value: Value) -> Any:
-    """Write a value as a merge field takes it: "" clears (null does not), there are no booleans."""
+def merge_value(value: Value, *, is_birthday: bool = False) -> Any:
+    """Write a value as a merge field takes it: "" clears (null does not), there are no booleans.
+
+    A birthday is MM/DD, whatever the audience's own form of dates.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return value.date().isoformat()
     if isinstance(value, date):
-        return value.isoformat()
+        return f"{value.month:02}/{value.day:02}" if is_birthday else value.isoformat()[:10]
     if isinstance(value, str):
         return value.encode("utf-8", "ignore")[:TEXT_BYTES].decode("utf-8", "ignore")
     return value

@@ -1,8 +1,9 @@
 import asyncio
+from datetime import date
 
 import pytest
 
-from connectors.base import Blame, Field, FieldType, Member, Refusal
+from connectors.base import Blame, Contact, Field, FieldType, Member, Refusal
 from connectors.errors import Refused
 from connectors.esps.mailchimp import memberships
 from connectors.esps.mailchimp.connector import Mailchimp
@@ -70,6 +71,43 @@ async def test_a_field_of_another_type_is_named_and_the_rest_prepared(
         "ADDRESS": "is a address field in Mailchimp, which takes no text",
     }
     assert "TIER" in simulation.state.merge_fields
+
+
+BORN = Field("BIRTHDAY", FieldType.DATE, "Birthday")
+
+
+@pytest.mark.parametrize("count", [1, 60])  # one by one, and as a batch
+@pytest.mark.parametrize(
+    ("born", "kept"), [(date(1992, 2, 29), "02/29"), (date(815, 12, 1), "12/01"), (None, "")]
+)
+async def test_a_date_goes_into_the_audience_s_own_birthday_field_as_month_and_day(
+    esp: Mailchimp, simulation: Simulation, count: int, born: date | None, kept: str
+) -> None:
+    assert (await esp.look([BORN], [])).unfit == {}
+    assert await esp.prepare([BORN], []) == {}
+
+    refusals = await esp.push([Contact(n, f"{n}@example.com", {"BIRTHDAY": born}) for n in range(count)])
+
+    assert refusals == []
+    assert [each.fields.get("BIRTHDAY") or "" for each in simulation.state.contacts.values()] == [
+        kept
+    ] * count
+
+
+async def test_a_birthday_is_read_back_as_it_was_accepted_and_a_date_beside_it_with_its_year(
+    esp: Mailchimp,
+) -> None:
+    whole = Field("BIRTHDATE", FieldType.DATE, "Date of birth")
+    values = {"BIRTHDAY": date(1992, 2, 29), "BIRTHDATE": date(1992, 2, 29)}
+    await esp.prepare([BORN, whole], [])
+    await esp.push([Contact(1, ADA.email, values)])
+
+    fresh = Mailchimp(Mailchimp.Settings(**SETTINGS))
+    (held,) = [held async for page in fresh.contacts([BORN, whole], []) for held in page]
+    expected = {field.name: fresh.as_held(field, values[field.name]) for field in (BORN, whole)}
+    await fresh.aclose()
+
+    assert held.fields == expected == {"BIRTHDAY": "02/29", "BIRTHDATE": "1992-02-29"}
 
 
 async def test_an_audience_that_is_full_says_so_for_each_field(
