@@ -108,7 +108,11 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook that the store itself sent: `id` is the same when it is sent again, `topic` says how to read it."""
+    """A webhook that the store itself sent: `id` is the same when it is sent again, `topic` says how to read it.
+
+    One that asks for something, where others tell of it, has a topic that begins with REQUEST and a blank: no
+    later reading tells it again, so that nothing but reading it may end it.
+    """
 
     id: str
     topic: str

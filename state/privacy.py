@@ -12,6 +12,7 @@ from datetime import datetime
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
+from connectors.base import REQUEST
 from connectors.facts import Checkout, Customer, Fact, Order, Person, normal_email
 from state.bookkeeping import (
     ContactJobRow,
@@ -271,8 +272,12 @@ def _drop_letters(
 
 
 def _drop_deliveries(connection: Connection, marks: Sequence[str]) -> None:
-    """Drop the webhooks that wait and name them; whatever else those told, the next reading tells too."""
-    waiting = connection.execute(select(INBOX.c.id, INBOX.c.body).where(INBOX.c.done_at.is_(None)))
+    """Drop the webhooks that wait and name them; whatever else those told, the next reading tells too.
+
+    But not what is asked for, of another store perhaps, or of accounts that are not read yet: that is told once.
+    """
+    tells = INBOX.c.done_at.is_(None) & ~INBOX.c.topic.startswith(f"{REQUEST} ")
+    waiting = connection.execute(select(INBOX.c.id, INBOX.c.body).where(tells))
     theirs = [row.id for row in waiting if _mentions(row.body, set(marks))]
     for part in chunks(theirs):
         connection.execute(delete(INBOX).where(INBOX.c.id.in_(part)))

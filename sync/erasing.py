@@ -113,7 +113,9 @@ class Erasing:
     async def _answer(
         self, locks: AsyncExitStack, held: set[str], store: str, topic: str, wanted: Erasure
     ) -> Answer:
-        record = f"{REQUEST} {topic}" + (f" of customer {wanted.account}" if wanted.account else "")
+        record = f"{REQUEST} {topic.removeprefix(f'{REQUEST} ')}" + (
+            f" of customer {wanted.account}" if wanted.account else ""
+        )
         traces = await self.erasers.db.read(find_wanted, store, wanted)
         if not traces.addresses:
             return Answer(record)  # without an address nobody is a contact

@@ -160,6 +160,19 @@ def test_what_waits_and_names_them_by_phone_or_account_goes(connection: Connecti
     assert [json.loads(each.body) for each in inbox.waiting(connection, "shop", NOW, 0, 9)] == bodies[2:]
 
 
+def test_what_else_is_asked_about_them_waits_until_it_is_read(connection: Connection) -> None:
+    """By another store, say: no later reading tells of it."""
+    body = json.dumps({"customer": {"id": 8, "email": ADA}}).encode()
+    topics = ("request customers/data_request", "customers/update")
+    told = [Received("outlet", topic, topic, body, START) for topic in topics]
+    inbox.receive(connection, told)
+
+    privacy.forget(connection, ADA, NOW)
+    redact(connection, "shop", Erasure(ACCOUNT, ADA), NOW)
+
+    assert [each.topic for each in inbox.waiting(connection, "outlet", NOW, 0, 9)] == [topics[0]]
+
+
 def test_dead_letters_of_their_orders_and_account_go(connection: Connection) -> None:
     save(connection, order(1, None, customer_id=ACCOUNT))
     letters = [BadRecord(f"customer {ACCOUNT}", "no"), BadRecord("customer 1", "no")]

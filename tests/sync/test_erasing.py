@@ -72,7 +72,9 @@ class Place:
         """Let Shopify ask to erase somebody."""
         who = customer or {"id": ACCOUNT, "email": WHO, "phone": None}
         body = {"shop_id": 1, "shop_domain": "x.myshopify.com", "customer": who, "orders_to_redact": [1]}
-        told = Received("shop", "d1", "customers/redact", json.dumps(body).encode(), datetime.now(UTC))
+        told = Received(
+            "shop", "d1", "request customers/redact", json.dumps(body).encode(), datetime.now(UTC)
+        )
         async with self.open() as cartwire:
             await cartwire.db.run(inbox.receive, [told])
 

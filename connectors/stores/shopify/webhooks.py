@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 
-from connectors.base import Delivery, Erasure, News, Subscription
+from connectors.base import REQUEST, Delivery, Erasure, News, Subscription
 from connectors.errors import BadRecord, Refused
 from connectors.facts import (
     Checkout,
@@ -76,6 +76,7 @@ DELETED: Mapping[str, str] = {
 }
 MERGED = ("admin_graphql_api_customer_kept_id", "admin_graphql_api_customer_deleted_id")
 REDACT, REDACT_SHOP, SHOW = "customers/redact", "shop/redact", "customers/data_request"
+ASKING = f"{REQUEST} "
 ASKED_OF_OWNER: Mapping[str, str] = {
     REDACT_SHOP: "Shopify asks to erase everything that came from this shop: remove the store, then the state store",
     SHOW: "Shopify asks on behalf of a customer for all that is known of them: `cartwire explain EMAIL --json`",
@@ -109,11 +110,15 @@ def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> De
     if not is_signed(keys, body, [headers.get("x-shopify-hmac-sha256", "")]):
         return None
     topic = headers.get("x-shopify-topic", "")
-    return Delivery(fingerprint(topic, body), topic) if is_topic(topic) else None
+    if not is_topic(topic):
+        return None
+    asks = topic == REDACT or topic in ASKED_OF_OWNER
+    return Delivery(fingerprint(topic, body), f"{ASKING}{topic}" if asks else topic)
 
 
 def read_body(topic: str, body: bytes, terms: Terms) -> News:
     """Read a delivery; one that is no fact, or not a whole one, names what to ask for."""
+    topic = topic.removeprefix(ASKING)
     try:
         row = read_json(body)
     except (ValueError, RecursionError):
@@ -160,7 +165,7 @@ def _to_the_owner(topic: str, row: Row) -> News:
     number = customer.get("id") if isinstance(customer, Mapping) else None
     about = f" of customer {number}" if isinstance(number, int) else ""
     log.warning("compliance_request", topic=topic, customer=number if about else None)
-    return News(bad=[BadRecord(f"request {topic}{about}", ASKED_OF_OWNER[topic])])
+    return News(bad=[BadRecord(f"{ASKING}{topic}{about}", ASKED_OF_OWNER[topic])])
 
 
 def _erasure(row: Row) -> News:

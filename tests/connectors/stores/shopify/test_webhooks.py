@@ -197,6 +197,18 @@ def test_a_customer_who_is_to_be_redacted_is_erased_by_account_address_phone_and
     ]
 
 
+@pytest.mark.parametrize("topic", ["customers/redact", "customers/data_request", "shop/redact"])
+def test_what_is_asked_for_is_kept_as_a_request_and_read_as_any(topic):
+    shop, body = store(), json.dumps(example(topic)).encode()
+
+    delivery = shop.verify(signed(topic, body), body, NOW)
+
+    kept, plain = (shop.read_webhook(name, body) for name in (delivery.topic, topic))
+    assert delivery.topic == f"request {topic}"
+    assert kept.erase == plain.erase
+    assert [letter.record for letter in kept.bad] == [letter.record for letter in plain.bad]
+
+
 def test_a_customer_without_address_and_orders_is_erased_by_account():
     row = {"shop_domain": "a", "customer": {"id": 7, "email": None, "phone": None}, "orders_to_redact": None}
 
