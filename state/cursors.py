@@ -261,13 +261,11 @@ def save_facts(
     history: bool = False,
     doubts: set[str] | None = None,
 ) -> int:
-    """Store facts, bury what could not be read, and drop the dead letters of what now could.
-
-    Last comes what can be read and not be stored: that is a letter though its order was read.
-    """
+    """Store facts, bury what could not be read, and drop the dead letters of what now could."""
+    changed = facts.save_page(connection, store, page, now, history=history, doubts=doubts)
     runs.bury(connection, store, page.bad, now)
     runs.unbury(connection, store, map(facts.name_of, page.facts))
-    return facts.save_page(connection, store, page, now, history=history, doubts=doubts)
+    return changed
 
 
 def _named(store: str, opened: OpenWindow) -> dict[str, Any]:

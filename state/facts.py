@@ -23,7 +23,6 @@ from sqlalchemy import (
 )
 
 from connectors.base import Page
-from connectors.errors import BadRecord
 from connectors.facts import (
     Checkout,
     Customer,
@@ -34,7 +33,7 @@ from connectors.facts import (
     Refund,
     Standing,
 )
-from state import privacy, runs
+from state import privacy
 from state.bookkeeping import RenameRow, SyncRow, TouchedRow
 from state.columns import (
     checkout_columns,
@@ -101,9 +100,6 @@ KINDS: Mapping[type[Fact], str] = {
 }
 """How connectors name the records of each kind of fact, as in BadRecord("order 727", …)."""
 
-NO_CURRENCY = "XXX"
-"""So in ISO 4217: of an order that was gone before we read it."""
-
 REVISION_SIZE = 1000
 """People; a page of a store rarely concerns more, a renamed category may concern everybody."""
 
@@ -113,13 +109,11 @@ class Marks:
     """Whom a page concerns, and the revision that says so.
 
     With `doubts` the page came by webhook: it may be late, and replaces only what is older. What it tells
-    otherwise, of the same moment, is named there. What we asked for replaces its equals too. `bad` is what cannot
-    be stored beside what is there.
+    otherwise, of the same moment, is named there. What we asked for replaces its equals too.
     """
 
     revision: int
     doubts: set[str] | None = None
-    bad: list[BadRecord] = field(default_factory=list)
     people: set[str | None] = field(default_factory=set)
     renamed: bool = False
     """Then everybody is marked anew: a rename takes place together with the people of its revision."""
@@ -152,7 +146,6 @@ def save_page(
     if history and people and not marks.renamed:
         people -= _waiting(connection, people)  # most orders of a first backfill are of such people
     touch(connection, people, marks.revision, history=history)
-    runs.bury(connection, store, marks.bad, now)
     return changed
 
 
@@ -294,7 +287,6 @@ def _save_checkouts(connection: Connection, store: str, checkouts: Sequence[Chec
 
 
 def _save_refunds(connection: Connection, store: str, refunds: Sequence[Refund], marks: Marks) -> int:
-    refunds = _in_their_currency(connection, store, refunds, marks)
     known: dict[tuple[str, str], tuple[int, datetime | None]] = {}
     for part in chunks({refund.order_id for refund in refunds}):
         stored = select(REFUNDS.c.order_id, REFUNDS.c.id, REFUNDS.c.amount_minor, REFUNDS.c.created_at)
@@ -311,28 +303,6 @@ def _save_refunds(connection: Connection, store: str, refunds: Sequence[Refund],
         owners = select(ORDERS.c.person).where(ORDERS.c.store == store, ORDERS.c.id.in_(part))
         marks.people.update(connection.scalars(owners))
     return len(fresh)
-
-
-def _in_their_currency(
-    connection: Connection, store: str, refunds: Sequence[Refund], marks: Marks
-) -> list[Refund]:
-    """Keep refunds in their order's currency, for amounts are stored without one; the others are letters.
-
-    Those name the order: it tells what was given back in its own currency when it is read again.
-    """
-    currencies: dict[str, str] = {}
-    for part in chunks({refund.order_id for refund in refunds}):
-        stored = select(ORDERS.c.id, ORDERS.c.currency).where(ORDERS.c.store == store, ORDERS.c.id.in_(part))
-        currencies |= {row.id: row.currency for row in connection.execute(stored)}
-    fitting: list[Refund] = []
-    for refund in refunds:
-        owns, code = currencies.get(refund.order_id, NO_CURRENCY), refund.amount.currency
-        if owns in {NO_CURRENCY, code}:
-            fitting.append(refund)
-        else:
-            reason = f"its refund {refund.id} is in {code}, the order in {owns}: it counts for nothing"
-            marks.bad.append(BadRecord(f"order {refund.order_id}", reason))
-    return fitting
 
 
 def _save_products(connection: Connection, store: str, products: Sequence[Product], marks: Marks) -> int:
@@ -459,7 +429,7 @@ def _save_gone(
 
 
 def _order_tombstone(number: str, now: datetime) -> Order:
-    nothing = Money(0, NO_CURRENCY)
+    nothing = Money(0, "XXX")  # ISO 4217: no currency
     return Order(number, "", None, None, Standing.DELETED, "deleted", nothing, now, now, refunds=())
 
 

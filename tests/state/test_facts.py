@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from connectors.base import Page, Resource
 from connectors.facts import Consent, Fact, Line, Money, Product, Refund, Source, Standing
-from state import cursors, facts, runs
+from state import facts
 from state.bookkeeping import TouchedRow
 from state.tables import CheckoutRow, ConsentRow, CustomerRow, OrderLineRow, OrderRow, table
 from tests.state.makers import (
@@ -113,33 +113,6 @@ def test_refunds_apart_stay_when_their_order_comes_again(connection: Connection)
     save(connection, order(1, updated_at=at(1)))
 
     assert profile(connection)["total_spent"] == 700
-
-
-def test_a_refund_in_another_currency_than_its_order_s_is_a_letter_and_counts_for_nothing(
-    connection: Connection,
-) -> None:
-    """Amounts of refunds are stored without one: 1600 yen would be 16 euros."""
-    yen = Refund("a", "1", Money(160, "JPY"))
-    page = Page([order(1), order(2), yen, Refund("b", "2", eur(300))], "")
-
-    cursors.save_facts(connection, "shop", page, NOW)
-
-    (letter,) = runs.list_dead_letters(connection, ["shop"])
-    assert (letter.record, profile(connection)["total_spent"]) == ("order 1", 1700)
-    assert letter.reason == "its refund a is in JPY, the order in EUR: it counts for nothing"
-
-    told = Page([order(1, updated_at=at(1), refunds=[Refund("a", "1", eur(100))])], "")
-    cursors.save_facts(connection, "shop", told, NOW)
-    assert runs.list_dead_letters(connection, ["shop"]) == []
-    assert profile(connection)["total_spent"] == 1600
-
-
-def test_a_refund_of_an_order_that_is_gone_or_not_read_yet_is_no_letter(connection: Connection) -> None:
-    save(connection, gone=["1"])
-
-    cursors.save_facts(connection, "shop", Page([Refund(n, n, eur(5)) for n in ("1", "2")], ""), NOW)
-
-    assert runs.list_dead_letters(connection, ["shop"]) == []
 
 
 def test_a_refund_touches_the_person_of_its_order(connection: Connection) -> None:
