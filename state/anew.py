@@ -45,7 +45,8 @@ def begin_anew(
     if lacking:
         lost = [contact.email for contact in contacts if contact.profile in lacking]
         lacking |= _forget_at_neighbours(connection, target, lost)
-        facts.touch(connection, emails_of(connection, lacking), facts.next_revision(connection))
+        # As history, not as news: nothing happened to them that could begin a journey (P10).
+        facts.touch(connection, emails_of(connection, lacking), facts.next_revision(connection), history=True)
 
 
 def is_whole(contact: Contact, before: Row[Any] | None) -> bool:

@@ -11,15 +11,20 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, or_, select, update
 
 from state import facts, runs
+from state.anew import LEAVING
 from state.outbox import ACCEPTED, MEMBERSHIPS, Target, emails_of
 from state.syncs import SYNCS
 
-FEW = 500
+FEW = 2_000
 """People in one transaction."""
 LETTER = "name "
 """How the dead letter of a field or list begins that the ESP does not let us have."""
 HAS_ACCEPTED = select(
-    exists().where(ACCEPTED.c.sync == bindparam("sync"), ACCEPTED.c.accepted_at.is_not(None))
+    exists().where(
+        SYNCS.c.place == bindparam("place"),
+        ACCEPTED.c.sync == SYNCS.c.name,
+        ACCEPTED.c.accepted_at.is_not(None),
+    )
 )
 WRITERS = select(SYNCS.c.name, SYNCS.c.journeys).where(SYNCS.c.place == bindparam("place"))
 """All syncs that write to one place, and their journeys."""
@@ -31,9 +36,9 @@ def refused(connection: Connection, sync: str) -> dict[str, datetime]:
     return {letter.record.removeprefix(LETTER): letter.last_at for letter in letters}
 
 
-def has_accepted(connection: Connection, sync: str) -> bool:
-    """Tell whether the ESP ever took a contact from a sync."""
-    return bool(connection.scalar(HAS_ACCEPTED, {"sync": sync}))
+def has_accepted(connection: Connection, place: str) -> bool:
+    """Tell whether an audience ever took a contact from any sync."""
+    return bool(connection.scalar(HAS_ACCEPTED, {"place": place}))
 
 
 def forget_lost(
@@ -42,13 +47,14 @@ def forget_lost(
     """Forget what the next few people had of these fields and lists, which the ESP lacks; return how many.
 
     Whatever sync of this place brought it there. Journeys are left alone: entering them again would start them (P10).
+    So is who waits to leave: a listing may have been wrong.
     """
     for sync, journeys in connection.execute(WRITERS, {"place": target.place}).all():
         plain = set(lists) - msgspec.json.decode(journeys).keys()
         people = _drop_values(connection, sync, ACCEPTED.c.fields, fields)
-        people |= _drop_memberships(connection, sync, MEMBERSHIPS.c.inside, plain)
+        people |= _drop_memberships(connection, sync, MEMBERSHIPS.c.inside & ~LEAVING, plain)
         if people:
-            _touch(connection, people)
+            _touch(connection, people, history=True)
             return len(people)
     return 0
 
@@ -63,7 +69,7 @@ def offer_again(connection: Connection, sync: str, name: str) -> int:
     stuck = _few_members(connection, sync, tried & MEMBERSHIPS.c.inside, [name])
     mine = (MEMBERSHIPS.c.sync == sync, MEMBERSHIPS.c.list == name, MEMBERSHIPS.c.profile.in_(stuck))
     connection.execute(update(MEMBERSHIPS).where(*mine).values(refused=None))
-    people |= {*stuck, *_drop_memberships(connection, sync, tried, [name])}
+    people |= {*stuck, *_drop_memberships(connection, sync, tried & ~MEMBERSHIPS.c.inside, [name])}
     _touch(connection, people)
     return len(people)
 
@@ -109,6 +115,7 @@ def _few_members(
     return connection.scalars(query.limit(FEW)).all()
 
 
-def _touch(connection: Connection, people: Collection[int]) -> None:
+def _touch(connection: Connection, people: Collection[int], *, history: bool = False) -> None:
     if people:
-        facts.touch(connection, emails_of(connection, people), facts.next_revision(connection))
+        emails = emails_of(connection, people)
+        facts.touch(connection, emails, facts.next_revision(connection), history=history)

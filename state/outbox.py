@@ -5,7 +5,7 @@ A job carries a stamp: settling an old writing leaves a newer one where it is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,19 @@ NEXT_CONTACTS = (
     .order_by(CONTACT_JOBS.c.profile)
     .limit(bindparam("most"))
 )
+TAKEN = (
+    select(ACCEPTED.c.email, ACCEPTED.c.profile)
+    .join(PROFILES, PROFILES.c.id == ACCEPTED.c.profile)
+    .where(
+        ACCEPTED.c.sync == bindparam("sync"),
+        PROFILES.c.sync == bindparam("sync"),
+        among(PROFILES.c.email, "emails"),
+        ACCEPTED.c.email == PROFILES.c.email,
+        ACCEPTED.c.accepted_at.is_not(None),
+        ACCEPTED.c.blocked.is_(None),
+    )
+)
+"""Addresses of which the ESP has the contacts of those who have them now."""
 COUNT_CONTACTS = select(func.count(), func.count().filter(CONTACT_JOBS.c.creates)).where(
     CONTACT_JOBS.c.sync == bindparam("sync")
 )
@@ -100,8 +113,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ContactJob:
+    """A contact to write; one that has `moved` is at its new address only: the old one is somebody else's by now."""
+
     stamp: str
     contact: Contact
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +151,26 @@ def contact_jobs(
     """Hand out the next contacts to write, by profile, after profile `after`: at most `asked` who may be asked."""
     with connection.execute(NEXT_CONTACTS, {"sync": sync, "after": after, "most": most}) as rows:
         jobs = (ContactJob(stamp, decode_contact(text, stamp)) for text, stamp in rows)
-        return list(jobs if asked is None else _asking(jobs, asked))
+        found = list(jobs if asked is None else _asking(jobs, asked))
+    return _leave_to_heirs(connection, sync, found)
+
+
+def _leave_to_heirs(connection: Connection, sync: str, jobs: list[ContactJob]) -> list[ContactJob]:
+    """Rename nobody from an address at which somebody else's contact has landed by now.
+
+    It is theirs: the rename came there, and a kill before we could note it.
+    """
+    left = [job.contact.was for job in jobs if job.contact.was]
+    if not left:
+        return jobs
+    rows = connection.execute(TAKEN, {"sync": sync, "emails": json_list(left)}).all()
+    heirs = {row.email: row.profile for row in rows}
+    return [
+        job
+        if heirs.get(job.contact.was or "", job.contact.profile) == job.contact.profile
+        else replace(job, contact=replace(job.contact, was=None), moved=True)
+        for job in jobs
+    ]
 
 
 def _asking(jobs: Iterable[ContactJob], most: int) -> Iterator[ContactJob]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -279,11 +279,23 @@ def letter(refusal: Refusal) -> BadRecord:
     return BadRecord(f"{record} {kind} {refusal.name}" if kind else record, refusal.reason)
 
 
+def refused_others(connection: Connection, sync: str, names: Collection[str]) -> set[str]:
+    """Name the fields and lists of which something was refused, and that the mapping has no more."""
+    return {name for _, name in _letters_of_others(connection, sync, names)}
+
+
 def drop_letters_of_others(connection: Connection, sync: str, names: Collection[str]) -> None:
     """Drop the dead letters of fields and lists that the mapping has no more: nothing would make them good."""
-    records = (letter.record for letter in runs.list_dead_letters(connection, [sync]))
-    found = ((record, NAMED.fullmatch(record)) for record in records)
-    runs.unbury(connection, sync, [record for record, named in found if named and named[1] not in names])
+    runs.unbury(connection, sync, [record for record, _ in _letters_of_others(connection, sync, names)])
+
+
+def _letters_of_others(
+    connection: Connection, sync: str, names: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    for letter in runs.list_dead_letters(connection, [sync]):
+        named = NAMED.fullmatch(letter.record)
+        if named and named[1] not in names:
+            yield letter.record, named[1]
 
 
 def _alive(connection: Connection, sync: str, profiles: Iterable[int]) -> set[int]:

@@ -13,7 +13,7 @@ import structlog
 
 from connectors.base import Esp, Inspected
 from connectors.errors import BadRecord
-from state import names, runs
+from state import names, runs, settling
 from state.db import Database
 from sync.job import Job
 from sync.journeys import missing_triggers
@@ -47,7 +47,7 @@ async def make_ready(
     stood = await db.read(names.refused, job.sync)
     lost = False
     if prepared is None:
-        lost = await _forget_lost(job, esp, db, known=stood)
+        lost = await _forget_lost(job, esp, db)
         prepared = await prepare(job, esp)
     mended = await _offer_again(job, db, stood.keys() - prepared.keys())
     await _say_missing(job, db, prepared, now)
@@ -60,12 +60,12 @@ async def is_time(job: Job, db: Database, now: datetime) -> bool:
     return any(not timedelta() <= now - last < AGAIN for last in stood.values())
 
 
-async def _forget_lost(job: Job, esp: Esp, db: Database, *, known: Mapping[str, datetime]) -> bool:
-    """Forget what the ESP lacks by now; return whether anybody had it. What it refused before, nobody has."""
-    if not isinstance(esp, Inspected) or not await db.read(names.has_accepted, job.sync):
+async def _forget_lost(job: Job, esp: Esp, db: Database) -> bool:
+    """Forget what the ESP lacks by now; return whether anybody had it."""
+    if not isinstance(esp, Inspected) or not await db.read(names.has_accepted, job.target.place):
         return False
     lacking = await esp.look(job.mapping.fields, _lists(job))
-    fields, lists = (sorted(set(each) - known.keys()) for each in (lacking.fields, lacking.lists))
+    fields, lists = sorted(lacking.fields), sorted(lacking.lists)
     people = 0
     while (fields or lists) and (found := await db.run(names.forget_lost, job.target, fields, lists)):
         people += found
@@ -78,10 +78,24 @@ async def _offer_again(job: Job, db: Database, mended: set[str]) -> bool:
     """Offer what the ESP lets us have again to those who went without; return whether there was anybody."""
     people = 0
     for name in mended:
-        while found := await db.run(names.offer_again, job.sync, name):
-            people += found
+        people += await _forget_refusals(db, job.sync, name)
         await db.run(runs.unbury, job.sync, [f"{names.LETTER}{name}"])
     return people > 0
+
+
+async def _forget_refusals(db: Database, sync: str, name: str) -> int:
+    people = 0
+    while found := await db.run(names.offer_again, sync, name):
+        people += found
+    return people
+
+
+async def drop_others(job: Job, db: Database) -> None:
+    """Forget what was refused of fields and lists that the mapping has no more: they may come back."""
+    known = {each.name for each in job.mapping.fields} | {each.name for each in job.mapping.lists}
+    for name in await db.read(settling.refused_others, job.sync, known):
+        await _forget_refusals(db, job.sync, name)
+    await db.run(settling.drop_letters_of_others, job.sync, known)
 
 
 async def _say_missing(job: Job, db: Database, missing: Mapping[str, str], now: datetime) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import structlog
 
-from state import evaluation, outbox, profiles, settling
+from state import evaluation, outbox, profiles
 from state.db import Database
 from state.evaluation import SyncState
 from state.offering import Desired, Offer
 from sync.job import Job
+from sync.names import drop_others
 from sync.schedule import struck
 
 log = structlog.get_logger()
@@ -59,8 +60,7 @@ async def plan(job: Job, db: Database, now: datetime) -> Planned:
     found = await _compare(job, db, state, now, quiet, everything=everything)
     planned.compared, planned.offer = found.compared, found.offer
     if state.mapping != job.digest:
-        names = {each.name for each in job.mapping.fields} | {each.name for each in job.mapping.lists}
-        await db.run(settling.drop_letters_of_others, job.sync, names)
+        await drop_others(job, db)
     digests = {each.name: each.digest for each in job.mapping.lists if each.journey}
     await db.run(evaluation.mark_evaluated, job.sync, state.revision, job.digest, now, journeys=digests)
     log.info("sync_planned", profiles=planned.profiles, compared=planned.compared)

@@ -8,7 +8,7 @@ import structlog
 from connectors.base import NOT_LANDED, Blame, Contact, Esp, Refusal, Subscribe
 from connectors.errors import RemoteFault, Retryable
 from connectors.facts import is_address
-from connectors.writing import without_values
+from connectors.writing import landed, notes_of, without_values
 from state.outbox import ContactJob
 
 log = structlog.get_logger()
@@ -26,7 +26,8 @@ async def send(esp: Esp, batch: Sequence[ContactJob], missing: Mapping[str, str]
     ]
     impossible = [Refusal(contact.profile, Blame.CONTACT, "this is no e-mail address") for contact in nobody]
     refusals = await esp.push([_without(contact, missing) for contact in contacts]) if contacts else []
-    found = [*impossible, *left_out, *_without_people(refusals, contacts)]
+    moved = notes_of({job.contact.profile for job in batch if job.moved}, landed(contacts, refusals))
+    found = [*impossible, *left_out, *_without_people(refusals, contacts), *moved]
     subscribed = await _stop_where_they_are(esp, [job.contact for job in batch], found)
     return [
         replace(each, blame=Blame.BROKEN) if each.profile in subscribed and each.blame in NOT_LANDED else each

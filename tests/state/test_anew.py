@@ -76,6 +76,17 @@ def test_P3_a_contact_that_was_made_anew_is_offered_whole_once(connection: Conne
     assert (last.contacts, last.joins) == (0, {})
 
 
+def test_P10_who_was_made_anew_has_no_news(connection: Connection) -> None:
+    """Else an old order that comes to light just then would begin a journey."""
+    land(connection, wanted(connection, 1))
+    offer(connection, wanted(connection, 2))
+    before = set(connection.scalars(select(TOUCHED.c.news)))
+
+    take_anew(connection)
+
+    assert (set(connection.scalars(select(TOUCHED.c.news))), refresh(connection)) == (before, 1)
+
+
 def test_P3_an_address_that_was_anothers_is_offered_whole_and_renames_nobody(connection: Connection) -> None:
     land(connection, wanted(connection, 1))
     offer(connection, wanted(connection, 1, BOB))

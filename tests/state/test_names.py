@@ -7,10 +7,13 @@ from sqlalchemy import Connection, select
 
 from connectors.base import Blame
 from state import names, offering, outbox, settling, syncs
+from state.bookkeeping import TouchedRow
 from state.outbox import ACCEPTED, MEMBERSHIPS
+from state.tables import table
 from tests.state.makers import ADA, BOB, SCOPE, START, order, profile_id, refresh, save
 from tests.state.test_outbox import ALWAYS, TARGET, land, offer, refusal, take, take_lists, want
 
+TOUCHED = table(TouchedRow)
 HERE = replace(TARGET, place="here")
 VIP = replace(SCOPE, sync="vip")
 
@@ -107,3 +110,40 @@ def test_a_leaving_that_was_refused_is_offered_again(connection: Connection) -> 
 
     assert names.offer_again(connection, "crm", "Customers") == 1
     assert offer(connection, gone).leaves == {"Customers": 1}
+
+
+def test_who_is_to_leave_a_list_that_seems_gone_leaves_it(connection: Connection) -> None:
+    """A listing may have been wrong: where it was not, the leaving does no harm."""
+    land(connection, want(connection))
+    gone = want(connection, lists={"Customers": False})
+    offer(connection, gone)
+
+    assert names.forget_lost(connection, HERE, [], ["Customers"]) == 0
+    assert offer(connection, gone).leaves == {"Customers": 1}
+
+
+def test_P10_who_is_compared_anew_for_what_is_gone_has_no_news(connection: Connection) -> None:
+    land(connection, want(connection))
+    before = connection.execute(select(TOUCHED.c.revision, TOUCHED.c.news)).all()
+
+    names.forget_lost(connection, HERE, ["ORDERS"], [])
+
+    after = connection.execute(select(TOUCHED.c.revision, TOUCHED.c.news)).all()
+    assert max(before) < max(after)
+    assert {row.news for row in before} == {row.news for row in after}
+
+
+def test_more_people_than_one_transaction_takes_who_could_not_leave_are_offered_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "FEW", 1)
+    land(connection, want(connection), want(connection, BOB))
+    gone = [want(connection, email, lists={"Customers": False}) for email in (ADA, BOB)]
+    offer(connection, *gone)
+    refused = [refusal(connection, Blame.MEMBERSHIP, "Customers", email) for email in (ADA, BOB)]
+    take_lists(connection, *refused)
+
+    while names.offer_again(connection, "crm", "Customers"):
+        pass
+
+    assert offer(connection, *gone).leaves == {"Customers": 2}

@@ -22,7 +22,7 @@ from state.offering import Desired, Journeys, Offer
 from state.outbox import ContactJob, MembershipJob, Pending, Target
 from state.showing import Entries, FieldChange, Sample, entries, field_changes, list_samples
 from state.tables import ProfileRow, table
-from tests.state.makers import ADA, BOB, START, at, opt_out, order, profile_id, refresh, save
+from tests.state.makers import ADA, BOB, EVE, START, at, opt_out, order, profile_id, refresh, save
 
 PROFILES = table(ProfileRow)
 TARGET = Target("crm", "news", "from_store")
@@ -406,6 +406,27 @@ def test_P10_a_journey_that_may_have_begun_counts_as_entered(
     land(connection, welcome(connection, inside=False))
 
     assert offer(connection, welcome(connection, inside=True), journeys=NEVER).joins == joins
+
+
+def test_P2_nobody_is_renamed_from_an_address_at_which_somebody_elses_contact_landed(
+    connection: Connection,
+) -> None:
+    """The rename came through before a kill, and then a newcomer to the old address."""
+    land(connection, want(connection, lists={}))
+    mine = profile_id(connection)
+    connection.execute(update(PROFILES).where(PROFILES.c.id == mine).values(email=EVE))
+    offer(connection, want(connection, EVE, lists={}))
+    before = [job.contact.was for job in contacts(connection)]
+    connection.execute(update(PROFILES).where(PROFILES.c.email == BOB).values(email=ADA))
+    newcomer = want(connection, ADA, lists={})
+    offer(connection, newcomer)
+    (theirs,) = [job for job in contacts(connection) if job.contact.profile != mine]
+    settling.settle_contacts(connection, TARGET, [theirs], [], START)
+
+    (job,) = contacts(connection)
+
+    assert (before, job.contact.email, job.contact.was) == ([ADA], EVE, None)
+    assert (job.contact.known, job.moved) == (True, True)
 
 
 def test_P5_a_refused_change_that_nobody_wants_any_more_is_no_dead_letter(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """P2, P3, P5, P10: fields and lists that the ESP lacks by now, or refused and lets us have again, are filled."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from connectors.simulation import Fault
 from state.runs import DeadLetter
 from sync.report import Report
 from sync.run import Order, run_sync
-from tests.sync.conftest import MAPPING, World
+from tests.sync.conftest import MAPPING, World, order
 from tests.sync.test_promises import letters
 
 NEW = "new@example.com"
@@ -201,3 +202,59 @@ async def test_P9_a_first_sync_looks_once_at_what_the_ESP_has(world: World) -> N
 
 def asked(world: World) -> list[tuple[str, str]]:
     return [(request.method, request.path) for request in world.news.requests]
+
+
+async def test_P5_what_the_ESP_refused_though_people_had_it_is_filled_for_all(world: World) -> None:
+    """Somebody replaced the field by one of another type, and deletes that now."""
+    await world.backfill()
+    lose_field(world, "SPENT")
+    fields = world.news.state.merge_fields
+    fields["SPENT"] = replace(fields["FNAME"], tag="SPENT")
+    buy(world)
+    await world.run()
+    standing = await names_of(world)
+    lose_field(world, "SPENT")
+    buy(world, "third@example.com")
+
+    await world.run()
+
+    assert (standing, await names_of(world)) == (["name SPENT"], [])
+    assert filled(world, "SPENT") == set(world.contacts)
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [("/merge-fields", "  SPENT: total_spent\n"), ("/segments", "  Customers: orders_count >= 1\n")],
+)
+async def test_P5_what_was_refused_and_left_the_mapping_is_filled_once_it_is_back(
+    world: World, part: str, line: str
+) -> None:
+    refusing = refuse(world, part)
+    await world.backfill()
+    world.configure(MAPPING.replace(line, ""))
+    await world.run()
+    refusing.clear()
+    world.configure()
+
+    await world.run()
+    await world.run()
+
+    assert filled(world, "SPENT") == on(world, "Customers") == set(world.contacts)
+
+
+async def test_P3_a_new_sync_to_the_same_audience_hides_no_loss(world: World) -> None:
+    await world.backfill()
+    world.news.state.delete_list("Customers")
+    world.add_store("outlet", [order(number, f"out{number}@example.com") for number in (501, 502)])
+    file = world.folder / "cartwire.yaml"
+    text = file.read_text(encoding="utf-8").replace("stores: [shop, outlet]", "stores: [shop]")
+    vip = "  vip:\n    stores: [outlet]\n    esp: news\n    mapping: mappings/crm.yaml\n    limits: off\n"
+    file.write_text(text + vip, encoding="utf-8")
+    world.reread()
+
+    async with world.open() as cartwire:
+        whole = Order(kind="backfill", history=True)
+        await run_sync(cartwire.syncs["vip"], cartwire.db, world.folder, whole)
+    await world.run()
+
+    assert on(world, "Customers") == set(world.contacts)

@@ -52,3 +52,25 @@ async def test_P4_a_no_that_does_not_arrive_at_the_old_address_is_tried_again(
     absent = [(1, Blame.ABSENT), (2, Blame.ABSENT)]
     assert [(each.profile, each.blame) for each in refusals] == [*absent, (1, blame)]
     assert platform.pushed[-1] == Contact(1, "old@example.com", {}, Subscribe.STOP, known=True)
+
+
+class Taker:
+    """Takes everybody, but for whom `refusals` name."""
+
+    def __init__(self, *refusals: Refusal) -> None:
+        self.refusals = refusals
+
+    async def push(self, _contacts: Sequence[Contact]) -> list[Refusal]:
+        return list(self.refusals)
+
+
+@pytest.mark.parametrize("refused", [(), (Refusal(2, Blame.CONTACT, "no"),)], ids=["taken", "refused"])
+async def test_P3_whose_old_contact_is_somebody_elses_has_nothing_of_ours_at_the_new_address(
+    refused: tuple[Refusal, ...],
+) -> None:
+    batch = [ContactJob("x", MOVED), ContactJob("y", PLAIN, moved=True)]
+
+    refusals = await send(Taker(*refused), batch, {})  # type: ignore[arg-type]
+
+    anew = [] if refused else [(2, Blame.ANEW)]
+    assert [(each.profile, each.blame) for each in refusals] == [*((2, r.blame) for r in refused), *anew]
