@@ -19,10 +19,8 @@ LEAVING = exists().where(
     MEMBERSHIP_JOBS.c.joins.is_(False),
 )
 """Whether somebody waits to leave the list that they are in."""
-NEIGHBOURS = select(SYNCS.c.name, SYNCS.c.journeys).where(
-    SYNCS.c.place == bindparam("place"), SYNCS.c.name != bindparam("sync")
-)
-"""The other syncs that write to one place, and their journeys."""
+JOURNEYS = select(SYNCS.c.name, SYNCS.c.journeys).where(among(SYNCS.c.name, "syncs"))
+"""Syncs, each with its journeys."""
 THEIR_PROFILES = select(PROFILES.c.id).where(
     PROFILES.c.sync == bindparam("sync"), among(PROFILES.c.email, "emails")
 )
@@ -56,9 +54,9 @@ def is_whole(contact: Contact, before: Row[Any] | None) -> bool:
 
 
 def _forget_at_neighbours(connection: Connection, target: Target, emails: Iterable[str]) -> set[int]:
-    """Forget what contacts accepted from the other syncs of this place; return their profiles there."""
+    """Forget what contacts accepted from the other syncs of this ESP; return their profiles there."""
     listed, found = json_list(emails), set[int]()
-    for name, journeys in connection.execute(NEIGHBOURS, {"place": target.place, "sync": target.sync}).all():
+    for name, journeys in connection.execute(JOURNEYS, {"syncs": json_list(target.neighbours)}).all():
         theirs = connection.scalars(THEIR_PROFILES, {"sync": name, "emails": listed}).all()
         for part in chunks(theirs):
             mine = (ACCEPTED.c.sync == name, ACCEPTED.c.profile.in_(part))

@@ -8,26 +8,18 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
 
 from state import facts, runs
-from state.anew import LEAVING
+from state.anew import JOURNEYS, LEAVING
+from state.dialect import among, json_list
 from state.outbox import ACCEPTED, MEMBERSHIPS, Target, emails_of
-from state.syncs import SYNCS
 
 FEW = 2_000
 """People in one transaction."""
 LETTER = "name "
 """How the dead letter of a field or list begins that the ESP does not let us have."""
-HAS_ACCEPTED = select(
-    exists().where(
-        SYNCS.c.place == bindparam("place"),
-        ACCEPTED.c.sync == SYNCS.c.name,
-        ACCEPTED.c.accepted_at.is_not(None),
-    )
-)
-WRITERS = select(SYNCS.c.name, SYNCS.c.journeys).where(SYNCS.c.place == bindparam("place"))
-"""All syncs that write to one place, and their journeys."""
+HAS_ACCEPTED = select(exists().where(among(ACCEPTED.c.sync, "syncs"), ACCEPTED.c.accepted_at.is_not(None)))
 
 
 def refused(connection: Connection, sync: str) -> dict[str, datetime]:
@@ -36,9 +28,9 @@ def refused(connection: Connection, sync: str) -> dict[str, datetime]:
     return {letter.record.removeprefix(LETTER): letter.last_at for letter in letters}
 
 
-def has_accepted(connection: Connection, place: str) -> bool:
-    """Tell whether an audience ever took a contact from any sync."""
-    return bool(connection.scalar(HAS_ACCEPTED, {"place": place}))
+def has_accepted(connection: Connection, target: Target) -> bool:
+    """Tell whether an ESP ever took a contact from any sync."""
+    return bool(connection.scalar(HAS_ACCEPTED, {"syncs": json_list(target.writers)}))
 
 
 def forget_lost(
@@ -46,10 +38,10 @@ def forget_lost(
 ) -> int:
     """Forget what the next few people had of these fields and lists, which the ESP lacks; return how many.
 
-    Whatever sync of this place brought it there. Journeys are left alone: entering them again would start them (P10).
+    Whatever sync of this ESP brought it there. Journeys are left alone: entering them again would start them (P10).
     So is who waits to leave: a listing may have been wrong.
     """
-    for sync, journeys in connection.execute(WRITERS, {"place": target.place}).all():
+    for sync, journeys in connection.execute(JOURNEYS, {"syncs": json_list(target.writers)}).all():
         plain = set(lists) - msgspec.json.decode(journeys).keys()
         people = _drop_values(connection, sync, ACCEPTED.c.fields, fields)
         people |= _drop_memberships(connection, sync, MEMBERSHIPS.c.inside & ~LEAVING, plain)

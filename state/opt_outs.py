@@ -23,7 +23,7 @@ MOVES = (
     .where(among(RENAMES.c.old, "emails"), RENAMES.c.revision > bindparam("heard"))
     .order_by(RENAMES.c.revision)
 )
-HEARD = select(func.max(SYNCS.c.heard_revision)).where(SYNCS.c.place == bindparam("place"))
+HEARD = select(func.max(SYNCS.c.heard_revision)).where(among(SYNCS.c.name, "syncs"))
 
 
 class _No(NamedTuple):
@@ -73,7 +73,7 @@ def _moves(connection: Connection, target: Target, emails: Iterable[str]) -> Ite
     writes: a move of before the last writing is known to the ESP, and what it says of the old address since is our
     own doing, or of whoever has it now. Nor does anybody follow those who had left before they came.
     """
-    heard = connection.scalar(HEARD, {"place": target.place}) or 0
+    heard = connection.scalar(HEARD, {"syncs": json_list(target.writers)}) or 0
     arrived: dict[tuple[str, str], int] = {(email, email): heard for email in emails}
     met = set(arrived)
     while arrived:

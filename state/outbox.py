@@ -103,12 +103,19 @@ class Target:
     """Where a sync writes to; `consent` is its setting.
 
     `place` tells one audience or account from another: what one has accepted says nothing of the next.
+    `neighbours` are the other syncs that write to the same ESP.
     """
 
     sync: str
     esp: str
     consent: str
     place: str = ""
+    neighbours: frozenset[str] = frozenset()
+
+    @property
+    def writers(self) -> list[str]:
+        """Name all syncs that write to the ESP."""
+        return sorted({self.sync, *self.neighbours})
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ async def is_time(job: Job, db: Database, now: datetime) -> bool:
 
 async def _forget_lost(job: Job, esp: Esp, db: Database) -> bool:
     """Forget what the ESP lacks by now; return whether anybody had it."""
-    if not isinstance(esp, Inspected) or not await db.read(names.has_accepted, job.target.place):
+    if not isinstance(esp, Inspected) or not await db.read(names.has_accepted, job.target):
         return False
     lacking = await esp.look(job.mapping.fields, _lists(job))
     fields, lists = sorted(lacking.fields), sorted(lacking.lists)

@@ -51,7 +51,7 @@ async def preparing(
 ) -> AsyncIterator[Preparing]:
     """Begin early in a sync's first run, if it may write whatever the plan turns out to be (P11)."""
     is_first = (await db.read(evaluation.sync_state, job.sync)).evaluated_at is None
-    is_first &= not await db.read(names.has_accepted, job.target.place)  # what others had there may be gone
+    is_first &= not await db.read(names.has_accepted, job.target)  # what others had there may be gone
     making = Preparing(job, esp, ticks, may_begin=is_first and may_write)
     try:
         yield making

@@ -1,6 +1,6 @@
 """Facts to write down in a line, and strategies that invent whole shops."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -96,10 +96,12 @@ def opt_out(
     esp: str = "news",
     reason: str = "unsubscribed",
     agreed_at: datetime | None = None,
+    neighbours: Iterable[str] = (),
 ) -> None:
-    """Let an ESP tell who may not be mailed."""
+    """Let an ESP, to which `neighbours` write as well, tell who may not be mailed."""
     told = [OptOut(email, reason, when, agreed_at) for email in emails]
-    opt_outs.save_opt_outs(connection, Target("crm", esp, "from_store", esp), told, NOW)
+    target = Target("crm", esp, "from_store", esp, frozenset(neighbours))
+    opt_outs.save_opt_outs(connection, target, told, NOW)
 
 
 def save(connection: Connection, *rows: Fact, store: str = "shop", gone: Sequence[str] = ()) -> int:

@@ -29,7 +29,9 @@ TOUCHED = table(TouchedRow)
 BOTH = {"Customers": True, "Welcome": True}
 KEPT = frozenset({"Welcome"})
 VIP = replace(SCOPE, sync="vip")
-"""Another sync of the same stores, which writes to the same contacts."""
+"""Another sync of the same stores."""
+BESIDE = replace(TARGET, neighbours=frozenset({"vip"}))
+"""Both write to the same contacts."""
 
 
 @pytest.fixture(autouse=True)
@@ -183,11 +185,10 @@ def test_P2_what_they_are_about_to_leave_is_left_though_a_run_ends_before_it(con
     assert again.leaves == {"Customers": 1}
 
 
-def neighbour(connection: Connection, *, place: str) -> tuple[Desired, Desired]:
-    """Let another sync have its fields and lists accepted at `place`, while the first one writes to audience 1."""
+def neighbour(connection: Connection) -> tuple[Desired, Desired]:
+    """Let another sync have its fields and lists accepted."""
     refresh(connection, VIP)
-    syncs.note(connection, "crm", place="audience 1")
-    syncs.note(connection, "vip", place=place, journeys='{"Welcome": ""}')
+    syncs.note(connection, "vip", journeys='{"Welcome": ""}')
     theirs, others = (
         Desired(profile_id(connection, email, VIP), email, fields={"TIER": "gold", "NOTE": None}, lists=BOTH)
         for email in (ADA, BOB)
@@ -201,13 +202,13 @@ def neighbour(connection: Connection, *, place: str) -> tuple[Desired, Desired]:
     return theirs, others
 
 
-def made_anew(connection: Connection, *, place: str) -> tuple[int, dict[str, int], int]:
-    """Make a contact anew for one sync; return what the next run of its neighbour compares, joins and sends."""
-    people = neighbour(connection, place=place)
+def made_anew(connection: Connection, target: Target) -> tuple[int, dict[str, int], int]:
+    """Make a contact anew for one sync; return what the next run of another compares, joins and sends."""
+    people = neighbour(connection)
     land(connection, wanted(connection, 1))
     offer(connection, wanted(connection, 2))
     jobs, said = contacts(connection), [refusal(connection, Blame.ANEW)]
-    settling.settle_contacts(connection, replace(TARGET, place="audience 1"), jobs, said, START, kept=KEPT)
+    settling.settle_contacts(connection, target, jobs, said, START, kept=KEPT)
     touched = refresh(connection, VIP)
     found = offering.offer(connection, replace(TARGET, sync="vip"), people, START, journeys=ALWAYS)
     return touched, found.joins, found.contacts
@@ -216,19 +217,19 @@ def made_anew(connection: Connection, *, place: str) -> tuple[int, dict[str, int
 def test_P3_what_another_sync_brought_to_a_contact_that_was_made_anew_is_offered_again(
     connection: Connection,
 ) -> None:
-    assert made_anew(connection, place="audience 1") == (1, {"Customers": 1}, 1)
+    assert made_anew(connection, BESIDE) == (1, {"Customers": 1}, 1)
     (job,) = outbox.contact_jobs(connection, "vip", 0, 100)
     assert (job.contact.fields, job.contact.known, job.contact.was) == ({"TIER": "gold"}, True, None)
 
 
-def test_P3_what_a_sync_brought_to_another_audience_is_there_still(connection: Connection) -> None:
-    _touched, *offered = made_anew(connection, place="audience 2")
+def test_P3_what_a_sync_brought_to_another_ESP_is_there_still(connection: Connection) -> None:
+    _touched, *offered = made_anew(connection, TARGET)
     assert offered == [{}, 0]
 
 
 def test_P3_two_syncs_that_hear_it_each_time_come_to_an_end(connection: Connection) -> None:
-    made_anew(connection, place="audience 1")
-    vip, ours = (Target(name, "news", "from_store", "audience 1") for name in ("vip", "crm"))
+    made_anew(connection, BESIDE)
+    vip, ours = replace(TARGET, sync="vip", neighbours=frozenset({"crm"})), BESIDE
     offered = []
     for _ in range(3):
         for target in (vip, ours):

@@ -352,22 +352,23 @@ def test_an_opt_out_at_an_address_that_was_left_before_the_last_hearing_is_of_wh
     save(connection, customer(1, BOB, consent=GIVEN))
     said(connection, 1, email=BOB)
     save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
-    for sync in ("crm", "other"):  # of one audience: what one has heard, both have
+    for sync in ("crm", "other"):  # of one ESP: what one has heard, both have
         refresh(connection, replace(SCOPE, sync=sync))
-        outbox.settle_in(connection, Target(sync, "news", "from_store", "news"))
     evaluation.mark_heard(connection, "other")
 
-    opt_out(connection, BOB, when=at(70))
+    opt_out(connection, BOB, when=at(70), neighbours=["other"])
 
     assert said(connection, 2, email=EVE) is Subscribe.YES
 
 
-def test_P4_what_another_audience_was_told_says_nothing_of_this_one(connection: Connection) -> None:
+def test_P4_what_another_ESP_was_told_says_nothing_of_this_one(connection: Connection) -> None:
+    """Also where the owner's words do not tell two accounts apart, as with Brevo."""
     save(connection, customer(1, BOB, consent=GIVEN))
     said(connection, 1, email=BOB)
     save(connection, customer(1, EVE, consent=GIVEN, updated_at=at(60)))
     refresh(connection, replace(SCOPE, sync="other"))
-    outbox.settle_in(connection, Target("other", "elsewhere", "from_store", "elsewhere"))
+    for sync in ("crm", "other"):
+        outbox.settle_in(connection, Target(sync, "news", "from_store", "('brevo', [])"))
     evaluation.mark_heard(connection, "other")
 
     opt_out(connection, BOB, when=at(70))

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from connectors.base import Blame
-from state import names, offering, outbox, settling, syncs
+from state import names, offering, outbox, settling
 from state.bookkeeping import TouchedRow
 from state.outbox import ACCEPTED, MEMBERSHIPS
 from state.tables import table
@@ -14,7 +14,6 @@ from tests.state.makers import ADA, BOB, SCOPE, START, order, profile_id, refres
 from tests.state.test_outbox import ALWAYS, TARGET, land, offer, refusal, take, take_lists, want
 
 TOUCHED = table(TouchedRow)
-HERE = replace(TARGET, place="here")
 VIP = replace(SCOPE, sync="vip")
 
 
@@ -22,16 +21,15 @@ VIP = replace(SCOPE, sync="vip")
 def _people(connection: Connection) -> None:
     save(connection, order(1), order(2, BOB))
     refresh(connection)
-    syncs.note(connection, "crm", place="here")
 
 
 def test_only_who_had_the_field_or_list_is_compared_anew(connection: Connection) -> None:
     land(connection, want(connection, fields={"ORDERS": 1, "CITY": "Paris"}), want(connection, BOB))
     refresh(connection)
 
-    found = names.forget_lost(connection, HERE, ["CITY"], [])
+    found = names.forget_lost(connection, TARGET, ["CITY"], [])
 
-    assert (found, names.forget_lost(connection, HERE, ["CITY"], [])) == (1, 0)
+    assert (found, names.forget_lost(connection, TARGET, ["CITY"], [])) == (1, 0)
     assert refresh(connection) == 1
     again = offer(connection, want(connection, fields={"ORDERS": 1, "CITY": "Paris"}), want(connection, BOB))
     assert (again.fields, again.joins) == ({"CITY": 1}, {})
@@ -42,11 +40,11 @@ def test_names_that_differ_in_case_or_stand_in_a_value_are_others(connection: Co
     land(connection, want(connection, fields=fields))
     before = connection.scalars(select(ACCEPTED.c.fields)).all()
 
-    assert names.forget_lost(connection, HERE, ["CITY"], []) == 0
+    assert names.forget_lost(connection, TARGET, ["CITY"], []) == 0
     assert connection.scalars(select(ACCEPTED.c.fields)).all() == before
 
 
-def test_what_another_sync_brought_to_the_same_place_is_gone_as_well(connection: Connection) -> None:
+def test_what_another_sync_brought_to_the_same_ESP_is_gone_as_well(connection: Connection) -> None:
     refresh(connection, VIP)
     vip = replace(TARGET, sync="vip")
     theirs = want(connection, profile=profile_id(connection, ADA, VIP))
@@ -54,11 +52,10 @@ def test_what_another_sync_brought_to_the_same_place_is_gone_as_well(connection:
     settling.settle_contacts(connection, vip, outbox.contact_jobs(connection, "vip", 0, 9), [], START)
     jobs = outbox.membership_jobs(connection, "vip", "Customers", 0, 9, joins=True)
     settling.settle_memberships(connection, "vip", jobs, [], START)
-    syncs.note(connection, "vip", place="elsewhere")
-    elsewhere = names.forget_lost(connection, HERE, [], ["Customers"])
-    syncs.note(connection, "vip", place="here")
+    alone = names.forget_lost(connection, TARGET, [], ["Customers"])
+    beside = replace(TARGET, neighbours=frozenset({"vip"}))
 
-    assert (elsewhere, names.forget_lost(connection, HERE, [], ["Customers"])) == (0, 1)
+    assert (alone, names.forget_lost(connection, beside, [], ["Customers"])) == (0, 1)
 
 
 def test_more_people_than_one_transaction_takes_come_in_turns(
@@ -67,7 +64,7 @@ def test_more_people_than_one_transaction_takes_come_in_turns(
     monkeypatch.setattr(names, "FEW", 1)
     land(connection, want(connection), want(connection, BOB))
 
-    found = [names.forget_lost(connection, HERE, ["ORDERS"], ["Customers"]) for _ in range(3)]
+    found = [names.forget_lost(connection, TARGET, ["ORDERS"], ["Customers"]) for _ in range(3)]
 
     assert sum(found) == 2
     assert (connection.scalars(select(MEMBERSHIPS.c.profile)).all(), found[-1]) == ([], 0)
@@ -118,7 +115,7 @@ def test_who_is_to_leave_a_list_that_seems_gone_leaves_it(connection: Connection
     gone = want(connection, lists={"Customers": False})
     offer(connection, gone)
 
-    assert names.forget_lost(connection, HERE, [], ["Customers"]) == 0
+    assert names.forget_lost(connection, TARGET, [], ["Customers"]) == 0
     assert offer(connection, gone).leaves == {"Customers": 1}
 
 
@@ -126,7 +123,7 @@ def test_P10_who_is_compared_anew_for_what_is_gone_has_no_news(connection: Conne
     land(connection, want(connection))
     before = connection.execute(select(TOUCHED.c.revision, TOUCHED.c.news)).all()
 
-    names.forget_lost(connection, HERE, ["ORDERS"], [])
+    names.forget_lost(connection, TARGET, ["ORDERS"], [])
 
     after = connection.execute(select(TOUCHED.c.revision, TOUCHED.c.news)).all()
     assert max(before) < max(after)
