@@ -81,6 +81,16 @@ def words_in(connection: Connection, records: Iterable[tuple[str, str]]) -> list
     return [row for origin, names in by_origin.items() for row in _stored(connection, origin, names).values()]
 
 
+def refuses(connection: Connection, email: str) -> bool:
+    """Tell whether the last word said at an address is a no."""
+    last = (
+        select(CONSENTS.c.given)
+        .where(CONSENTS.c.email == email)
+        .order_by(CONSENTS.c.at.desc(), CONSENTS.c.given)
+    )
+    return connection.scalar(last.limit(1)) is False
+
+
 def drop_words(connection: Connection, records: Iterable[tuple[str, str]]) -> None:
     """Erase the words of these records (origin, name)."""
     for origin, record in records:

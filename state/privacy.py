@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, false, select, update
 
 from connectors.base import REQUEST
 from connectors.facts import Checkout, Customer, Fact, Order, Person, normal_email
@@ -85,7 +85,7 @@ class Theirs:
     """What is somebody's: addresses, and rows that are theirs whatever address they bear.
 
     `marks` are what to know them by if they come again, beside their accounts; `numbers` what deliveries may
-    name them by.
+    name them by. At an address that their rows only bore (`borne`) nobody is remembered: a no said there stays (P4).
     """
 
     addresses: Sequence[str]
@@ -94,6 +94,7 @@ class Theirs:
     orders: Sequence[Key] = ()
     checkouts: Sequence[Key] = ()
     numbers: Sequence[str] = ()
+    borne: Sequence[str] = ()
 
     @property
     def rows(self) -> frozenset[Known]:
@@ -143,13 +144,17 @@ def erase(connection: Connection, theirs: Theirs, now: datetime) -> dict[str, in
     for rows in WORK:
         connection.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
-        connection.execute(delete(rows).where(rows.c.email.in_(addresses)))
+        connection.execute(delete(rows).where(rows.c.email.in_(addresses), ~_is_no_to_keep(rows, theirs)))
     for these in among_keys(CUSTOMERS, theirs.accounts):
         connection.execute(delete(CUSTOMERS).where(these))
     _drop_what_was_said(connection, theirs, orders, accounts)
     connection.execute(delete(RENAMES).where(RENAMES.c.old.in_(addresses) | RENAMES.c.new.in_(addresses)))
     leave_no_trace(connection)
     return {"orders": len(orders), "checkouts": len(checkouts), "profiles": len(profiles)}
+
+
+def _is_no_to_keep(rows: Table, theirs: Theirs) -> ColumnElement[bool]:
+    return rows.c.email.in_(theirs.borne) & ~rows.c.given if rows is CONSENTS else false()
 
 
 def _drop_what_was_said(
@@ -159,7 +164,11 @@ def _drop_what_was_said(
     records = [(store, f"order {number}") for store, number in orders]
     records += [(store, f"customer {number}") for store, number in accounts]
     behind = left_behind(connection, records)
-    drop_words(connection, [(store, name) for store, name, old in behind if not is_used(connection, old)])
+
+    def stays(email: str) -> bool:
+        return email in theirs.borne or is_used(connection, email)
+
+    drop_words(connection, [(store, name) for store, name, old in behind if not stays(old)])
     own = [(store, f"order {number}") for store, number in theirs.orders]
     own += [(store, f"customer {number}") for store, number in theirs.accounts]
     said = words_in(connection, own)
@@ -168,7 +177,7 @@ def _drop_what_was_said(
         [
             (word.origin, word.record)
             for word in said
-            if word.given or word.email is None or not is_used(connection, word.email)
+            if word.given or word.email is None or not stays(word.email)
         ],
     )
 

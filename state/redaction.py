@@ -5,6 +5,7 @@ where nothing of them is stored yet: what is read later is nobody's.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, select
 
 from connectors.base import Erasure
 from state import facts
-from state.consents import CONSENTS
+from state.consents import CONSENTS, left_behind, refuses
 from state.privacy import (
     CHECKOUTS,
     CUSTOMERS,
@@ -46,8 +47,13 @@ def redact(connection: Connection, store: str, wanted: Erasure, now: datetime) -
 
 
 def find_wanted(connection: Connection, store: str, wanted: Erasure) -> Traces:
-    """Find what an ESP is to erase of somebody whom a store names."""
-    return traces_of(connection, _find(connection, store, wanted)[0])
+    """Find what an ESP is to erase of somebody whom a store names.
+
+    Not an address that their orders only bear and that refuses mail: its contact there is what says so (P4).
+    """
+    theirs, _ = _find(connection, store, wanted)
+    kept = {email for email in theirs.borne if refuses(connection, email)}
+    return traces_of(connection, replace(theirs, addresses=[a for a in theirs.addresses if a not in kept]))
 
 
 def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
@@ -96,8 +102,16 @@ def _find(connection: Connection, store: str, wanted: Erasure) -> tuple[Theirs, 
         _keys(orders),
         _keys(checkouts),
         [number.lower() for number in numbers if number and len(number) >= LONG],
+        sorted((borne - others) | _left_by(connection, store, wanted.account, orders) - set(addresses)),
     )
     return theirs, others
+
+
+def _left_by(connection: Connection, store: str, account: str | None, orders: Iterable[Row[Any]]) -> set[str]:
+    """Find the addresses that their records had before, where a no stayed behind."""
+    records = [(store, f"order {row.id}") for row in orders]
+    records += [(store, f"customer {account}")] if account else []
+    return {email for _, _, email in left_behind(connection, records)}
 
 
 def _rows_of(

@@ -27,6 +27,7 @@ from tests.state.makers import (
     checkout,
     columns,
     customer,
+    opt_out,
     order,
     profile,
     refresh,
@@ -147,6 +148,42 @@ def test_what_an_esp_is_to_erase_are_all_their_addresses(connection: Connection)
     traces = find_wanted(connection, "shop", Erasure(ACCOUNT, ADA))
 
     assert (traces.addresses, traces.syncs) == ([ADA, WORK], {"crm"})
+
+
+def test_P4_a_no_stays_at_an_address_that_their_orders_only_bore(connection: Connection) -> None:
+    """An older yes, read late, of another store or of a guest's order, subscribes nobody."""
+    save(connection, order(1, WORK, customer_id=ACCOUNT, person=WHO))
+    refresh(connection)
+    opt_out(connection, WORK, when=at(500))
+
+    redact(connection, "shop", Erasure(ACCOUNT, orders=["1"]), NOW)
+    save(connection, order(9, WORK, consent=Consent(given=True, at=at(3))), store="outlet")
+
+    assert profile(connection, WORK)["accepts_marketing"] is False
+    assert profile(connection, WORK)["orders_count"] == 1
+
+
+def test_P4_a_no_of_the_redacted_order_itself_stays_at_the_address_that_it_only_bore(
+    connection: Connection,
+) -> None:
+    no, yes = Consent(given=False, at=at(100)), Consent(given=True, at=at(1))
+    save(connection, order(2, WORK, customer_id=ACCOUNT, person=WHO, consent=no))
+
+    redact(connection, "shop", Erasure(ACCOUNT, ADA, orders=["2"]), NOW)
+    save(connection, order(1, WORK, consent=yes))
+
+    assert profile(connection, WORK)["accepts_marketing"] is False
+
+
+def test_P4_an_address_that_they_only_bore_and_that_refuses_stays_suppressed_at_the_esp(
+    connection: Connection,
+) -> None:
+    save(connection, order(1, WORK, customer_id=ACCOUNT, consent=Consent(given=True, at=at(1))))
+    opt_out(connection, WORK, when=at(500))
+    refresh(connection)
+
+    assert find_wanted(connection, "shop", Erasure(ACCOUNT, ADA)).addresses == [ADA]
+    assert find_wanted(connection, "shop", Erasure(ACCOUNT, WORK)).addresses == [WORK]
 
 
 def test_what_waits_and_names_them_by_phone_or_account_goes(connection: Connection) -> None:
