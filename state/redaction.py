@@ -87,10 +87,12 @@ def _find(connection: Connection, store: str, wanted: Erasure) -> tuple[Theirs, 
     accounts, orders, checkouts = _rows_of(connection, store, wanted)
     account = [(store, wanted.account)] if wanted.account else []  # whether it was read or not
     own = Theirs((), accounts=account, orders=_keys(orders), checkouts=_keys(checkouts)).rows
-    named = [email for email in (wanted.email, *(row.email for row in accounts)) if email]
+    told = [email for email in (wanted.email, *(row.email for row in accounts)) if email]
+    taken = _of_other_accounts(connection, store, wanted.account, told)
+    named = [email for email in told if email not in taken]
     addresses = [found for email in named for found in former_addresses(connection, email, own)]
     borne = _borne(connection, [*orders, *checkouts]) - set(addresses)
-    others = {email for email in borne if is_used(connection, email, own)}
+    others = taken | {email for email in borne if is_used(connection, email, own)}
     # Also those that nobody named: they may come again without the account, which is gone by then.
     numbered = {*wanted.orders, *(row.id for row in orders)}
     marks = [*named, *(order_mark(store, number) for number in sorted(numbered))]
@@ -105,6 +107,16 @@ def _find(connection: Connection, store: str, wanted: Erasure) -> tuple[Theirs, 
         sorted((borne - others) | _left_by(connection, store, wanted.account, orders) - set(addresses)),
     )
     return theirs, others
+
+
+def _of_other_accounts(
+    connection: Connection, store: str, account: str | None, emails: Sequence[str]
+) -> set[str]:
+    """Find those of an account's addresses that another account of the store has by now."""
+    if not account:
+        return set()
+    others = (CUSTOMERS.c.store == store, CUSTOMERS.c.id != account, CUSTOMERS.c.email.in_(emails))
+    return set(connection.scalars(select(CUSTOMERS.c.email).where(*others)))
 
 
 def _left_by(connection: Connection, store: str, account: str | None, orders: Iterable[Row[Any]]) -> set[str]:

@@ -186,6 +186,32 @@ def test_P4_an_address_that_they_only_bore_and_that_refuses_stays_suppressed_at_
     assert find_wanted(connection, "shop", Erasure(ACCOUNT, WORK)).addresses == [WORK]
 
 
+@pytest.mark.parametrize(
+    ("stored_now", "told"), [(ADA, "zznew@secret.example"), ("zznew@secret.example", ADA)]
+)
+def test_an_address_that_another_account_of_the_store_has_by_now_is_that_one_s(
+    connection: Connection, stored_now: str, told: str
+) -> None:
+    """The change of address was not read yet, or the request names an old one."""
+    bea = "8002800280028"
+    save(
+        connection, customer(ACCOUNT, stored_now, person=WHO), order(1, ADA, customer_id=ACCOUNT, person=WHO)
+    )
+    save(connection, customer(bea, ADA, person=Person("Bea"), updated_at=at(5)))
+    save(connection, order(2, ADA, customer_id=bea, person=Person("Bea")))
+    refresh(connection)
+
+    traces = find_wanted(connection, "shop", Erasure(ACCOUNT, told))
+    redact(connection, "shop", Erasure(ACCOUNT, told), NOW)
+    refresh(connection)
+
+    found = profile(connection, ADA)
+    assert ADA not in traces.addresses
+    assert (found["orders_count"], found["first_name"]) == (1, "Bea")
+    assert set(columns(connection)) == {ADA}
+    assert {row[1] for row in stored(connection)[:4]} == {None, "Bea"}
+
+
 def test_what_waits_and_names_them_by_phone_or_account_goes(connection: Connection) -> None:
     bodies = [{"customer": {"id": int(ACCOUNT)}}, {"phone": PHONE}, {"customer": {"id": 7}}]
     for number, body in enumerate(bodies):
