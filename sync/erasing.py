@@ -86,13 +86,15 @@ class Answer:
 class Erasing:
     """What one run does for the requests in its inboxes. `failed` are the ESPs that kept it from that.
 
-    It has the lock of its `own` sync. Those in `resting` are left alone.
+    It has the lock of its `own` sync. Those in `resting` are left alone, and those that failed; the end of a `busy`
+    sync's run is waited for once.
     """
 
     erasers: Erasers
     own: str
     resting: Collection[str] = ()
     failed: dict[str, ConnectorError] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
 
     @asynccontextmanager
     async def first(
@@ -121,7 +123,9 @@ class Erasing:
             return Answer(record)  # without an address nobody is a contact
         syncs = self.erasers.concerned(traces.syncs, store)
         esps = self.erasers.behind(syncs)
-        if not esps.keys().isdisjoint(self.resting) or not await self._kept_out(locks, held, syncs):
+        if not esps.keys().isdisjoint({*self.resting, *self.failed}) or not await self._kept_out(
+            locks, held, syncs
+        ):
             log.warning("erasure_waits", store=store)
             return Answer(record, waits=True)
         return self._told(record, await erase_at(esps, traces.addresses))
@@ -131,11 +135,14 @@ class Erasing:
 
         Of two that meet the first by name waits, and only that: else each would wait for the other.
         """
+        if not self.busy.isdisjoint(syncs):
+            return False
         for name in sorted(set(syncs) - held):
             patience = PATIENCE if name > max(held) else 0.0
             try:
                 await locks.enter_async_context(one_run(self.erasers.db, self.erasers.folder, name, patience))
             except Busy:
+                self.busy.add(name)
                 return False
             held.add(name)
         return True

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,9 @@ import respx
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import Fault, Simulation
 from connectors.stores.shopify import simulator as shopify
+from connectors.webhooks import fingerprint
 from state import inbox, privacy, runs
+from state.errors import Busy
 from state.inbox import Received
 from sync import erasing
 from sync.app import Cartwire
@@ -72,9 +75,11 @@ class Place:
         """Let Shopify ask to erase somebody."""
         who = customer or {"id": ACCOUNT, "email": WHO, "phone": None}
         body = {"shop_id": 1, "shop_domain": "x.myshopify.com", "customer": who, "orders_to_redact": [1]}
-        told = Received(
-            "shop", "d1", "request customers/redact", json.dumps(body).encode(), datetime.now(UTC)
-        )
+        await self.tell("request customers/redact", body)
+
+    async def tell(self, topic: str, body: Mapping[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        told = Received("shop", fingerprint(topic, content), topic, content, datetime.now(UTC))
         async with self.open() as cartwire:
             await cartwire.db.run(inbox.receive, [told])
 
@@ -209,6 +214,40 @@ async def test_it_waits_for_the_end_of_another_sync_s_run_that_could_write_them_
 
     assert (waiting, await place.left()) == ((1, []), (0, []))
     assert WHO not in place.more.state.contacts
+
+
+async def test_an_esp_that_is_down_is_asked_once_however_many_requests_wait(place: Place) -> None:
+    place.news.fail(DENIED, times=9, when=lambda _method, path: path.endswith("/delete-permanent"))
+    for number in range(3):
+        await place.ask({"id": 900 + number, "email": f"p{number}@example.com"})
+    place.news.requests.clear()
+
+    await place.run(pull=False)
+
+    asked = [each for each in place.news.requests if each.path.endswith("/delete-permanent")]
+    assert (len(asked), await place.left()) == (1, (3, []))
+
+
+async def test_a_run_of_another_sync_is_waited_for_once_however_many_requests_wait(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience: list[float] = []
+
+    @asynccontextmanager
+    async def one_run(db: object, folder: object, name: str, seconds: float) -> AsyncIterator[None]:
+        patience.append(seconds)
+        raise Busy(name)
+        yield
+
+    place.configure(TWO_SYNCS.format(esp="more"))
+    await place.run("other", history=True)
+    for number in range(3):
+        await place.ask({"id": 900 + number, "email": f"p{number}@example.com"})
+    monkeypatch.setattr(erasing, "one_run", one_run)
+
+    await place.run(pull=False)
+
+    assert (len(patience), await place.left()) == (1, (3, []))
 
 
 async def test_of_two_runs_that_meet_one_erases_and_neither_is_stuck(place: Place) -> None:
