@@ -24,6 +24,9 @@ log = structlog.get_logger()
 OF_THE_KEY = frozenset({401, 403})
 """What an ESP answers to a key that may not erase: it is the ESP's trouble, not that of one contact."""
 
+KEPT = " at ESP"
+"""What the record of a letter ends in that goes by itself, once the contact is gone there."""
+
 PATIENCE = 20.0
 """Seconds to wait for the end of another sync's run: a webhook begins those of all that read its store."""
 
@@ -154,7 +157,7 @@ class Erasing:
         kept = [f"esps.{name}: {error}" for name, error in found.failed.items() if name not in troubles]
         if kept:
             reason = f"nothing is erased here before it is there, each run tries again: {'; '.join(kept)}"
-            return Answer(record, waits=True, letter=BadRecord(record, reason))
+            return Answer(record, waits=True, letter=BadRecord(f"{record}{KEPT}", reason))
         if troubles:
             return Answer(record, waits=True)
         if not found.unable:

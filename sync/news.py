@@ -18,7 +18,7 @@ from state import inbox, runs
 from state.db import Database
 from state.facts import name_of
 from state.inbox import Waiting
-from sync.erasing import Answer, Erasing
+from sync.erasing import KEPT, Answer, Erasing
 from sync.pull import Source
 
 log = structlog.get_logger()
@@ -99,17 +99,17 @@ async def _answered(
     source: Source, db: Database, now: datetime, news: Sequence[Read], answers: Mapping[int, Answer]
 ) -> list[Read]:
     """Leave out the requests that have to wait; give the others what the owner is to know of them."""
-    going: list[Read] = []
-    for each, told in news:
-        answer = answers.get(each.id)
-        letters = [answer.letter] if answer and answer.letter else []
-        if answer is None or not answer.waits:
-            going.append((each, replace(told, bad=[*told.bad, *letters])))
-        else:
-            await db.run(runs.bury, source.name, letters, now)
-        if answer and not letters:  # one of an earlier try
-            await db.run(runs.unbury, source.name, [answer.record])
-    return going
+    waits = {number for number, answer in answers.items() if answer.waits}
+    kept = [answer.letter for answer in answers.values() if answer.waits and answer.letter]
+    over = {f"{answers[number].record}{KEPT}" for number in answers.keys() - waits}
+    await db.run(runs.bury, source.name, kept, now)
+    await db.run(runs.unbury, source.name, over - {letter.record for letter in kept})
+    letters = {number: [answer.letter] for number, answer in answers.items() if answer.letter}
+    return [
+        (each, replace(told, bad=[*told.bad, *letters.get(each.id, ())]))
+        for each, told in news
+        if each.id not in waits
+    ]
 
 
 async def _settle_told(

@@ -143,7 +143,7 @@ async def test_P5_an_esp_that_keeps_one_contact_is_told_to_the_owner_and_stops_n
     waiting = await place.left()
     done = await place.run()
 
-    assert (kept.exit_code, kept.failures, waiting) == (1, {}, (1, [REQUEST]))
+    assert (kept.exit_code, kept.failures, waiting) == (1, {}, (1, [f"{REQUEST} at ESP"]))
     assert (done.exit_code, await place.left()) == (0, (0, []))
     assert WHO not in place.news.state.contacts
 
@@ -180,6 +180,24 @@ async def test_an_esp_that_takes_no_deletion_leaves_a_letter_with_the_customer_s
         (letter,) = await cartwire.db.read(runs.list_dead_letters, ["shop"])
     assert "esps.hooks takes no deletion" in letter.reason
     assert "@" not in letter.reason
+
+
+@pytest.mark.parametrize("who", [{"id": ACCOUNT, "email": WHO}, {"email": WHO}])
+async def test_what_only_the_owner_can_end_is_not_ended_by_another_request(
+    place: Place, who: Mapping[str, Any]
+) -> None:
+    """Nothing is known of them any more; requests without an account share a record."""
+    place.configure(TWO_SYNCS.format(esp="hooks"))
+    await place.run("other", history=True)
+    await place.ask(who)
+    await place.run()
+    before = await place.left()
+
+    await place.ask({**who, "email": None, "phone": None})
+    await place.run()
+
+    assert len(before[1]) == 1
+    assert await place.left() == before
 
 
 async def test_every_esp_whose_sync_knows_them_erases_and_the_trouble_of_one_rests_no_other(
