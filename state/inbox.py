@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
-from connectors.base import Erasure, Page
-from state import cursors
+from connectors.base import Page
+from state import cursors, runs
 from state.bookkeeping import InboxRow, SubscriptionRow
 from state.dialect import chunks, insert_new
-from state.redaction import redact
+from state.redaction import Asked, is_known_elsewhere, redact_all
 from state.tables import table
 
 LONGEST = timedelta(hours=1)
@@ -52,6 +53,16 @@ class Waiting:
     topic: str
     body: bytes
     tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of deliveries: rows that changed, records to ask for, requests that go on waiting, letters to the owner."""
+
+    changed: int
+    doubts: AbstractSet[str]
+    late: AbstractSet[int]
+    letters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +124,23 @@ def settle_told(
     page: Page,
     now: datetime,
     *,
-    erase: Sequence[Erasure] = (),
-) -> tuple[int, set[str]]:
+    erase: Mapping[int, Asked] = MappingProxyType({}),
+) -> Settled:
     """Store what deliveries told, and be done with them; `told` are their records.
 
     Those of which the store has to be asked go on waiting. Erasures come last: what else was told of somebody
-    may not outlive them. Return how many rows changed, and the records to ask for.
+    may not outlive them. Who is known by then where no ESP has erased them waits: here nothing is erased first.
     """
     doubts: set[str] = set()
     changed = cursors.save_facts(connection, store, page, now, doubts=doubts)
-    _be_done(connection, [number for number, records in told.items() if not records & doubts], now)
-    for wanted in erase:
-        redact(connection, store, wanted, now)
-    return changed, doubts
+    late = {number for number, asked in erase.items() if is_known_elsewhere(connection, store, asked)}
+    done = [number for number, records in told.items() if not records & doubts]
+    _be_done(connection, [number for number in done if number not in late], now)
+    going = [asked for number, asked in erase.items() if number not in late]
+    letters = [letter for asked in going for letter in asked.letters]
+    runs.bury(connection, store, letters, now)
+    redact_all(connection, store, [wanted for asked in going for wanted in asked.wanted], now)
+    return Settled(changed, doubts, late, len(letters))
 
 
 def settle_asked(connection: Connection, store: str, done: Sequence[int], page: Page, now: datetime) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +46,7 @@ KEY = "forgotten"
 CUSTOMERS, ORDERS, CHECKOUTS = table(CustomerRow), table(OrderRow), table(CheckoutRow)
 PROFILES, RENAMES = table(ProfileRow), table(RenameRow)
 FORGOTTEN, LETTERS, INBOX = table(ForgottenRow), table(DeadLetterRow), table(InboxRow)
-ADDRESS = re.compile(r"[^\s\"'<>\\=&,;:()\[\]{}]+@[^\s\"'<>\\=&,;:()\[\]{}]+")
+ADDRESS = re.compile(r"[^\s\"'<>\\=&,;:()\[\]{}]{1,64}@[^\s\"'<>\\=&,;:()\[\]{}]+")
 WORK = tuple(table(row) for row in (AcceptedRow, MembershipRow, EntryRow, ContactJobRow, MembershipJobRow))
 PEOPLE = (PROFILES, CUSTOMERS, CONSENTS, table(TouchedRow))
 NOBODY = dict.fromkeys((*Person.__struct_fields__, "email", "source_evidence"))
@@ -128,11 +128,16 @@ def forget(connection: Connection, email: str, now: datetime) -> dict[str, int]:
     Orders stay as amounts without a person, so that the shop's totals hold. Repeating it changes nothing.
     When the transaction is committed, the file holds no trace either.
     """
-    return erase(connection, Theirs(former_addresses(connection, email), [email]), now)
+    addresses = former_addresses(connection, email)
+    drop_deliveries(connection, addresses, {})
+    return erase(connection, Theirs(addresses, [email]), now)
 
 
 def erase(connection: Connection, theirs: Theirs, now: datetime) -> dict[str, int]:
-    """Erase all that is somebody's, and remember them; return how many rows of each kind were cleaned."""
+    """Erase all that is somebody's, and remember them; return how many rows of each kind were cleaned.
+
+    But for what waits in the inbox: see `drop_deliveries`.
+    """
     addresses = theirs.addresses
     accounts = _with(theirs.accounts, _keys(connection, CUSTOMERS, CUSTOMERS.c.email.in_(addresses)))
     profiles = list(connection.scalars(select(PROFILES.c.id).where(PROFILES.c.email.in_(addresses))))
@@ -140,7 +145,6 @@ def erase(connection: Connection, theirs: Theirs, now: datetime) -> dict[str, in
     checkouts = _blank(connection, CHECKOUTS, theirs.checkouts, addresses, NO_CHECKOUT)
     _remember(connection, [*theirs.marks, *(account_mark(*account) for account in accounts)], now)
     _drop_letters(connection, profiles, orders, accounts)
-    _drop_deliveries(connection, [*addresses, *theirs.numbers])
     for rows in WORK:
         connection.execute(delete(rows).where(rows.c.profile.in_(profiles)))
     for rows in PEOPLE:
@@ -280,14 +284,18 @@ def _drop_letters(
         connection.execute(delete(LETTERS).where(*mine))
 
 
-def _drop_deliveries(connection: Connection, marks: Sequence[str]) -> None:
+def drop_deliveries(
+    connection: Connection, addresses: Iterable[str], numbers: Mapping[str, AbstractSet[str]]
+) -> None:
     """Drop the webhooks that wait and name them; whatever else those told, the next reading tells too.
 
+    `numbers` are a store's own: to another they may be somebody else.
     But not what is asked for, of another store perhaps, or of accounts that are not read yet: that is told once.
     """
     tells = INBOX.c.done_at.is_(None) & ~INBOX.c.topic.startswith(f"{REQUEST} ")
-    waiting = connection.execute(select(INBOX.c.id, INBOX.c.body).where(tells))
-    theirs = [row.id for row in waiting if _mentions(row.body, set(marks))]
+    waiting = connection.execute(select(INBOX.c.id, INBOX.c.store, INBOX.c.body).where(tells))
+    known = set(addresses)
+    theirs = [row.id for row in waiting if _mentions(row.body, known | numbers.get(row.store, set()))]
     for part in chunks(theirs):
         connection.execute(delete(INBOX).where(INBOX.c.id.in_(part)))
 

@@ -5,13 +5,14 @@ where nothing of them is stored yet: what is read later is nobody's.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, select
 
 from connectors.base import Erasure
+from connectors.errors import BadRecord
 from state import facts
 from state.consents import CONSENTS, left_behind, refuses
 from state.privacy import (
@@ -25,6 +26,7 @@ from state.privacy import (
     Traces,
     account_mark,
     among_keys,
+    drop_deliveries,
     erase,
     forget,
     former_addresses,
@@ -41,9 +43,44 @@ LONG = 8
 
 def redact(connection: Connection, store: str, wanted: Erasure, now: datetime) -> None:
     """Erase somebody as `forget` does; whoever else has their addresses is computed anew."""
-    theirs, others = _find(connection, store, wanted)
-    erase(connection, theirs, now)
-    facts.touch(connection, others, facts.next_revision(connection))
+    redact_all(connection, store, [wanted], now)
+
+
+def redact_all(connection: Connection, store: str, people: Iterable[Erasure], now: datetime) -> None:
+    """Erase these one after the other; what waits in the inbox is looked through once."""
+    named: set[str] = set()
+    numbers: set[str] = set()
+    for wanted in people:
+        theirs, others = _find(connection, store, wanted)
+        erase(connection, theirs, now)
+        facts.touch(connection, others, facts.next_revision(connection))
+        named.update(theirs.addresses)
+        numbers.update(theirs.numbers)
+    if named or numbers:
+        drop_deliveries(connection, named, {store: numbers})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom a delivery wants erased, and what the ESPs have erased of them (None: there are none to ask).
+
+    `letters` is what is left for the owner to do once they are erased here.
+    """
+
+    wanted: Sequence[Erasure]
+    erased: Traces | None = None
+    letters: Sequence[BadRecord] = ()
+
+
+def is_known_elsewhere(connection: Connection, store: str, asked: Asked) -> bool:
+    """Tell whether somebody has come to addresses or syncs since, of which the ESPs erased nothing."""
+    if asked.erased is None:
+        return False
+    now = [find_wanted(connection, store, wanted) for wanted in asked.wanted]
+    return any(
+        not asked.erased.syncs.issuperset(found.syncs) or set(found.addresses) - set(asked.erased.addresses)
+        for found in now
+    )
 
 
 def find_wanted(connection: Connection, store: str, wanted: Erasure) -> Traces:
@@ -74,8 +111,8 @@ def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
         return sorted(key for key, mark in marks if is_known(mark) and not was_known(mark))
 
     accounts = since((key, account_mark(*key)) for key in _known_accounts(connection))
-    for store, account in accounts:
-        redact(connection, store, Erasure(account), now)
+    for store in sorted({store for store, _ in accounts}):
+        redact_all(connection, store, [Erasure(account) for of, account in accounts if of == store], now)
     orders = since((key, order_mark(*key)) for key in _pairs(connection, ORDERS.c.id))
     for store in sorted({store for store, _ in orders}):
         redact(connection, store, Erasure(orders=[number for of, number in orders if of == store]), now)

@@ -6,7 +6,7 @@ them; so whatever comes in between leaves the request waiting, and the next run 
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,7 @@ from connectors.errors import BadRecord, ConnectorError, Refused, Retryable
 from state.db import Database
 from state.errors import Busy
 from state.inbox import Waiting
+from state.privacy import Traces
 from state.redaction import find_wanted
 from sync.leases import one_run
 
@@ -29,6 +30,9 @@ KEPT = " at ESP"
 
 PATIENCE = 20.0
 """Seconds to wait for the end of another sync's run: a webhook begins those of all that read its store."""
+
+
+NOTHING = Traces((), frozenset())
 
 
 @dataclass(slots=True)
@@ -78,11 +82,12 @@ class Erasers:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request: whether it has to wait, and what its owner is to know of it."""
+    """What became of a request: whether it has to wait, what its owner is to know of it, and what was erased."""
 
     record: str
     waits: bool = False
     letter: BadRecord | None = None
+    erased: Traces = NOTHING
 
 
 @dataclass
@@ -131,7 +136,8 @@ class Erasing:
         ):
             log.warning("erasure_waits", store=store)
             return Answer(record, waits=True)
-        return self._told(record, await erase_at(esps, traces.addresses))
+        answer = self._told(record, await erase_at(esps, traces.addresses))
+        return replace(answer, erased=Traces(traces.addresses, frozenset(syncs)))
 
     async def _kept_out(self, locks: AsyncExitStack, held: set[str], syncs: Iterable[str]) -> bool:
         """Keep runs of these syncs out; False where one is under way.

@@ -6,8 +6,9 @@ for. A kill before the commit leaves the delivery waiting, one after it repeats 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import structlog
 
@@ -18,6 +19,7 @@ from state import inbox, runs
 from state.db import Database
 from state.facts import name_of
 from state.inbox import Waiting
+from state.redaction import Asked
 from sync.erasing import KEPT, Answer, Erasing
 from sync.pull import Source
 
@@ -70,7 +72,7 @@ async def take_in(
         if erasing and any(told.erase for _, told in news):
             async with erasing.first(source.name, news) as answers:
                 news = await _answered(source, db, now, news, answers)
-                naming = await _settle_told(source, db, now, news, taken)
+                naming = await _settle_told(source, db, now, news, taken, answers=answers)
         else:
             naming = await _settle_told(source, db, now, news, taken)
         if naming and ask and trouble is None:
@@ -98,22 +100,23 @@ def _read(store: Store, waiting: Waiting) -> News:
 async def _answered(
     source: Source, db: Database, now: datetime, news: Sequence[Read], answers: Mapping[int, Answer]
 ) -> list[Read]:
-    """Leave out the requests that have to wait; give the others what the owner is to know of them."""
+    """Leave out the requests that have to wait; the owner is told what keeps a contact at an ESP."""
     waits = {number for number, answer in answers.items() if answer.waits}
     kept = [answer.letter for answer in answers.values() if answer.waits and answer.letter]
     over = {f"{answers[number].record}{KEPT}" for number in answers.keys() - waits}
     await db.run(runs.bury, source.name, kept, now)
     await db.run(runs.unbury, source.name, over - {letter.record for letter in kept})
-    letters = {number: [answer.letter] for number, answer in answers.items() if answer.letter}
-    return [
-        (each, replace(told, bad=[*told.bad, *letters.get(each.id, ())]))
-        for each, told in news
-        if each.id not in waits
-    ]
+    return [(each, told) for each, told in news if each.id not in waits]
 
 
 async def _settle_told(
-    source: Source, db: Database, now: datetime, news: Sequence[Read], taken: Taken
+    source: Source,
+    db: Database,
+    now: datetime,
+    news: Sequence[Read],
+    taken: Taken,
+    *,
+    answers: Mapping[int, Answer] = MappingProxyType({}),
 ) -> list[Read]:
     """Store what deliveries tell themselves; return those for which something has to be asked."""
     page = Page(
@@ -121,19 +124,28 @@ async def _settle_told(
         "",
         [letter for _, told in news for letter in told.bad],
     )
-    erase = [wanted for _, told in news for wanted in told.erase]
+    erase = {each.id: _asked(told, answers.get(each.id)) for each, told in news if told.erase}
     records = {each.id: {name_of(fact) for fact in told.facts} for each, told in news if not _names(told)}
-    changed, doubts = await db.run(inbox.settle_told, source.name, records, page, now, erase=erase)
+    settled = await db.run(inbox.settle_told, source.name, records, page, now, erase=erase)
+    doubts = settled.doubts
     naming = [(each, told) for each, told in news if _names(told)]
     naming += [
         (each, News(ask=sorted(doubts & records[each.id])))
         for each, _ in news
         if doubts & records.get(each.id, set())
     ]
-    taken.changed += changed
-    taken.deliveries += len(news) - len(naming)
-    taken.bad += len(page.bad)
+    taken.changed += settled.changed
+    taken.deliveries += len(news) - len(naming) - len(settled.late)
+    taken.bad += len(page.bad) + settled.letters
+    if settled.late:
+        log.warning("erasure_waits", store=source.name)
     return naming
+
+
+def _asked(told: News, answer: Answer | None) -> Asked:
+    if answer is None:
+        return Asked(told.erase)
+    return Asked(told.erase, answer.erased, [answer.letter] if answer.letter else [])
 
 
 async def _settle_named(

@@ -15,7 +15,7 @@ from state.backup import backup, restore
 from state.consents import CONSENTS
 from state.db import Database
 from state.inbox import Received
-from state.redaction import find_wanted, redact
+from state.redaction import find_wanted, redact, redact_all
 from state.tables import CheckoutRow, CustomerRow, OrderRow, table
 from tests.state.makers import (
     ADA,
@@ -221,6 +221,32 @@ def test_what_waits_and_names_them_by_phone_or_account_goes(connection: Connecti
     redact(connection, "shop", Erasure(ACCOUNT, phone=PHONE), NOW)
 
     assert [json.loads(each.body) for each in inbox.waiting(connection, "shop", NOW, 0, 9)] == bodies[2:]
+
+
+def test_a_number_names_nobody_at_another_store(connection: Connection) -> None:
+    told = Received("outlet", "d", "t", json.dumps({"phone": PHONE}).encode(), START)
+    inbox.receive(connection, [told])
+
+    redact(connection, "shop", Erasure(ACCOUNT, phone=PHONE), NOW)
+
+    assert len(inbox.waiting(connection, "outlet", NOW, 0, 9)) == 1
+
+
+def test_what_waits_is_looked_through_once_for_all_requests(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(privacy, "_mentions", lambda body, _: bool(read.append(body)))
+    inbox.receive(connection, [Received("shop", "d", "t", b"{}", START)])
+
+    redact_all(connection, "shop", [Erasure(str(number), ADA) for number in range(9)], NOW)
+
+    assert read == [b"{}"]
+
+
+def test_a_long_run_without_an_address_takes_no_longer_than_it_is_long() -> None:
+    assert privacy.ADDRESS.pattern.count("{1,64}@") == 1
+    assert privacy.ADDRESS.findall("x" * 1_000_000) == []
 
 
 def test_what_else_is_asked_about_them_waits_until_it_is_read(connection: Connection) -> None:

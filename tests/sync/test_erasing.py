@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import respx
 
+from connectors.base import Esp
 from connectors.esps.mailchimp import simulator as mailchimp
 from connectors.simulation import Fault, Simulation
 from connectors.stores.shopify import simulator as shopify
@@ -266,6 +267,58 @@ async def test_a_run_of_another_sync_is_waited_for_once_however_many_requests_wa
     await place.run(pull=False)
 
     assert (len(patience), await place.left()) == (1, (3, []))
+
+
+async def test_who_is_told_of_in_the_same_batch_is_erased_at_the_esp_too_before_here(place: Place) -> None:
+    """A guest's order is given to the account: only then the guest's address is known to be theirs."""
+    guest = "zzguest@example.com"
+    row = {
+        "id": 700,
+        "admin_graphql_api_id": "gid://shopify/Order/700",
+        "email": guest,
+        "currency": "EUR",
+        "total_price": "10.00",
+        "financial_status": "paid",
+        "created_at": "2026-10-01T10:00:00Z",
+        "updated_at": "2026-10-01T10:00:00Z",
+    }
+    await place.tell("orders/create", row)
+    await place.run(pull=False)
+    assert guest in place.news.state.contacts
+    await place.tell(
+        "orders/updated", row | {"customer": {"id": ACCOUNT}, "updated_at": "2026-10-02T10:00:00Z"}
+    )
+    await place.ask()
+
+    await place.run(pull=False)
+    waiting = await place.left()
+    await place.run(pull=False)
+
+    assert (waiting[0], await place.left()) == (1, (0, []))
+    assert list(place.news.state.contacts) == ["bob@example.com"]
+
+
+async def test_who_came_to_another_sync_meanwhile_is_erased_there_too_before_here(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first run: it did not know them yet, so that nothing kept it out."""
+    place.configure(TWO_SYNCS.format(esp="more"))
+    await place.ask()
+
+    async def slow(esps: Mapping[str, Esp], addresses: Iterable[str]) -> erasing.Erased:
+        found = await real(esps, addresses)
+        await place.run("other", history=True)
+        return found
+
+    real = erasing.erase_at
+    with monkeypatch.context() as patched:
+        patched.setattr(erasing, "erase_at", slow)
+        await place.run()
+    waiting = await place.left()
+    await place.run()
+
+    assert (waiting[0], await place.left()) == (1, (0, []))
+    assert [list(each.state.contacts) for each in (place.news, place.more)] == [["bob@example.com"]] * 2
 
 
 async def test_of_two_runs_that_meet_one_erases_and_neither_is_stuck(place: Place) -> None:
