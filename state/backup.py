@@ -1,20 +1,23 @@
 """A consistent copy of the state store while the worker runs, and the way back.
 
-A restored copy forgets again whoever was forgotten since it was made.
+A restored copy forgets again whoever was forgotten since it was made, and has the requests that nobody makes again.
 """
 
 import asyncio
+import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import make_url
 
+from connectors.base import REQUEST
 from state import privacy, redaction
 from state.db import Database, is_older_or_same
 from state.errors import StateError
@@ -130,7 +133,7 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
 
 
 def _prepare(file: Path, fresh: Path, store: Path, now: datetime) -> int | None:
-    """Copy, bring it to the newest schema, and forget in it whoever was forgotten in the store since."""
+    """Copy, bring it to the newest schema, forget in it whoever was forgotten since, and take over what is asked for."""
     _drop(fresh)
     shutil.copyfile(file, fresh)
     fresh.chmod(0o600)
@@ -140,6 +143,7 @@ def _prepare(file: Path, fresh: Path, store: Path, now: datetime) -> int | None:
         again = asyncio.run(copied.run(redaction.forget_again, memory, now)) if memory else None
     finally:
         copied.close()
+    _take_over_requests(store, fresh)
     fresh.with_name(f".{fresh.name}.open").unlink(missing_ok=True)
     with fresh.open("rb") as written:
         os.fsync(written.fileno())
@@ -164,6 +168,42 @@ def _forgotten_in(store: Path) -> privacy.Memory | None:
     except sqlite3.Error:
         return None
     return privacy.Memory(key[0] if key else None, frozenset(hashes))
+
+
+def _take_over_requests(store: Path, fresh: Path) -> None:
+    """Copy what the store acknowledged and has not done, and what waits for the owner: nobody asks for it again."""
+    deliveries, letters = _requests_in(store)
+    with closing(sqlite3.connect(fresh)) as copy, copy:
+        copy.executemany(
+            "INSERT OR IGNORE INTO inbox (store, delivery, topic, body, received_at) VALUES (?, ?, ?, ?, ?)",
+            deliveries,
+        )
+        copy.executemany(
+            "INSERT OR REPLACE INTO dead_letters (scope, record, reason, first_at, last_at, times)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            letters,
+        )
+
+
+def _requests_in(store: Path) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Read what is asked of the owner by a store that is not too damaged to say."""
+    if not store.exists():
+        return (), ()
+    begun, before = f"{REQUEST} %", json.dumps(privacy.ASKED_BEFORE)
+    try:
+        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as old:
+            deliveries = old.execute(
+                "SELECT store, delivery, topic, body, received_at FROM inbox WHERE done_at IS NULL"
+                " AND (topic LIKE ? OR topic IN (SELECT value FROM json_each(?)))",
+                (begun, before),
+            ).fetchall()
+            letters = old.execute(
+                "SELECT scope, record, reason, first_at, last_at, times FROM dead_letters WHERE record LIKE ?",
+                (begun,),
+            ).fetchall()
+    except sqlite3.Error:
+        return (), ()
+    return deliveries, letters
 
 
 def _replace(store: Path, fresh: Path, now: datetime) -> Path | None:

@@ -16,6 +16,7 @@ from connectors.base import Page
 from state import cursors, runs
 from state.bookkeeping import InboxRow, SubscriptionRow
 from state.dialect import chunks, insert_new
+from state.privacy import ASKS
 from state.redaction import Asked, is_known_elsewhere, redact_all
 from state.tables import table
 
@@ -162,8 +163,11 @@ def drop_done(connection: Connection, before: datetime) -> None:
 
 
 def drop_of_others(connection: Connection, stores: Iterable[str], before: datetime) -> None:
-    """Forget what came before a moment and waits for stores other than these: nobody will read it."""
-    waiting = INBOX.c.done_at.is_(None) & (INBOX.c.received_at < before)
+    """Forget what came before a moment and waits for stores other than these: nobody will read it.
+
+    But not what is asked for: that is told once, and the store may come back under its name.
+    """
+    waiting = INBOX.c.done_at.is_(None) & (INBOX.c.received_at < before) & ~ASKS
     connection.execute(delete(INBOX).where(waiting, INBOX.c.store.not_in(sorted(stores))))
 
 

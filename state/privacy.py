@@ -49,6 +49,9 @@ FORGOTTEN, LETTERS, INBOX = table(ForgottenRow), table(DeadLetterRow), table(Inb
 ADDRESS = re.compile(r"[^\s\"'<>\\=&,;:()\[\]{}]{1,64}@[^\s\"'<>\\=&,;:()\[\]{}]+")
 WORK = tuple(table(row) for row in (AcceptedRow, MembershipRow, EntryRow, ContactJobRow, MembershipJobRow))
 PEOPLE = (PROFILES, CUSTOMERS, CONSENTS, table(TouchedRow))
+ASKED_BEFORE = ("customers/redact", "customers/data_request", "shop/redact")
+"""Topics of requests that a version before kept without saying that they are."""
+ASKS = INBOX.c.topic.startswith(f"{REQUEST} ") | INBOX.c.topic.in_(ASKED_BEFORE)
 NOBODY = dict.fromkeys((*Person.__struct_fields__, "email", "source_evidence"))
 HASHES = select(FORGOTTEN.c.hash)
 NO_CHECKOUT = dict.fromkeys(("email", "url"))
@@ -292,7 +295,7 @@ def drop_deliveries(
     `numbers` are a store's own: to another they may be somebody else.
     But not what is asked for, of another store perhaps, or of accounts that are not read yet: that is told once.
     """
-    tells = INBOX.c.done_at.is_(None) & ~INBOX.c.topic.startswith(f"{REQUEST} ")
+    tells = INBOX.c.done_at.is_(None) & ~ASKS
     waiting = connection.execute(select(INBOX.c.id, INBOX.c.store, INBOX.c.body).where(tells))
     known = set(addresses)
     theirs = [row.id for row in waiting if _mentions(row.body, known | numbers.get(row.store, set()))]

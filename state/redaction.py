@@ -96,16 +96,13 @@ def find_wanted(connection: Connection, store: str, wanted: Erasure) -> Traces:
 def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
     """Forget in an older copy of a state store whoever was forgotten since; return how many people.
 
-    By the addresses that the copy knows, then by account and by order where no address leads to them.
+    By account and by order first: what they bear leads to more than their addresses, which go last.
     """
     if memory.key is None:
         return 0
     was_known = remembered(connection)
     take_over(connection, memory, now)
     is_known = remembered(connection)
-    back = sorted(email for email in _known_addresses(connection) if is_known(email))
-    for email in back:
-        forget(connection, email, now)
 
     def since(marks: Iterable[tuple[Key, str]]) -> list[Key]:
         return sorted(key for key, mark in marks if is_known(mark) and not was_known(mark))
@@ -116,6 +113,9 @@ def forget_again(connection: Connection, memory: Memory, now: datetime) -> int:
     orders = since((key, order_mark(*key)) for key in _pairs(connection, ORDERS.c.id))
     for store in sorted({store for store, _ in orders}):
         redact(connection, store, Erasure(orders=[number for of, number in orders if of == store]), now)
+    back = sorted(email for email in _known_addresses(connection) if is_known(email))
+    for email in back:
+        forget(connection, email, now)
     return len(back) + len(accounts)
 
 

@@ -250,16 +250,25 @@ def test_a_long_run_without_an_address_takes_no_longer_than_it_is_long() -> None
 
 
 def test_what_else_is_asked_about_them_waits_until_it_is_read(connection: Connection) -> None:
-    """By another store, say: no later reading tells of it."""
+    """By another store, say: no later reading tells of it. A version before kept it as any delivery."""
     body = json.dumps({"customer": {"id": 8, "email": ADA}}).encode()
-    topics = ("request customers/data_request", "customers/update")
+    topics = ("request customers/data_request", "customers/redact", "customers/update")
     told = [Received("outlet", topic, topic, body, START) for topic in topics]
     inbox.receive(connection, told)
 
     privacy.forget(connection, ADA, NOW)
     redact(connection, "shop", Erasure(ACCOUNT, ADA), NOW)
 
-    assert [each.topic for each in inbox.waiting(connection, "outlet", NOW, 0, 9)] == [topics[0]]
+    assert [each.topic for each in inbox.waiting(connection, "outlet", NOW, 0, 9)] == [*topics[:2]]
+
+
+def test_what_is_asked_waits_for_a_store_that_left_the_configuration(connection: Connection) -> None:
+    topics = ("request customers/redact", "customers/update")
+    inbox.receive(connection, [Received("shop", topic, topic, b"{}", START) for topic in topics])
+
+    inbox.drop_of_others(connection, ["renamed"], at(5))
+
+    assert [each.topic for each in inbox.waiting(connection, "shop", NOW, 0, 9)] == [topics[0]]
 
 
 def test_dead_letters_of_their_orders_and_account_go(connection: Connection) -> None:
@@ -313,3 +322,29 @@ def test_no_trace_is_left_in_the_files_and_a_copy_that_is_put_back_forgets_again
         kept.unlink()
 
     assert (left, traces(), restored.forgotten_again) == (set(), set(), 1)
+
+
+@pytest.mark.sqlite
+def test_a_copy_that_is_put_back_forgets_the_addresses_that_their_orders_bear(tmp_path: Path) -> None:
+    """An order of before the account's address was read: once that is forgotten nothing leads to the other."""
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+
+    def lives(connection: Connection) -> None:
+        save(connection, order(1, WORK, customer_id=ACCOUNT, person=WHO))
+        refresh(connection)
+        save(connection, customer(ACCOUNT, ADA, person=WHO))
+        refresh(connection)
+
+    opened = Database(url)
+    asyncio.run(opened.run(lives))
+    backup(url, tmp_path / "copy.db")
+    asyncio.run(opened.run(redact, "shop", Erasure(ACCOUNT, ADA, orders=["1"]), NOW))
+    opened.close()
+
+    restored = restore(url, tmp_path / "copy.db", NOW)
+    for kept in tmp_path.glob("state.db.before*"):
+        kept.unlink()
+
+    content = b"".join(file.read_bytes() for file in tmp_path.glob("state.db*")).lower()
+    assert [trace for trace in TRACES if trace in content] == []
+    assert restored.forgotten_again == 1

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
+from connectors.errors import BadRecord
 from connectors.facts import Consent, Person
-from state import privacy
+from state import inbox, privacy, runs
 from state.backup import backup, restore, verify
 from state.consents import CONSENTS
 from state.db import Database
 from state.errors import StateError
+from state.inbox import Received, Waiting
+from state.runs import DeadLetter
 from tests.state.makers import ADA, BOB, EVE, START, at, columns, customer, order, refresh, save
 
 pytestmark = pytest.mark.sqlite
@@ -172,6 +175,28 @@ def test_who_was_forgotten_by_an_address_that_only_a_no_bears_is_forgotten_in_th
     left: set[str | None] = set()
     during(url, lambda connection: left.update(connection.scalars(select(CONSENTS.c.email))))
     assert left == {"b@example.com"}
+
+
+def test_what_is_asked_for_since_and_not_done_is_in_the_copy_too(url: str, copy: Path) -> None:
+    """It was acknowledged: nobody asks again."""
+    topics = ("request customers/redact", "shop/redact", "orders/updated")
+    told = [Received("shop", topic, topic, b"{}", START) for topic in topics]
+    letters = [BadRecord("request shop/redact", "do it"), BadRecord("order 7", "no")]
+    during(url, lambda connection: inbox.receive(connection, told))
+    during(url, lambda connection: runs.bury(connection, "shop", letters, START))
+
+    restore(url, copy, START)
+
+    waiting: list[Waiting] = []
+    left: list[DeadLetter] = []
+    during(url, lambda connection: waiting.extend(inbox.waiting(connection, "shop", START, 0, 9)))
+    during(url, lambda connection: left.extend(runs.list_dead_letters(connection, ["shop"])))
+    assert [(each.topic, each.body, each.tries) for each in waiting] == [
+        (topic, b"{}", 0) for topic in topics[:2]
+    ]
+    assert [(each.record, each.reason, each.first_at) for each in left] == [
+        ("request shop/redact", "do it", START)
+    ]
 
 
 def test_a_log_of_the_store_from_before_is_never_read_into_the_copy(url: str, copy: Path) -> None:
