@@ -12,6 +12,7 @@ https://shopify.dev/docs/api/webhooks/latest
 - Compliance topics are set up with the app, not by the API; custom apps can do without.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -82,6 +83,8 @@ ASKED_OF_OWNER: Mapping[str, str] = {
     SHOW: "Shopify asks on behalf of a customer for all that is known of them: `cartwire explain EMAIL --json`",
 }
 """What only people can do, within 30 days."""
+NOBODY_NAMED = "Shopify asks to erase a customer and names nobody that can be read: look in its mail, and forget them by hand"
+NUMBER = re.compile(r"0*([1-9][0-9]{0,30})(?:\?.*)?")
 SUBSCRIBED: Sequence[str] = (
     "ORDERS_CREATE",
     "ORDERS_UPDATED",
@@ -162,9 +165,9 @@ def _to_the_owner(topic: str, row: Row) -> News:
     if "shop_domain" not in row or (topic == SHOW) != ("data_request" in row):
         return News(bad=[BadRecord(_named(topic), "it does not have the shape that Shopify promises")])
     customer = row.get("customer")
-    number = customer.get("id") if isinstance(customer, Mapping) else None
-    about = f" of customer {number}" if isinstance(number, int) else ""
-    log.warning("compliance_request", topic=topic, customer=number if about else None)
+    number = _number("Customer", customer.get("id")) if isinstance(customer, Mapping) else None
+    about = f" of customer {number}" if number else ""
+    log.warning("compliance_request", topic=topic, customer=number)
     return News(bad=[BadRecord(f"{ASKING}{topic}{about}", ASKED_OF_OWNER[topic])])
 
 
@@ -172,17 +175,34 @@ def _erasure(row: Row) -> News:
     """Read whom to erase; by its own marks, for the topic is not signed, and every order names a customer, too."""
     if "shop_domain" not in row or "data_request" in row:
         raise ValueError("no request to erase anybody")
-    customer = row["customer"]
-    account = customer.get("id")
-    orders = tuple(str(int(number)) for number in row.get("orders_to_redact") or ())
-    log.warning("compliance_request", topic=REDACT, customer=account if isinstance(account, int) else None)
+    told = row.get("customer")
+    customer: Row = told if isinstance(told, Mapping) else {}
+    account = _number("Customer", customer.get("id"))
+    email = normal_email(text(customer.get("email")))
+    named = row.get("orders_to_redact")
+    found = [_number("Order", each) for each in (named if isinstance(named, list) else [named])]
+    log.warning("compliance_request", topic=REDACT, customer=account)
     who = Erasure(
-        str(account) if account else None,
-        normal_email(customer.get("email")),
+        account,
+        email if email and "@" in email else None,
         text(customer.get("phone")),
-        orders,
+        tuple(dict.fromkeys(number for number in found if number)),
     )
-    return News(erase=[who])
+    if who.account or who.email or who.orders:
+        return News(erase=[who])
+    if not row.keys() & {"customer", "orders_to_redact"}:
+        raise ValueError("no request to erase anybody")
+    return News(
+        bad=[BadRecord(f"{ASKING}{REDACT}", f"{NOBODY_NAMED} (shop {_number('Shop', row.get('shop_id'))})")]
+    )
+
+
+def _number(kind: str, value: Any) -> str | None:
+    """Read a number, however it is written; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    found = NUMBER.fullmatch(str(value).strip().removeprefix(f"gid://shopify/{kind}/"))
+    return found[1] if found else None
 
 
 def _named(topic: str) -> str:

@@ -216,11 +216,47 @@ def test_a_customer_without_address_and_orders_is_erased_by_account():
 
 
 @pytest.mark.parametrize(
+    ("named", "orders"),
+    [
+        ("4507", ("4507",)),
+        (["gid://shopify/Order/5", "6", 7, 7], ("5", "6", "7")),
+        ([None, 1.9, True, "x", "²", -1, 0, {"id": 5}, [6], "gid://shopify/Customer/8", 9], ("9",)),
+        ({"12": 1}, ()),
+    ],
+)
+def test_orders_to_redact_are_those_whose_number_can_be_read(named, orders):
+    row = {"shop_domain": "a", "customer": {"id": "gid://shopify/Customer/7"}, "orders_to_redact": named}
+
+    assert delivered("customers/redact", row).erase == [Erasure("7", orders=orders)]
+
+
+@pytest.mark.parametrize("customer", [None, [], {}, {"id": True, "email": "N/A"}])
+def test_orders_are_redacted_without_a_customer(customer):
+    row = {"shop_domain": "a", "customer": customer, "orders_to_redact": [1]}
+
+    assert delivered("customers/redact", row).erase == [Erasure(orders=("1",))]
+
+
+def test_a_request_that_names_nobody_who_can_be_read_waits_for_the_owner():
+    row = {
+        "shop_id": 954889,
+        "shop_domain": "a",
+        "customer": {"id": {}, "email": 5},
+        "orders_to_redact": ["x"],
+    }
+
+    news = delivered("customers/redact", row)
+
+    assert (news.erase, [letter.record for letter in news.bad]) == ((), ["request customers/redact"])
+    assert "954889" in news.bad[0].reason
+
+
+@pytest.mark.parametrize(
     "row",
     [
         ORDER,
         {"shop_domain": "a", "customer": {"id": 7}, "data_request": {"id": 1}},
-        {"shop_domain": "a", "customer": {"id": 7}, "orders_to_redact": ["x"]},
+        {"shop_domain": "a"},
     ],
 )
 def test_nobody_is_erased_by_another_body_under_that_topic_which_is_not_signed(row):
