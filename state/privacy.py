@@ -322,7 +322,8 @@ def _without(fact: Fact, store: str, is_forgotten: Callable[[str], bool]) -> Fac
     account = fact.id if isinstance(fact, Customer) else fact.customer_id
     if account and is_forgotten(account_mark(store, account)):
         return _anonymous(fact, None)
-    if isinstance(fact, Order) and is_forgotten(order_mark(store, fact.id)):
+    mark = MARKS.get(type(fact))
+    if mark and is_forgotten(mark(store, fact.id)):
         return _anonymous(fact, None)
     return _anonymous(fact, account) if fact.email and is_forgotten(fact.email) else fact
 
@@ -333,6 +334,13 @@ def account_mark(store: str, account: str) -> str:
 
 def order_mark(store: str, order: str) -> str:
     return f"order {store} {order}"
+
+
+def checkout_mark(store: str, checkout: str) -> str:
+    return f"checkout {store} {checkout}"
+
+
+MARKS: Mapping[type[Fact], Callable[[str, str], str]] = {Order: order_mark, Checkout: checkout_mark}
 
 
 def _anonymous(fact: Order | Checkout | Customer, account: str | None) -> Fact:

@@ -26,6 +26,7 @@ from state.privacy import (
     Traces,
     account_mark,
     among_keys,
+    checkout_mark,
     drop_deliveries,
     erase,
     forget,
@@ -133,6 +134,7 @@ def _find(connection: Connection, store: str, wanted: Erasure) -> tuple[Theirs, 
     # Also those that nobody named: they may come again without the account, which is gone by then.
     numbered = {*wanted.orders, *(row.id for row in orders)}
     marks = [*named, *(order_mark(store, number) for number in sorted(numbered))]
+    marks += [checkout_mark(store, row.id) for row in checkouts]
     numbers = {wanted.account, wanted.phone, *(row.phone for row in (*accounts, *orders))}
     theirs = Theirs(
         list(dict.fromkeys([*addresses, *sorted(borne - others)])),

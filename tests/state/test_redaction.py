@@ -99,6 +99,17 @@ def test_orders_of_the_account_go_though_none_is_named_and_stay_so_when_it_is_go
     assert is_blank(connection)
 
 
+def test_checkouts_of_the_account_stay_blank_when_it_is_gone(connection: Connection) -> None:
+    save(connection, checkout(4, WORK, customer_id=ACCOUNT, url="https://shop.example/zz"))
+
+    redact(connection, "shop", Erasure(ACCOUNT, ADA), NOW)
+    save(connection, checkout(4, WORK, url="https://shop.example/zz", updated_at=at(9)))
+    refresh(connection)
+
+    assert is_blank(connection)
+    assert columns(connection) == {}
+
+
 def test_an_account_that_was_not_read_yet_is_remembered(connection: Connection) -> None:
     redact(connection, "shop", Erasure(ACCOUNT, ADA, orders=["1"]), NOW)
 
