@@ -186,6 +186,19 @@ def test_P4_a_no_of_the_redacted_order_itself_stays_at_the_address_that_it_only_
     assert profile(connection, WORK)["accepts_marketing"] is False
 
 
+def test_P4_a_no_that_the_redacted_order_left_at_an_earlier_address_stays_there(
+    connection: Connection,
+) -> None:
+    no, yes = Consent(given=False, at=at(100)), Consent(given=True, at=at(1))
+    save(connection, order(2, BOB, customer_id=ACCOUNT, person=WHO, consent=no))
+    save(connection, order(2, WORK, customer_id=ACCOUNT, person=WHO, consent=no, updated_at=at(200)))
+
+    redact(connection, "shop", Erasure(ACCOUNT, ADA, orders=["2"]), NOW)
+    save(connection, order(1, BOB, consent=yes))
+
+    assert profile(connection, BOB)["accepts_marketing"] is False
+
+
 def test_P4_an_address_that_they_only_bore_and_that_refuses_stays_suppressed_at_the_esp(
     connection: Connection,
 ) -> None:
