@@ -335,24 +335,18 @@ def test_signs_that_the_terminal_lacks_are_stood_in_for(shop: World) -> None:
     shop.shop.state.add_order(email="zoe@example.com", first_name="Zoë Ω", total="5.00")
     cartwire(shop.folder, "sync", "crm")
 
-    told = [
-        subprocess.run(
-            [sys.executable, "-m", "sync.cli", "--dir", shop.folder, "explain", "zoe@example.com"],
-            env=os.environ | {"PYTHONIOENCODING": encoding},
-            capture_output=True,
-            check=False,
-        )
-        for encoding in ("latin-1", "ascii")
-    ]
+    told = subprocess.run(
+        [sys.executable, "-m", "sync.cli", "--dir", shop.folder, "explain", "zoe@example.com"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
 
-    assert [(each.returncode, each.stderr) for each in told] == [(0, b""), (0, b"")]
-    assert "field FNAME: Zoë ? (at the ESP: Zoë ?)".encode("latin-1") in told[0].stdout
-    assert b"field FNAME: Zo" in told[1].stdout
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert "field FNAME: Zoë ? (at the ESP: Zoë ?)".encode("latin-1") in told.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments", [["explain", "person1@example.com"], ["checklist", "--csv"], ["runs", "--json"]]
-)
+@pytest.mark.parametrize("arguments", [["explain", "person1@example.com"], ["checklist", "--csv"]])
 def test_a_command_whose_reader_leaves_ends_quietly(shop: World, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
