@@ -116,10 +116,8 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
     Raises StateError when the copy is no good, or anybody has the state store open.
     """
     refuse_server(url)
-    store, copy = (
-        Path(str(make_url(url).database)).resolve(),
-        verify(file),
-    )  # a link stays one, and leads to what is new
+    store = Path(str(make_url(url).database)).resolve()  # a link stays one, and leads to what is new
+    copy = verify(file)
     try:
         with Absence(store):
             fresh = store.with_name(f".{store.name}.restoring")

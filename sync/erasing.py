@@ -31,7 +31,6 @@ KEPT = " at ESP"
 PATIENCE = 20.0
 """Seconds to wait for the end of another sync's run: a webhook begins those of all that read its store."""
 
-
 NOTHING = Traces((), frozenset())
 
 

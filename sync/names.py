@@ -25,7 +25,7 @@ AGAIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Prepared:
     """`missing` is what the ESP does not let us have, name -> reason; `moved` whether somebody is to be compared anew."""
 
     missing: Mapping[str, str]
@@ -42,7 +42,7 @@ async def prepare(job: Job, esp: Esp) -> dict[str, str]:
 
 async def make_ready(
     job: Job, esp: Esp, db: Database, now: datetime, *, prepared: Mapping[str, str] | None = None
-) -> Ready:
+) -> Prepared:
     """Have the ESP make what it lacks, and find whom that concerns; `prepared` is what `prepare` returned already."""
     stood = await db.read(names.refused, job.sync)
     lost = False
@@ -51,7 +51,7 @@ async def make_ready(
         prepared = await prepare(job, esp)
     mended = await _offer_again(job, db, stood.keys() - prepared.keys())
     await _say_missing(job, db, prepared, now)
-    return Ready(prepared, lost or mended)
+    return Prepared(prepared, lost or mended)
 
 
 async def is_time(job: Job, db: Database, now: datetime) -> bool:

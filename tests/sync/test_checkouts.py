@@ -235,18 +235,25 @@ async def test_who_pays_is_not_reminded_though_another_sync_reads_of_it(shopping
     assert (shopping.on("Lost"), LOST in shopping.on("Customers")) == (set(), True)
 
 
+async def subscriber(shopping: Shopping) -> int:
+    """Let two syncs know an account that agreed, and the audience have the address that it will move to."""
+    shop = shopping.shop.state
+    account: int = shop.add_account(OTHER)
+    shop.set_account_meta(account, SUBSCRIBED, "1")
+    shop.add_order(email=OTHER, account=account)
+    shopping.world.news.state.add(MOVED)
+    shopping.add_sync("other")
+    for name in ("crm", "other"):
+        await shopping.run(name, history=True)
+    return account
+
+
 async def test_P4_who_leaves_at_an_address_whose_move_was_read_of_too_late_for_the_push_has_left(
     shopping: Shopping,
 ) -> None:
     """Another sync reads of the move after the plan: nothing of it is written, so nothing of it is our doing."""
     shop, audience = shopping.shop.state, shopping.world.news.state
-    account = shop.add_account(OTHER)
-    shop.set_account_meta(account, SUBSCRIBED, "1")
-    shop.add_order(email=OTHER, account=account)
-    audience.add(MOVED)
-    shopping.add_sync("other")
-    for name in ("crm", "other"):
-        await shopping.run(name, history=True)
+    account = await subscriber(shopping)
     shop.add_order(email=HISTORY[0].email)
     shopping.clock.pass_by(HOUR)
 
@@ -269,13 +276,7 @@ async def test_P4_who_leaves_at_an_address_whose_move_came_to_light_in_a_look_an
     shopping: Shopping,
 ) -> None:
     shop, audience = shopping.shop.state, shopping.world.news.state
-    account = shop.add_account(OTHER)
-    shop.set_account_meta(account, SUBSCRIBED, "1")
-    shop.add_order(email=OTHER, account=account)
-    audience.add(MOVED)
-    shopping.add_sync("other")
-    for name in ("crm", "other"):
-        await shopping.run(name, history=True)
+    account = await subscriber(shopping)
     shopping.configure(limits={"new_contacts": 2})
     shopping.add_sync("other")
     shopping.abandon(LOST)
@@ -303,13 +304,7 @@ async def test_P4_what_we_do_to_an_address_that_was_left_during_the_push_is_no_w
 ) -> None:
     """Another sync reads of it; the contact at the old address is archived, as the new one has one."""
     shop, audience = shopping.shop.state, shopping.world.news.state
-    account = shop.add_account(OTHER)
-    shop.set_account_meta(account, SUBSCRIBED, "1")
-    shop.add_order(email=OTHER, account=account)
-    audience.add(MOVED)
-    shopping.add_sync("other")
-    for name in ("crm", "other"):
-        await shopping.run(name, history=True)
+    account = await subscriber(shopping)
     shopping.abandon(LOST)
 
     async def move_and_read() -> None:
