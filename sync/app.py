@@ -77,11 +77,9 @@ class Cartwire:
     def _sync(self, name: str) -> Sync:
         settings = self.plant.settings
         sync = settings.syncs[name]
-        neighbours = frozenset(other for other, each in settings.syncs.items() if each.esp == sync.esp) - {
-            name
-        }
+        beside = (other for other, each in settings.syncs.items() if each.esp == sync.esp and other != name)
         job = Job(
-            Target(name, sync.esp, sync.consent, _place(settings.esps[sync.esp]), neighbours),
+            Target(name, sync.esp, sync.consent, _place(settings.esps[sync.esp]), frozenset(beside)),
             scope_of(settings, name),
             self.plant.mappings[name],
             ZoneInfo(settings.timezone),
